@@ -1,0 +1,70 @@
+"""Events: what the master says to one framework, on the stream `framework:<id>` (reference 1.2)."""
+
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from mesolite.ids import AgentId, ExecutorId, FrameworkId, OfferId
+
+from .common import Offer, TaskStatus
+
+
+class Subscribed(Struct, frozen=True, tag="SUBSCRIBED"):
+    """The subscription stands."""
+
+    framework_id: FrameworkId
+    #: Say Heartbeat at least so often.
+    heartbeat_interval_ms: int
+
+
+class Offers(Struct, frozen=True, tag="OFFERS"):
+    """Resources to use or decline."""
+
+    offers: tuple[Offer, ...]
+
+
+class Rescind(Struct, frozen=True, tag="RESCIND"):
+    """Offers that are void now."""
+
+    offer_ids: tuple[OfferId, ...]
+
+
+class Update(Struct, frozen=True, tag="UPDATE"):
+    """A task's state changed, or was asked for. Acknowledge it where its status carries a uuid."""
+
+    status: TaskStatus
+
+
+class Failure(Struct, frozen=True, tag="FAILURE", omit_defaults=True):
+    """An agent was removed or, with an executor id, an executor ended. For information."""
+
+    agent_id: AgentId
+    executor_id: ExecutorId | None = None
+    exit_code: int | None = None
+
+
+class ErrorEvent(Struct, frozen=True, tag="ERROR"):
+    """The subscription is over for good; the scheduler must stop using this id."""
+
+    message: str
+
+
+class Resubscribe(Struct, frozen=True, tag="RESUBSCRIBE"):
+    """The master does not know this subscription (it has just begun to lead, or timed it out): subscribe again."""
+
+
+class FrameworkMessage(Struct, frozen=True, tag="MESSAGE"):
+    """Bytes from an executor: best effort."""
+
+    agent_id: AgentId
+    executor_id: ExecutorId
+    data: bytes
+
+
+class HeartbeatEvent(Struct, frozen=True, tag="HEARTBEAT"):
+    """The master is alive."""
+
+
+Event: TypeAlias = (
+    Subscribed | Offers | Rescind | Update | Failure | ErrorEvent | Resubscribe | FrameworkMessage | HeartbeatEvent
+)

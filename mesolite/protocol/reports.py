@@ -1,0 +1,73 @@
+"""Reports: what an agent says to the master, on the stream `reports:<principal>`."""
+
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from mesolite.ids import ExecutorId, FrameworkId
+
+from .common import AgentInfo, ExecutorInfo, FrameworkInfo, TaskInfo, TaskState, TaskStatus
+
+
+class RegisteredTask(Struct, frozen=True, omit_defaults=True):
+    """A task that the agent has and whose terminal update is not acknowledged yet."""
+
+    framework_id: FrameworkId
+    task: TaskInfo
+    #: The newest state, which decides whether it holds resources.
+    latest_state: TaskState
+    #: The newest state that was sent to the framework, for reconciliation; None before the first.
+    sent_status: TaskStatus | None = None
+
+
+class RegisteredExecutor(Struct, frozen=True):
+    """An executor that runs on the agent."""
+
+    framework_id: FrameworkId
+    executor: ExecutorInfo
+
+
+class RegisterAgent(Struct, frozen=True, tag="REGISTER_AGENT", omit_defaults=True):
+    """All that a master needs to know of an agent: sent at start, and again whenever the master asks."""
+
+    agent_info: AgentInfo
+    #: Every framework that has a task or executor here.
+    frameworks: tuple[FrameworkInfo, ...] = ()
+    tasks: tuple[RegisteredTask, ...] = ()
+    executors: tuple[RegisteredExecutor, ...] = ()
+
+
+class StatusUpdate(Struct, frozen=True, tag="STATUS_UPDATE"):
+    """A task's update; resent with back-off until acknowledged, one outstanding per task."""
+
+    framework_id: FrameworkId
+    status: TaskStatus
+    #: The newest state on the agent, which may be ahead of `status` (reference 1.8).
+    latest_state: TaskState
+
+
+class AgentHeartbeat(Struct, frozen=True, tag="HEARTBEAT"):
+    """The agent is alive, and has confirmed what the batch's header says."""
+
+
+class ExecutorExited(Struct, frozen=True, tag="EXITED_EXECUTOR", omit_defaults=True):
+    """An executor ended."""
+
+    framework_id: FrameworkId
+    executor_id: ExecutorId
+    exit_code: int | None = None
+
+
+class AgentMessage(Struct, frozen=True, tag="MESSAGE"):
+    """Bytes from an executor to its framework: best effort."""
+
+    framework_id: FrameworkId
+    executor_id: ExecutorId
+    data: bytes
+
+
+class UnregisterAgent(Struct, frozen=True, tag="UNREGISTER_AGENT"):
+    """The agent stops for good: it has killed its tasks."""
+
+
+Report: TypeAlias = RegisterAgent | StatusUpdate | AgentHeartbeat | ExecutorExited | AgentMessage | UnregisterAgent
