@@ -1,10 +1,10 @@
 """The wire protocol: four closed unions of messages, the things they are about, and their codec (docs/protocol.md)."""
 
 from .batches import (
+    PROTOCOL_VERSION,
     CallBatch,
     CommandBatch,
     EventBatch,
-    PROTOCOL_VERSION,
     ReportBatch,
 )
 from .calls import (
@@ -53,6 +53,7 @@ from .commands import (
     StatusAcknowledgement,
 )
 from .common import (
+    TERMINAL_STATES,
     AgentInfo,
     Attribute,
     CommandInfo,
@@ -67,7 +68,6 @@ from .common import (
     Offer,
     Reason,
     Source,
-    TERMINAL_STATES,
     TaskInfo,
     TaskState,
     TaskStatus,
