@@ -84,6 +84,7 @@ from .events import (
     Rescind,
     Resubscribe,
     Subscribed,
+    UnsatisfiableDemand,
     Update,
 )
 from .reports import (
@@ -178,6 +179,7 @@ __all__ = [
     "Rescind",
     "Resubscribe",
     "Subscribed",
+    "UnsatisfiableDemand",
     "Update",
     # reports
     "AgentHeartbeat",

@@ -28,6 +28,9 @@ class CallBatch(Struct, frozen=True, kw_only=True):
     session: SessionId
     #: The epoch of the newest event batch seen, 0 before the first. Offers of another epoch are void.
     epoch: int
+    #: Grows with each batch of a session, from 1. One not above the last seen is a repeated append and is skipped, so that
+    #: a write whose answer got lost may be sent again.
+    number: int
     calls: tuple[Call, ...]
 
 
@@ -63,6 +66,8 @@ class ReportBatch(Struct, frozen=True, kw_only=True):
     version: int = PROTOCOL_VERSION
     agent_id: AgentId
     session: SessionId
+    #: As `CallBatch.number`.
+    number: int
     #: The epoch that the agent follows, 0 before any.
     epoch: int
     #: All commands of this epoch up to here are checkpointed.

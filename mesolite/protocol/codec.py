@@ -82,7 +82,13 @@ def decode_calls(payload: bytes) -> tuple[CallBatch, list[Malformed]]:
         loose = _checked(_loose_calls, payload)
     good, malformed = _sift(_call, loose.calls)
     return (
-        CallBatch(framework_id=loose.framework_id, session=loose.session, epoch=loose.epoch, calls=tuple(good)),
+        CallBatch(
+            framework_id=loose.framework_id,
+            session=loose.session,
+            epoch=loose.epoch,
+            number=loose.number,
+            calls=tuple(good),
+        ),
         malformed,
     )
 
@@ -98,6 +104,7 @@ def decode_reports(payload: bytes) -> tuple[ReportBatch, list[Malformed]]:
         ReportBatch(
             agent_id=loose.agent_id,
             session=loose.session,
+            number=loose.number,
             epoch=loose.epoch,
             confirmed=loose.confirmed,
             gap=loose.gap,

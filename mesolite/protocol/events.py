@@ -5,8 +5,9 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from mesolite.ids import AgentId, ExecutorId, FrameworkId, OfferId
+from mesolite.resources import Resource
 
-from .common import Offer, TaskStatus
+from .common import Demand, Offer, TaskStatus
 
 
 class Subscribed(Struct, frozen=True, tag="SUBSCRIBED"):
@@ -51,6 +52,14 @@ class ErrorEvent(Struct, frozen=True, tag="ERROR"):
 
 class Resubscribe(Struct, frozen=True, tag="RESUBSCRIBE"):
     """The master does not know this subscription (it has just begun to lead, or timed it out): subscribe again."""
+
+
+class UnsatisfiableDemand(Struct, frozen=True, tag="UNSATISFIABLE_DEMAND"):
+    """No agent of the cluster is large enough for one unit of this demand, even when it is empty."""
+
+    demand: Demand
+    #: All resources of the largest agent.
+    largest: tuple[Resource, ...]
 
 
 class FrameworkMessage(Struct, frozen=True, tag="MESSAGE"):
