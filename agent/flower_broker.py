@@ -1,0 +1,35 @@
+"""The connection to the broker that Flower shares with the agents: kombu, with every wait bounded."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+#: A broker that does not answer for so long counts as gone. Also bounds a publish to a primary that hangs.
+SOCKET_TIMEOUT_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerAddress:
+    """Where the broker is."""
+
+    #: As kombu writes it: "redis://host:6379/0", "sentinel://a:26379;sentinel://b:26379", "memory://".
+    url: str
+    #: For kombu's transport: `master_name` with Sentinel.
+    transport_options: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+def open_broker(address: BrokerAddress) -> Any:
+    """Make a kombu connection, which connects at its first use.
+
+    One connection per thread: kombu's are not shared. Imported late, since most of an agent's memory is its imports.
+    """
+    from kombu.connection import Connection
+
+    connect: Callable[..., Any] = Connection
+    options: dict[str, object] = {"socket_timeout": SOCKET_TIMEOUT_S, "socket_connect_timeout": SOCKET_TIMEOUT_S}
+    return connect(address.url, transport_options={**options, **address.transport_options})
+
+
+def broker_errors(connection: Any) -> tuple[type[BaseException], ...]:
+    """Return what a connection's transport raises when the broker is away; the transports share no root."""
+    return (*connection.connection_errors, *connection.channel_errors, OSError)

@@ -1,0 +1,168 @@
+"""Sends Celery events from a thread of its own, so that neither Flower's broker nor its absence slows the agent.
+
+The agent's thread only appends to a bounded queue. The publisher drains it into groups (one broker message, many events:
+Celery's `task.multi`), sends a heartbeat every few seconds, and after an outage begins again with `worker-online`. What
+does not fit into the queue during an outage is lost, oldest first: Flower is a view, not a record.
+"""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import structlog
+
+from mesolite.ids import AgentId
+
+from .flower_broker import BrokerAddress, broker_errors, open_broker
+
+#: How often a heartbeat is sent. Flower calls a worker offline after twice this without one (celery.events.state).
+HEARTBEAT_INTERVAL_S: Final = 5.0
+
+#: How long the first event of a group waits for company. Below what a person notices on a page.
+GROUP_DELAY_S: Final = 0.1
+
+#: Events in one broker message; some 400 bytes each, so a message stays near 100 KB.
+MAX_GROUP_EVENTS: Final = 256
+
+#: Events that wait for the broker: ten seconds of the default sampling rate, a few MB.
+MAX_QUEUED_EVENTS: Final = 6000
+
+#: Pause after a failed attempt to reach the broker, doubled each time.
+MIN_BACKOFF_S: Final = 0.5
+MAX_BACKOFF_S: Final = 15.0
+
+#: How long `close` waits for the farewell. A broker that hangs is left behind.
+CLOSE_TIMEOUT_S: Final = 2.0
+
+Fields = Mapping[str, object]
+
+_log = structlog.get_logger()
+
+
+class EventPublisher:
+    """Publishes the events of one worker name."""
+
+    def __init__(self, worker: str, broker: BrokerAddress, heartbeat: Callable[[], Fields]) -> None:
+        """Prepare; nothing is sent before `start`.
+
+        Args:
+            worker: The name that Flower lists, "mesolite@host".
+            broker: Where Celery's events go.
+            heartbeat: Fields for each heartbeat: active, processed, sw_ident.
+        """
+        self._worker = worker
+        self._broker = broker
+        self._heartbeat = heartbeat
+        self._queue: deque[tuple[str, dict[str, object]]] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._dropped = 0
+        self._thread = threading.Thread(target=self._run, name="flower-events", daemon=True)
+
+    def start(self) -> None:
+        """Begin to publish."""
+        self._thread.start()
+
+    def put(self, kind: str, **fields: object) -> None:
+        """Queue one event and return at once. The time of the event is now."""
+        fields.setdefault("timestamp", time.time())
+        with self._changed:
+            if len(self._queue) >= MAX_QUEUED_EVENTS:
+                self._queue.popleft()
+                self._dropped += 1
+            self._queue.append((kind, fields))
+            # Waking at the first is enough: the publisher then waits for company anyway.
+            if len(self._queue) == 1:
+                self._changed.notify()
+
+    def dropped(self) -> int:
+        """Count the events that were lost to a full queue."""
+        with self._changed:
+            return self._dropped
+
+    def close(self) -> None:
+        """Send what waits and `worker-offline`, within CLOSE_TIMEOUT_S."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join(CLOSE_TIMEOUT_S)
+
+    def _run(self) -> None:
+        backoff_s = MIN_BACKOFF_S
+        while not self._closing:
+            with open_broker(self._broker) as connection:
+                try:
+                    dispatcher = _dispatcher(connection, self._worker)
+                    self._send_heartbeat(dispatcher, "worker-online")
+                    backoff_s = MIN_BACKOFF_S
+                    self._publish_until_closed(dispatcher)
+                except broker_errors(connection) as error:
+                    _log.warning("flower_broker_unavailable", worker=self._worker, error=str(error), retry_s=backoff_s)
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing, timeout=backoff_s)
+            backoff_s = min(MAX_BACKOFF_S, backoff_s * 2)
+
+    def _publish_until_closed(self, dispatcher: Any) -> None:
+        heartbeat_due_s = time.monotonic() + HEARTBEAT_INTERVAL_S
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue or self._closing, heartbeat_due_s - time.monotonic())
+                if self._queue and not self._closing:
+                    self._changed.wait_for(lambda: self._closing, GROUP_DELAY_S)
+                closing = self._closing
+            self._send_queued(dispatcher)
+            if closing:
+                dispatcher.send("worker-offline")
+                return
+            if time.monotonic() >= heartbeat_due_s:
+                self._send_heartbeat(dispatcher, "worker-heartbeat")
+                heartbeat_due_s = time.monotonic() + HEARTBEAT_INTERVAL_S
+
+    def _send_queued(self, dispatcher: Any) -> None:
+        """Send all that waits, in groups. A group that fails goes back to the front of the queue."""
+        while group := self._take_group():
+            try:
+                for kind, fields in group:
+                    dispatcher.send(kind, **fields)
+                dispatcher.flush(errors=False)
+            except BaseException:
+                with self._changed:
+                    room = MAX_QUEUED_EVENTS - len(self._queue)
+                    self._dropped += max(0, len(group) - room)
+                    self._queue.extendleft(reversed(group[-room:] if room else []))
+                raise
+
+    def _take_group(self) -> list[tuple[str, dict[str, object]]]:
+        with self._changed:
+            return [self._queue.popleft() for _ in range(min(len(self._queue), MAX_GROUP_EVENTS))]
+
+    def _send_heartbeat(self, dispatcher: Any, kind: str) -> None:
+        fields = {"freq": HEARTBEAT_INTERVAL_S, "loadavg": os.getloadavg(), **self._heartbeat()}
+        dispatcher.send(kind, **fields)
+
+
+def worker_name(agent_id: AgentId) -> str:
+    """Return the name under which an agent appears in Flower. By id, since two agents may share a host."""
+    return f"mesolite@{agent_id}"
+
+
+def _dispatcher(connection: Any, worker: str) -> Any:
+    """Make Celery's dispatcher. It is imported here so that an agent without Flower never pays for Celery."""
+    from celery import Celery
+    from celery.events.dispatcher import EventDispatcher
+
+    app = Celery("mesolite", set_as_current=False, fixups=[])
+    return EventDispatcher(
+        connection,
+        hostname=worker,
+        app=app,
+        # The queue above is bounded and the dispatcher's own is not: a failure must come out.
+        buffer_while_offline=False,
+        buffer_group=frozenset({"task"}),
+        # One more than is ever put in, so that only our flush sends.
+        buffer_limit=MAX_GROUP_EVENTS + 1,
+    )
