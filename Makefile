@@ -1,0 +1,56 @@
+# Everything a person or CI runs. `make` alone lists it. Nothing needs to be installed beforehand but Python 3.11 or newer.
+.DEFAULT_GOAL := help
+.PHONY: help demo up down test check lint bench image clean
+
+BIN := .venv/bin
+RUN := .venv/.installed
+DEV := .venv/.installed-dev
+#: More pytest processes than this only wait for each other: the tests against a real Docker Engine run in one of them.
+TEST_PROCESSES ?= 4
+#: For one test or an option: make test ARGS="tests/unit -k drf"
+ARGS ?=
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(RUN) ## run a whole cluster on this machine for a minute and show what it does
+	@scripts/base-image
+	@$(BIN)/mesolite demo $(ARGS)
+
+up: $(RUN) ## start a cluster on this machine and leave it running
+	@scripts/base-image
+	@scripts/cluster up
+
+down: ## stop what `make up` started
+	@scripts/cluster down
+
+test: $(DEV) ## run the tests
+	@scripts/base-image
+	@$(BIN)/pytest --numprocesses auto --maxprocesses $(TEST_PROCESSES) --dist loadgroup $(ARGS)
+
+check: lint test ## all that CI checks: format, lint, types, tests
+
+lint: $(DEV) ## format, lint and types alone
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+bench: $(DEV) ## run the benchmarks and write docs/benchmarks.md
+	@scripts/base-image
+	@$(BIN)/python -m bench $(ARGS)
+
+image: ## get or build the image that tasks run in by default
+	@scripts/base-image
+
+clean: ## remove what these commands made here
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .mesolite
+	find . -name __pycache__ -type d -not -path './.venv/*' -exec rm -rf {} +
+
+$(RUN): pyproject.toml scripts/venv scripts/make_venv.py
+	@scripts/venv
+	@touch $@
+
+$(DEV): pyproject.toml scripts/venv scripts/make_venv.py
+	@scripts/venv dev
+	@touch $@ $(RUN)
