@@ -1,0 +1,252 @@
+"""The settings of each process: their names, meaning, limits and defaults, and how a wrong one is explained.
+
+A setting can be given as a flag (`--http-port`), in the environment (`MESOLITE_MASTER_HTTP_PORT`), or in a TOML file, in
+this order of precedence; the command line applies it (mesolite/cli/options.py). Here the result is checked once, as a
+whole, into a frozen struct; behind it nothing checks a setting again. In the file, settings of every process stand at the
+top and those of one process in its table:
+
+    redis_url = "redis://10.0.0.5:6379/0"
+    [agent]
+    work_dir = "/var/lib/mesolite"
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, cast
+
+import msgspec
+import msgspec.inspect
+from msgspec import Meta, Struct
+
+from mesolite.errors import ConfigError
+
+#: A configuration file is a page of text; more is some other file.
+MAX_CONFIG_BYTES: Final = 1_000_000
+
+#: An agent or framework is told lost by its silence; one lost packet must not do it (the master's QUIET_HEARTBEATS).
+MIN_HEARTBEATS_TO_TIMEOUT: Final = 3
+
+Port: TypeAlias = Annotated[int, Meta(ge=0, le=65535)]
+BrokerUrl: TypeAlias = Annotated[str, Meta(pattern=r"^(redis|rediss|redis\+socket|unix|sentinel)://.+")]
+#: Becomes part of Redis keys, between colons.
+Name: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+
+
+class ClusterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every process of a cluster is told."""
+
+    redis_url: Annotated[
+        BrokerUrl, Meta(description="Redis of the cluster: redis://HOST:PORT/DB or sentinel://HOST:PORT;sentinel://…")
+    ] = "redis://127.0.0.1:6379/0"
+    sentinel_master: Annotated[
+        str, Meta(description="Name of the primary that the Sentinels watch; with sentinel:// only")
+    ] = "mesolite"
+    cluster: Annotated[Name, Meta(description="Name of the cluster; several can share one Redis")] = "default"
+    principal: Annotated[Name, Meta(description="Whose input streams are written; `default` without Redis ACLs")] = (
+        "default"
+    )
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="Least important log lines to write")
+    ] = "info"
+
+
+class MasterConfig(ClusterConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a master is told. Defaults and reasons: master/settings.py."""
+
+    http_host: Annotated[
+        str,
+        Meta(min_length=1, description="Address of the operator API; it has no passwords, keep it off the internet"),
+    ] = "127.0.0.1"
+    http_port: Annotated[Port, Meta(description="Port of the operator API; 0 takes a free one")] = 5050
+    offer_timeout_ms: Annotated[int, Meta(ge=1000, description="Offers held for longer are taken back")] = 300_000
+    heartbeat_interval_ms: Annotated[
+        int, Meta(ge=100, le=60_000, description="Agents and frameworks speak at least this often")
+    ] = 5000
+    agent_timeout_ms: Annotated[int, Meta(ge=300, description="Silence after which an agent is unreachable")] = 75_000
+    agent_reregister_timeout_ms: Annotated[
+        int, Meta(ge=1000, description="How long agents may take to return after a change of master")
+    ] = 600_000
+    weights: Annotated[
+        dict[str, Annotated[int, Meta(ge=1)]], Meta(description="Weights of roles, like web=2,batch=1")
+    ] = {}
+
+    def __post_init__(self) -> None:
+        least_ms = MIN_HEARTBEATS_TO_TIMEOUT * self.heartbeat_interval_ms
+        if self.agent_timeout_ms < least_ms:
+            raise ValueError(
+                f"agent_timeout_ms is {self.agent_timeout_ms}, but must be at least {least_ms}: "
+                f"{MIN_HEARTBEATS_TO_TIMEOUT} times heartbeat_interval_ms"
+            )
+
+
+class AgentConfig(ClusterConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an agent is told."""
+
+    agent_id: Annotated[str | None, Meta(description="Name of the agent; kept in its work_dir once chosen")] = None
+    hostname: Annotated[str | None, Meta(description="Name that tasks and people reach this host by; detected")] = None
+    http_host: Annotated[
+        str, Meta(min_length=1, description="Address of the sandbox file server; it has no passwords")
+    ] = "127.0.0.1"
+    http_port: Annotated[Port, Meta(description="Port of the sandbox file server; 0 takes a free one")] = 5051
+    work_dir: Annotated[str, Meta(min_length=1, description="Where sandboxes and the agent's state are kept")] = (
+        ".mesolite/agent"
+    )
+    resources: Annotated[str | None, Meta(description="What to offer, like cpus:4;mem:8192; detected where absent")] = (
+        None
+    )
+    attributes: Annotated[str | None, Meta(description="Facts to choose agents by, like rack:a1;gpu:no")] = None
+    containerizer: Annotated[
+        Literal["auto", "docker", "process"],
+        Meta(description="How tasks run: auto takes Docker where an Engine answers, else plain processes"),
+    ] = "auto"
+    image: Annotated[str, Meta(min_length=1, description="Docker image of tasks that name none")] = "python:3.11-slim"
+    allow_privileged: Annotated[bool, Meta(description="Let tasks ask for privileged containers")] = False
+    allow_root: Annotated[bool, Meta(description="Let tasks ask to run as root")] = False
+    allow_host_network: Annotated[bool, Meta(description="Let tasks ask for the host's network")] = False
+    allowed_host_paths: Annotated[
+        tuple[str, ...], Meta(description="Directories that tasks may mount, with everything below; comma separated")
+    ] = ()
+    flower: Annotated[bool, Meta(description="Appear in Flower as a Celery worker")] = True
+    flower_tasks_per_s: Annotated[
+        float, Meta(gt=0, description="New tasks a second shown in Flower; others only fail")
+    ] = 200.0
+
+
+class UpConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `mesolite up` is told."""
+
+    agents: Annotated[int, Meta(ge=1, le=64, description="How many agents to start on this machine")] = 2
+    agent_resources: Annotated[
+        str | None, Meta(description="What each agent offers, like cpus:1;mem:512; an equal share of the machine")
+    ] = None
+    containerizer: Annotated[Literal["auto", "docker", "process"], Meta(description="How tasks run")] = "auto"
+    image: Annotated[str | None, Meta(description="Docker image of tasks that name none")] = None
+    redis: Annotated[BrokerUrl | None, Meta(description="A Redis to use instead of starting one")] = None
+    cluster: Annotated[Name, Meta(description="Name of the cluster")] = "default"
+    http_port: Annotated[Port, Meta(description="Port of the operator API; 0 takes a free one")] = 0
+    flower_port: Annotated[Port, Meta(description="Port of Flower; 0 takes a free one")] = 0
+    flower: Annotated[bool, Meta(description="Start Flower")] = True
+    wait_s: Annotated[float, Meta(gt=0, le=600, description="How long to wait until everything answers")] = 60.0
+
+
+#: The tables of a configuration file, and what each may hold.
+CONFIG_TABLES: Final[Mapping[str, type[Struct]]] = {"master": MasterConfig, "agent": AgentConfig, "up": UpConfig}
+
+ConfigT = TypeVar("ConfigT", bound=Struct)
+
+
+def check_config(kind: type[ConfigT], values: Mapping[str, object], source_of: Callable[[str], str]) -> ConfigT:
+    """Check settings as a whole.
+
+    Args:
+        kind: The struct to fill.
+        values: What was given, under the names of the struct's fields; text is converted. What is absent takes its default.
+        source_of: Says where a setting came from, for the message: "--http-port".
+
+    Raises:
+        ConfigError: Names the setting, where it came from and what is allowed.
+    """
+    known = kind.__struct_fields__
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"unknown setting {name!r} (from {source_of(name)}){suggestion(name, known)}")
+    try:
+        return msgspec.convert({name: _parsed(kind, name, value) for name, value in values.items()}, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explained(kind, str(error), values, source_of)) from None
+
+
+def read_config_file(path: Path) -> dict[str, dict[str, object]]:
+    """Read a TOML file into settings per process, those at its top given to each process that knows them.
+
+    Raises:
+        ConfigError: The file cannot be read, is not TOML, or has an unknown setting.
+    """
+    try:
+        text = path.read_bytes()
+        if len(text) > MAX_CONFIG_BYTES:
+            raise ConfigError(f"{path} has {len(text)} bytes; a configuration file has at most {MAX_CONFIG_BYTES}")
+        document: dict[str, object] = tomllib.loads(text.decode())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}; give another with --config") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+    shared = {name: value for name, value in document.items() if name not in CONFIG_TABLES}
+    for name in shared:
+        if name not in ClusterConfig.__struct_fields__:
+            names = (*CONFIG_TABLES, *ClusterConfig.__struct_fields__)
+            raise ConfigError(f"unknown setting {name!r} in {path}{suggestion(name, names)}")
+    return {table: _table(path, table, document.get(table, {}), shared) for table in CONFIG_TABLES}
+
+
+def suggestion(name: str, known: tuple[str, ...]) -> str:
+    """Return "; did you mean ...?" where a known name is near, else the list of what is known."""
+    near = difflib.get_close_matches(name, known, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; known are {', '.join(sorted(known))}"
+
+
+def _table(path: Path, table: str, content: object, shared: Mapping[str, object]) -> dict[str, object]:
+    known = CONFIG_TABLES[table].__struct_fields__
+    if not isinstance(content, dict):
+        raise ConfigError(f"{table!r} in {path} is not a table; write [{table}] above its settings")
+    own = cast("dict[str, object]", content)
+    for name in own:
+        if name not in known:
+            raise ConfigError(f"unknown setting {name!r} in [{table}] of {path}{suggestion(name, known)}")
+    return {**{name: value for name, value in shared.items() if name in known}, **own}
+
+
+def _parsed(kind: type[Struct], name: str, value: object) -> object:
+    """Turn the text of a flag or variable into the list or table that the setting is; leave the rest to msgspec."""
+    if not isinstance(value, str):
+        return value
+    declared = type(next(field.default for field in msgspec.structs.fields(kind) if field.name == name))
+    items = [item.strip() for item in value.split(",") if item.strip()]
+    if declared is tuple:
+        return items
+    if _is_mapping(kind, name):
+        return {key.strip(): number.strip() for key, _, number in (item.partition("=") for item in items)}
+    return value
+
+
+def _is_mapping(kind: type[Struct], name: str) -> bool:
+    field = next(field for field in msgspec.structs.fields(kind) if field.name == name)
+    return field.default_factory is dict
+
+
+def _explained(kind: type[Struct], error: str, values: Mapping[str, object], source_of: Callable[[str], str]) -> str:
+    where = re.search(r" - at `\$\.(\w+)", error)
+    said = error.split(" - at `", maxsplit=1)[0]
+    if where is None:
+        return said
+    name = where.group(1)
+    said = said[:1].lower() + said[1:]
+    if "matching regex" in said:
+        said = "it is not of the form that is allowed"
+    elif "invalid enum value" in said and (allowed := _choices(kind, name)):
+        said = f"choose one of {', '.join(allowed)}"
+    return f"{name} is {values.get(name)!r} (from {source_of(name)}): {said}. {description(kind, name)}"
+
+
+def _choices(kind: type[Struct], name: str) -> list[str]:
+    """Return the allowed words of a setting that is one of a few, else nothing."""
+    described = msgspec.inspect.type_info(kind)
+    assert isinstance(described, msgspec.inspect.StructType)
+    shape = next(field.type for field in described.fields if field.name == name)
+    while isinstance(shape, msgspec.inspect.Metadata):
+        shape = shape.type
+    return [str(word) for word in shape.values] if isinstance(shape, msgspec.inspect.LiteralType) else []
+
+
+def description(kind: type[Struct], name: str) -> str:
+    """Return what a setting means, in one sentence without its full stop."""
+    hints: Any = next(field.type for field in msgspec.structs.fields(kind) if field.name == name)
+    for meta in cast("tuple[object, ...]", getattr(hints, "__metadata__", ())):
+        if isinstance(meta, Meta) and meta.description:
+            return meta.description
+    return ""
