@@ -74,6 +74,7 @@ from .common import (
     Uri,
     Volume,
 )
+from .deadletters import DeadLetter, decode_dead_letter, encode_dead_letter
 from .events import (
     ErrorEvent,
     Event,
@@ -169,6 +170,10 @@ __all__ = [
     "TaskStatus",
     "Uri",
     "Volume",
+    # deadletters
+    "DeadLetter",
+    "decode_dead_letter",
+    "encode_dead_letter",
     # events
     "ErrorEvent",
     "Event",

@@ -75,5 +75,14 @@ class HeartbeatEvent(Struct, frozen=True, tag="HEARTBEAT"):
 
 
 Event: TypeAlias = (
-    Subscribed | Offers | Rescind | Update | Failure | ErrorEvent | Resubscribe | FrameworkMessage | HeartbeatEvent
+    Subscribed
+    | Offers
+    | Rescind
+    | Update
+    | Failure
+    | ErrorEvent
+    | Resubscribe
+    | UnsatisfiableDemand
+    | FrameworkMessage
+    | HeartbeatEvent
 )

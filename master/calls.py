@@ -1,0 +1,206 @@
+"""What frameworks may say once they are subscribed (reference 1.1)."""
+
+from typing import assert_never
+
+from mesolite.errors import ResourceError
+from mesolite.protocol import (
+    TERMINAL_STATES,
+    Accept,
+    Acknowledge,
+    Acknowledgement,
+    Call,
+    Decline,
+    Demand,
+    ExecutorMessage,
+    Heartbeat,
+    Kill,
+    KillTask,
+    Message,
+    Reconcile,
+    Revive,
+    SetDemand,
+    Shutdown,
+    ShutdownExecutor,
+    StatusAcknowledgement,
+    Subscribe,
+    Suppress,
+    TaskState,
+    Teardown,
+    UnsatisfiableDemand,
+)
+from mesolite.resources import Resources
+
+from .accept import accept
+from .context import Context
+from .reconcile import answer, reconcile
+from .settings import MAX_DEMANDS
+from .state import Agent, Framework
+from .subscription import end, subscribe_again
+from .validation import roles_error
+
+
+def apply_call(context: Context, framework: Framework, call: Call) -> str | None:
+    """Do what a subscribed framework says.
+
+    Returns:
+        Why the call was refused, or None.
+    """
+    match call:
+        case Subscribe():
+            return subscribe_again(context, framework, call)
+        case Heartbeat():
+            return None
+        case Teardown():
+            end(context, framework, "torn down by its scheduler")
+        case Accept():
+            accept(context, framework, call)
+        case Decline():
+            _decline(context, framework, call)
+        case Revive():
+            return _revive(context, framework, call)
+        case Suppress():
+            return _suppress(context, framework, call)
+        case SetDemand():
+            return set_demand(context, framework, call.demands)
+        case Kill():
+            kill(context, framework, call)
+        case Acknowledge():
+            for acknowledgement in call.acknowledgements:
+                _acknowledge(context, framework, acknowledgement)
+        case Reconcile():
+            reconcile(context, framework, call)
+        case Message():
+            return _to_executor(
+                context,
+                framework,
+                call,
+                ExecutorMessage(framework_id=framework.info.framework_id, executor_id=call.executor_id, data=call.data),
+            )
+        case Shutdown():
+            return _to_executor(
+                context,
+                framework,
+                call,
+                ShutdownExecutor(framework_id=framework.info.framework_id, executor_id=call.executor_id),
+            )
+        case _:
+            assert_never(call)
+    return None
+
+
+def _decline(context: Context, framework: Framework, call: Decline) -> None:
+    """Give offers back; ids that are void by now are ignored."""
+    for offer_id in call.offer_ids:
+        offer = framework.offers.get(offer_id)
+        if offer is not None:
+            context.counts["offers_declined"] += 1
+            context.give_back(offer, refuse_ms=call.filters.refuse_ms)
+
+
+def _revive(context: Context, framework: Framework, call: Revive) -> str | None:
+    if error := roles_error(call.roles, framework.info):
+        return error
+    framework.suppressed -= frozenset(call.roles or framework.info.roles)
+    context.allocator.revive(framework.info.framework_id, call.roles or framework.info.roles)
+    return None
+
+
+def _suppress(context: Context, framework: Framework, call: Suppress) -> str | None:
+    if error := roles_error(call.roles, framework.info):
+        return error
+    framework.suppressed |= frozenset(call.roles or framework.info.roles)
+    context.allocator.suppress(framework.info.framework_id, call.roles or framework.info.roles)
+    return None
+
+
+def set_demand(context: Context, framework: Framework, demands: tuple[Demand, ...]) -> str | None:
+    """Replace a framework's demand, and say at once what no agent could ever satisfy (complaint: tasks that wait for ever)."""
+    if len(demands) > MAX_DEMANDS:
+        return f"{len(demands)} demands; at most {MAX_DEMANDS} are allowed: merge equal shapes"
+    if error := roles_error((demand.role for demand in demands), framework.info):
+        return error
+    for demand in demands:
+        if demand.count < 0:
+            return f"a demand for {demand.count} units; a count is not negative"
+        try:
+            if not Resources.of(demand.shape):
+                return "a demand for nothing: its shape is empty"
+        except ResourceError as error:
+            return f"a demand's shape: {error}"
+    framework.demands = tuple(demand for demand in demands if demand.count)
+    context.allocator.set_demand(framework.info.framework_id, framework.demands)
+    warn_of_unsatisfiable(context, framework)
+    return None
+
+
+def warn_of_unsatisfiable(context: Context, framework: Framework) -> None:
+    """Tell a framework which of its demands fit no agent, even an empty one; not while agents may still come back."""
+    agents = context.state.agents.values()
+    if not agents or context.state.agents_recovering():
+        return
+    for demand in framework.demands:
+        shape = Resources.of(demand.shape)
+        if not any(agent.total.allocatable_to(demand.role).contains(shape) for agent in agents):
+            context.tell(framework, UnsatisfiableDemand(demand=demand, largest=_largest(list(agents)).to_wire()))
+
+
+def _largest(agents: list[Agent]) -> Resources:
+    return max((agent.total for agent in agents), key=lambda total: (total.scalar("cpus"), total.scalar("mem")))
+
+
+def kill(context: Context, framework: Framework, call: Kill) -> None:
+    """Pass a kill on, or answer for a task that cannot be killed."""
+    task = framework.tasks.get(call.task_id)
+    if task is None or task.state in TERMINAL_STATES:
+        unreachable = framework.unreachable.get(call.task_id)
+        if unreachable is not None:
+            unreachable.kill_wanted = True
+        answer(context, framework, call.task_id, call.agent_id)
+        return
+    if call.agent_id is not None and call.agent_id != task.agent_id:
+        context.counts["kills_for_another_agent"] += 1
+        return
+    task.kill_wanted = True
+    agent = context.state.agents[task.agent_id]
+    if not agent.commands.full:
+        context.command(
+            agent,
+            KillTask(framework_id=framework.info.framework_id, task_id=call.task_id, kill_policy=call.kill_policy),
+        )
+
+
+def _acknowledge(context: Context, framework: Framework, acknowledgement: Acknowledgement) -> None:
+    """Pass an acknowledgement on; that of a terminal update ends the task here."""
+    agent = context.state.agents.get(acknowledgement.agent_id)
+    if agent is None or agent.commands.full:
+        context.counts["acknowledgements_dropped"] += 1
+        return
+    context.outbox.acknowledge(
+        acknowledgement.agent_id,
+        StatusAcknowledgement(
+            framework_id=framework.info.framework_id,
+            task_id=acknowledgement.task_id,
+            uuid=acknowledgement.uuid,
+        ),
+    )
+    task = framework.tasks.get(acknowledgement.task_id)
+    if (
+        task is not None
+        and task.agent_id == acknowledgement.agent_id
+        and task.status.state in TERMINAL_STATES
+        and task.status.uuid == acknowledgement.uuid
+    ):
+        assert task.state is not TaskState.UNREACHABLE
+        context.state.remove_task(task)
+
+
+def _to_executor(
+    context: Context, framework: Framework, call: Message | Shutdown, command: ExecutorMessage | ShutdownExecutor
+) -> str | None:
+    agent = context.state.agents.get(call.agent_id)
+    if agent is None:
+        return f"agent {call.agent_id} is not registered"
+    if agent.commands.full:
+        return f"agent {call.agent_id} is too far behind with its commands"
+    context.command(agent, command)
+    return None

@@ -1,0 +1,241 @@
+"""The master's core: events in, effects out; no I/O, no clock, no randomness (DESIGN 4).
+
+`apply` enters what an event says into the books at once. What is to be said to frameworks and agents waits in the outbox
+until the batch of inputs ends with a `Tick`, when freed resources are offered again and each listener gets one message
+for everything. So a shell that applies a batch, ticks, and commits has moved inputs, state and outputs in one step.
+"""
+
+from typing import assert_never
+
+from mesolite.ids import id_error
+from mesolite.protocol import CallBatch, CommandBatch, EventBatch, Kill, Malformed, ReportBatch
+from mesolite.protocol.codec import malformed
+
+from . import calls, cycle, registration, registry, reports, subscription
+from .allocator import Allocator
+from .context import Context
+from .effects import CommandAgent, MasterEffect, TellFramework
+from .events import (
+    CallsArrived,
+    GarbageArrived,
+    ListeningResumed,
+    MasterEvent,
+    OperatorKilled,
+    OperatorToreDown,
+    ReportsArrived,
+    Tick,
+)
+from .settings import MasterSettings
+from .state import LostAgent, MasterState
+from .timers import Timers
+
+
+class MasterCore:
+    """Decides everything that a leading master decides, within one epoch.
+
+    Args:
+        epoch: The epoch it leads in; in every message it sends.
+        settings: The operator's choices.
+        allocator: Fresh; the core tells it everything.
+    """
+
+    def __init__(self, *, epoch: int, settings: MasterSettings, allocator: Allocator) -> None:
+        assert epoch >= 1, "epochs begin with 1"
+        self._context = Context(epoch=epoch, settings=settings, allocator=allocator)
+        self._timers = Timers()
+        for role, weight in settings.weights:
+            allocator.set_weight(role, weight)
+
+    @property
+    def state(self) -> MasterState:
+        """The books, to be read only."""
+        return self._context.state
+
+    @property
+    def context(self) -> Context:
+        """Everything, to be read only: for views and checkers."""
+        return self._context
+
+    def recover(self, stored: dict[str, bytes], now_ms: int) -> None:
+        """Take over from an earlier master what the registry knows; called once, before any event.
+
+        Frameworks wait for their schedulers with their failover timeouts running, and are asked to subscribe; agents are
+        asked to register, and are held to be on their way back until they do or are given up.
+
+        Raises:
+            ProtocolError: The registry was written by an incompatible version.
+        """
+        context = self._context
+        context.now_ms = now_ms
+        frameworks = registry.frameworks(stored)
+        for name, entry in sorted(frameworks.items(), key=lambda item: item[1].ended_ms):
+            if entry.ended is None:
+                subscription.welcome_back(context, entry)
+            else:
+                context.state.completed_frameworks[name] = entry.ended
+        for agent_id, agent in registry.agents(stored).items():
+            unreachable_ms = agent.unreachable_since_ms
+            context.state.lost_agents[agent_id] = LostAgent(
+                agent_id=agent_id,
+                hostname=agent.hostname,
+                principal=agent.principal,
+                since_ms=now_ms + context.settings.agent_reregister_timeout_ms
+                if unreachable_ms is None
+                else unreachable_ms,
+                unreachable=unreachable_ms is not None,
+            )
+            registration.ask_back(context, agent_id, agent.session)
+
+    def next_deadline_ms(self) -> int:
+        """Return when to `Tick` even if nothing arrives."""
+        return self._timers.next_deadline_ms(self._context)
+
+    def apply(self, event: MasterEvent) -> list[MasterEffect]:
+        """Apply one event.
+
+        Returns:
+            Effects, only for a `Tick`: those of the whole batch, in the order in which they are to be done.
+        """
+        context = self._context
+        context.now_ms = event.now_ms
+        match event:
+            case CallsArrived():
+                self._calls(event.principal, event.batch)
+            case ReportsArrived():
+                self._reports(event.principal, event.batch)
+            case GarbageArrived():
+                self._set_aside(f"{event.principal} on {event.stream}", event.malformed)
+            case OperatorKilled():
+                framework = context.state.frameworks.get(event.framework_id)
+                if framework is not None:
+                    calls.kill(context, framework, Kill(task_id=event.task_id))
+            case ListeningResumed():
+                self._pardon_silence()
+            case OperatorToreDown():
+                framework = context.state.frameworks.get(event.framework_id)
+                if framework is not None:
+                    subscription.tear_down(context, framework, "torn down by an operator")
+            case Tick():
+                return self._tick()
+            case _:
+                assert_never(event)
+        return []
+
+    def check(self) -> None:
+        """Assert every invariant of the books (DESIGN 5)."""
+        self._context.state.check()
+        self._context.allocator.check()
+
+    def _calls(self, principal: str, batch: CallBatch) -> None:
+        context = self._context
+        source = f"framework {batch.framework_id[:64]!r} of {principal}"
+        if error := id_error(batch.framework_id) or id_error(batch.session):
+            self._set_aside(source, malformed(f"the sender's id {error}", b""))
+            return
+        framework = subscription.identify(context, principal, batch)
+        if framework is None or batch.number <= framework.last_batch:
+            return
+        framework.last_batch = batch.number
+        framework.last_heard_ms = context.now_ms
+        for call in batch.calls:
+            error = calls.apply_call(context, framework, call)
+            if error is not None:
+                self._set_aside(source, malformed(f"{_name(call)}: {error}", b""))
+            if framework.ending:
+                return
+
+    def _reports(self, principal: str, batch: ReportBatch) -> None:
+        context = self._context
+        source = f"agent {batch.agent_id[:64]!r} of {principal}"
+        if error := id_error(batch.agent_id) or id_error(batch.session):
+            self._set_aside(source, malformed(f"the sender's id {error}", b""))
+            return
+        agent = registration.identify(context, principal, batch)
+        if isinstance(agent, str):
+            self._set_aside(source, malformed(agent, b""))
+            return
+        if agent is None or batch.number <= agent.last_batch:
+            return
+        agent.last_batch = batch.number
+        agent.last_heard_ms = context.now_ms
+        if batch.epoch == context.epoch:
+            if not agent.commands.confirm(batch.confirmed, context.now_ms):
+                self._set_aside(source, malformed(f"confirms command {batch.confirmed}, which was never sent", b""))
+            elif batch.gap:
+                agent.commands.resend()
+                context.outbox.touched_agents[batch.agent_id] = None
+        for report in batch.reports:
+            error = reports.apply_report(context, agent, report)
+            if error is not None:
+                self._set_aside(source, malformed(f"{_name(report)}: {error}", b""))
+
+    def _pardon_silence(self) -> None:
+        """Nobody could be heard for a while: that was not their silence."""
+        for framework in self._context.state.frameworks.values():
+            framework.last_heard_ms = self._context.now_ms
+        for agent in self._context.state.agents.values():
+            agent.last_heard_ms = self._context.now_ms
+
+    def _set_aside(self, source: str, refused: Malformed) -> None:
+        self._context.counts["messages_set_aside"] += 1
+        self._context.outbox.set_aside(self._context.now_ms, source, refused)
+
+    def _tick(self) -> list[MasterEffect]:
+        context = self._context
+        self._timers.run(context)
+        cycle.allocate(context)
+        outbox = context.outbox
+        effects = outbox.effects
+        outbox.effects = []
+        effects.extend(self._event_batches())
+        effects.extend(self._command_batches())
+        return effects
+
+    def _event_batches(self) -> list[MasterEffect]:
+        context = self._context
+        effects: list[MasterEffect] = []
+        for (framework_id, session), events in context.outbox.events.items():
+            framework = context.state.frameworks.get(framework_id)
+            number = 0
+            if framework is not None:
+                framework.event_number += 1
+                number = framework.event_number
+            batch = EventBatch(session=session, epoch=context.epoch, number=number, events=tuple(events))
+            effects.append(TellFramework(framework_id=framework_id, batch=batch))
+        context.outbox.events.clear()
+        return effects
+
+    def _command_batches(self) -> list[MasterEffect]:
+        context = self._context
+        outbox = context.outbox
+        effects: list[MasterEffect] = []
+        for agent_id, (session, command) in outbox.reregister.items():
+            batch = CommandBatch(
+                agent_id=agent_id, session=session, epoch=context.epoch, first_number=0, commands=(command,)
+            )
+            effects.append(CommandAgent(agent_id=agent_id, batch=batch))
+        outbox.reregister.clear()
+        for agent_id, acknowledge in outbox.take_acknowledgements():
+            agent = context.state.agents.get(agent_id)
+            if agent is not None:
+                context.command(agent, acknowledge)
+        for agent_id in outbox.touched_agents:
+            agent = context.state.agents.get(agent_id)
+            if agent is None:
+                continue
+            first, commands = agent.commands.take(context.now_ms)
+            if commands:
+                batch = CommandBatch(
+                    agent_id=agent_id,
+                    session=agent.session,
+                    epoch=context.epoch,
+                    first_number=first,
+                    commands=commands,
+                )
+                effects.append(CommandAgent(agent_id=agent_id, batch=batch))
+        outbox.touched_agents.clear()
+        return effects
+
+
+def _name(message: object) -> str:
+    return type(message).__name__

@@ -1,0 +1,52 @@
+"""What the master's core wants done. The shell commits the first three kinds in one step, and only then sends commands."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from mesolite.ids import AgentId, FrameworkId
+from mesolite.protocol import CommandBatch, EventBatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TellFramework:
+    """Append one batch of events to the framework's stream."""
+
+    framework_id: FrameworkId
+    batch: EventBatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveRegistry:
+    """Set a registry field, or delete it where `value` is None."""
+
+    key: str
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetAside:
+    """Keep a refused message in the bounded dead-letter stream."""
+
+    now_ms: int
+    #: Who sent it and where: "framework batch-17 on calls:default".
+    source: str
+    reason: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandAgent:
+    """Put one batch of commands into the agent's queue, after the commit."""
+
+    agent_id: AgentId
+    batch: CommandBatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetAgent:
+    """Delete the queue of an agent that will not come back."""
+
+    agent_id: AgentId
+
+
+MasterEffect: TypeAlias = TellFramework | SaveRegistry | SetAside | CommandAgent | ForgetAgent

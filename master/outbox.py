@@ -1,0 +1,45 @@
+"""What the core has to say, gathered over one batch of inputs so that each listener gets one message (DESIGN 6)."""
+
+from mesolite.ids import AgentId, FrameworkId, SessionId
+from mesolite.protocol import AcknowledgeStatuses, Command, Event, Malformed, Reregister, StatusAcknowledgement
+
+from .effects import MasterEffect, SaveRegistry, SetAside
+
+
+class Outbox:
+    """Messages waiting for the end of the batch."""
+
+    def __init__(self) -> None:
+        #: Events per framework and session, in order of being said.
+        self.events: dict[tuple[FrameworkId, SessionId], list[Event]] = {}
+        #: Acknowledgements per agent: one command for all of a batch.
+        self._acknowledgements: dict[AgentId, list[StatusAcknowledgement]] = {}
+        #: Agents to be asked for everything, and the life of theirs that is meant.
+        self.reregister: dict[AgentId, tuple[SessionId, Reregister]] = {}
+        #: Agents that have commands to be sent.
+        self.touched_agents: dict[AgentId, None] = {}
+        self.effects: list[MasterEffect] = []
+
+    def tell(self, framework_id: FrameworkId, session: SessionId, event: Event) -> None:
+        """Say something to one life of a framework."""
+        self.events.setdefault((framework_id, session), []).append(event)
+
+    def acknowledge(self, agent_id: AgentId, acknowledgement: StatusAcknowledgement) -> None:
+        """Pass an acknowledgement on."""
+        self._acknowledgements.setdefault(agent_id, []).append(acknowledgement)
+
+    def take_acknowledgements(self) -> list[tuple[AgentId, Command]]:
+        """Return one command per agent for all acknowledgements gathered, and forget them."""
+        commands: list[tuple[AgentId, Command]] = [
+            (agent_id, AcknowledgeStatuses(tuple(gathered))) for agent_id, gathered in self._acknowledgements.items()
+        ]
+        self._acknowledgements.clear()
+        return commands
+
+    def save(self, key: str, value: bytes | None) -> None:
+        """Change the registry with this batch."""
+        self.effects.append(SaveRegistry(key=key, value=value))
+
+    def set_aside(self, now_ms: int, source: str, malformed: Malformed) -> None:
+        """Keep a refused message for the operator."""
+        self.effects.append(SetAside(now_ms=now_ms, source=source, reason=malformed.reason, payload=malformed.payload))

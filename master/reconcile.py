@@ -1,0 +1,67 @@
+"""What the master answers when asked about a task (reference 1.9)."""
+
+from mesolite.ids import AgentId, TaskId
+from mesolite.protocol import Reason, Reconcile, Source, TaskState, TaskStatus, Update
+
+from .context import Context
+from .state import Framework, Task
+
+
+def reconcile(context: Context, framework: Framework, call: Reconcile) -> None:
+    """Answer a framework's question about some of its tasks, or about all of them."""
+    if call.tasks:
+        for asked in call.tasks:
+            answer(context, framework, asked.task_id, asked.agent_id)
+        return
+    for task in (*framework.tasks.values(), *framework.unreachable.values()):
+        context.tell(framework, Update(_repeated(context, task)))
+
+
+def answer(context: Context, framework: Framework, task_id: TaskId, agent_id: AgentId | None) -> None:
+    """Answer about one task. Silence means: not known yet, ask again."""
+    task = framework.tasks.get(task_id) or framework.unreachable.get(task_id)
+    if task is not None:
+        context.tell(framework, Update(_repeated(context, task)))
+        return
+    state, since_ms = _state_of_unknown(context, agent_id)
+    if state is None:
+        return
+    status = TaskStatus(
+        task_id=task_id,
+        state=state,
+        source=Source.MASTER,
+        timestamp_ms=context.now_ms,
+        agent_id=agent_id,
+        reason=Reason.RECONCILIATION,
+        message="the master does not know this task",
+        unreachable_time_ms=since_ms,
+    )
+    context.tell(framework, Update(status))
+
+
+def _repeated(context: Context, task: Task) -> TaskStatus:
+    """Say the newest word about a task again, without its uuid: this copy needs no acknowledgement."""
+    known = task.status
+    return TaskStatus(
+        task_id=known.task_id,
+        state=known.state,
+        source=Source.MASTER,
+        timestamp_ms=context.now_ms,
+        agent_id=task.agent_id,
+        reason=Reason.RECONCILIATION,
+        message=known.message,
+        container_status=known.container_status,
+        unreachable_time_ms=known.unreachable_time_ms,
+    )
+
+
+def _state_of_unknown(context: Context, agent_id: AgentId | None) -> tuple[TaskState | None, int | None]:
+    state = context.state
+    if agent_id is None:
+        return (None, None) if state.agents_recovering() else (TaskState.UNKNOWN, None)
+    lost = state.lost_agents.get(agent_id)
+    if lost is not None:
+        return (TaskState.UNREACHABLE, lost.since_ms) if lost.unreachable else (None, None)
+    if agent_id in state.agents:
+        return TaskState.GONE, None
+    return TaskState.UNKNOWN, None

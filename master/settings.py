@@ -1,0 +1,68 @@
+"""The master's numbers, each with its reason and source.
+
+What an operator may change comes in as `MasterSettings`; the constants below are bounds that nobody has needed to change.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+#: Mesos keeps 50 completed frameworks and forgets at failover, so that a torn-down id can come back (trap 13). Ours are in the
+#: registry; 1,000 ids are 100 KiB.
+MAX_COMPLETED_FRAMEWORKS: Final = 1000
+#: Ended tasks kept per framework for `mesolite ps -a` (Mesos: max_completed_tasks_per_framework).
+MAX_COMPLETED_TASKS: Final = 1000
+#: Tasks of lost agents kept per framework, so that they can return (Mesos: max_unreachable_tasks_per_framework is 1,000; ours is
+#: what one lost agent may hold).
+MAX_UNREACHABLE_TASKS: Final = 100_000
+#: Sessions of a framework that were superseded and are told so when they speak again.
+MAX_SUPERSEDED_SESSIONS: Final = 16
+#: Senders that the master does not know, and has told to introduce themselves.
+MAX_STRANGERS: Final = 100_000
+#: A stranger is asked to introduce itself at most this often.
+STRANGER_INTERVAL_MS: Final = 1000
+#: Commands to one agent that it has not confirmed. Beyond it the agent gets no offers; beyond twice as many, acknowledgements and
+#: kills are dropped, since both are said again by their senders.
+MAX_UNCONFIRMED_COMMANDS: Final = 50_000
+#: Unconfirmed commands are sent again after this long, doubling to the cap. A round trip is a few milliseconds.
+COMMAND_RESEND_MS: Final = 2000
+COMMAND_RESEND_CAP_MS: Final = 30_000
+#: Frameworks and agents of one cluster. Mesos's users ran 35,000 agents; frameworks there are tens to hundreds.
+MAX_FRAMEWORKS: Final = 10_000
+MAX_AGENTS: Final = 100_000
+#: Tasks of one framework that have not ended.
+MAX_TASKS_PER_FRAMEWORK: Final = 1_000_000
+#: Shapes in one framework's demand; each is compared with each changed agent.
+MAX_DEMANDS: Final = 1000
+#: Missed heartbeats before an agent gets no offers, and before a framework counts as disconnected.
+QUIET_HEARTBEATS: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MasterSettings:
+    """What an operator may set.
+
+    Raises:
+        ValueError: A value is out of range; the message names it.
+    """
+
+    #: Frameworks that hold offers longer lose them. Mesos has none, and one silent framework locks its cluster (complaint 2);
+    #: Aurora held offers for 5 minutes on purpose.
+    offer_timeout_ms: int = 300_000
+    #: Agents and frameworks speak at least this often. Mesos: 15 s.
+    heartbeat_interval_ms: int = 5000
+    #: Silence after which an agent is UNREACHABLE. Mesos: 75 s (five pings of 15 s).
+    agent_timeout_ms: int = 75_000
+    #: After a change of master: agents that do not return within it are UNREACHABLE. Mesos: 10 minutes.
+    agent_reregister_timeout_ms: int = 600_000
+    #: Weights of roles; a role not named has weight 1.
+    weights: tuple[tuple[str, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.offer_timeout_ms < 1000:
+            raise ValueError(f"offer_timeout_ms is {self.offer_timeout_ms}; at least 1000")
+        if not 100 <= self.heartbeat_interval_ms <= 60_000:
+            raise ValueError(f"heartbeat_interval_ms is {self.heartbeat_interval_ms}; 100 to 60000")
+        if self.agent_timeout_ms < QUIET_HEARTBEATS * self.heartbeat_interval_ms:
+            raise ValueError(
+                f"agent_timeout_ms is {self.agent_timeout_ms}; at least {QUIET_HEARTBEATS} times heartbeat_interval_ms"
+            )

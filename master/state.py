@@ -1,0 +1,228 @@
+"""What the master knows: agents, frameworks, offers, tasks, and the books of who holds what.
+
+Changed only by the core, through the few methods here that keep both sides of each entry: an offer stands in the offer
+table, in its framework and in its agent; a task in its framework and its agent; what either holds is in the agent's
+`offered` or `used`. `check()` recounts everything.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from mesolite.ids import AgentId, FrameworkId, OfferId, SessionId, TaskId
+from mesolite.protocol import TERMINAL_STATES, AgentInfo, Demand, FrameworkInfo, TaskInfo, TaskState, TaskStatus
+from mesolite.resources import EMPTY, Resources
+
+from .commandlog import CommandLog
+from .lifecycle import holds_resources
+from .settings import MAX_COMPLETED_TASKS, MAX_SUPERSEDED_SESSIONS, MAX_UNREACHABLE_TASKS
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """One task of a framework on an agent."""
+
+    info: TaskInfo
+    framework_id: FrameworkId
+    agent_id: AgentId
+    #: Stamped with the role they are allocated to.
+    resources: Resources
+    #: The newest state; decides whether `resources` are charged.
+    state: TaskState
+    #: The newest word sent to the framework, which reconciliation repeats.
+    status: TaskStatus
+    #: When it was accepted, and when it ended (0 before).
+    accepted_ms: int
+    ended_ms: int = 0
+    #: A kill was asked for; said again to an agent that returns.
+    kill_wanted: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class HeldOffer:
+    """An outstanding offer."""
+
+    offer_id: OfferId
+    framework_id: FrameworkId
+    agent_id: AgentId
+    role: str
+    resources: Resources
+    made_ms: int
+
+
+@dataclass(slots=True, eq=False)
+class Agent:
+    """An agent that is registered with this master."""
+
+    info: AgentInfo
+    session: SessionId
+    principal: str
+    total: Resources
+    commands: CommandLog
+    registered_ms: int
+    last_heard_ms: int
+    #: The number of its newest batch; lower ones are repeats.
+    last_batch: int = 0
+    #: Sum of its outstanding offers, and of its tasks that hold resources; both stamped with roles.
+    offered: Resources = EMPTY
+    used: Resources = EMPTY
+    #: False while it is quiet or too far behind with its commands: no offers of it are made.
+    active: bool = True
+    tasks: dict[tuple[FrameworkId, TaskId], Task] = field(default_factory=dict[tuple[FrameworkId, TaskId], Task])
+    offers: dict[OfferId, HeldOffer] = field(default_factory=dict[OfferId, HeldOffer])
+    #: Earlier lives, whose late words are not heard.
+    superseded: deque[SessionId] = field(default_factory=lambda: deque(maxlen=MAX_SUPERSEDED_SESSIONS))
+
+
+@dataclass(slots=True, eq=False)
+class LostAgent:
+    """An agent in the registry that is not registered: not back yet after a change of master, or unreachable."""
+
+    agent_id: AgentId
+    hostname: str
+    principal: str
+    #: When it is given up (recovering), or was (unreachable).
+    since_ms: int
+    unreachable: bool
+
+
+@dataclass(slots=True, eq=False)
+class Framework:
+    """A framework that has not ended."""
+
+    info: FrameworkInfo
+    session: SessionId
+    principal: str
+    #: A scheduler is subscribed and not silent.
+    active: bool
+    registered_ms: int
+    last_heard_ms: int
+    #: When its scheduler fell silent; None while active. The failover timeout counts from here.
+    silent_since_ms: int | None = None
+    last_batch: int = 0
+    #: Number of the newest event batch of this epoch.
+    event_number: int = 0
+    suppressed: frozenset[str] = frozenset()
+    demands: tuple[Demand, ...] = ()
+    tasks: dict[TaskId, Task] = field(default_factory=dict[TaskId, Task])
+    offers: dict[OfferId, HeldOffer] = field(default_factory=dict[OfferId, HeldOffer])
+    #: Tasks of agents that are lost; also in no agent's books.
+    unreachable: dict[TaskId, Task] = field(default_factory=dict[TaskId, Task])
+    completed: deque[Task] = field(default_factory=lambda: deque(maxlen=MAX_COMPLETED_TASKS))
+    superseded: deque[SessionId] = field(default_factory=lambda: deque(maxlen=MAX_SUPERSEDED_SESSIONS))
+    #: Torn down: its tasks are being killed, and it is gone with the last of them.
+    ending: bool = False
+
+
+class MasterState:
+    """The books."""
+
+    def __init__(self) -> None:
+        self.agents: dict[AgentId, Agent] = {}
+        self.lost_agents: dict[AgentId, LostAgent] = {}
+        self.frameworks: dict[FrameworkId, Framework] = {}
+        #: Ended frameworks, oldest first, and why; their ids are refused.
+        self.completed_frameworks: dict[FrameworkId, str] = {}
+        #: Outstanding offers, oldest first, which is the order in which they time out.
+        self.offers: dict[OfferId, HeldOffer] = {}
+        self.next_offer = 1
+
+    def agents_recovering(self) -> bool:
+        """Say whether some agent of the registry has neither come back nor been given up since the master changed."""
+        return any(not lost.unreachable for lost in self.lost_agents.values())
+
+    def task(self, framework_id: FrameworkId, task_id: TaskId) -> Task | None:
+        """Find a task that has not ended, unreachable ones included."""
+        framework = self.frameworks.get(framework_id)
+        if framework is None:
+            return None
+        return framework.tasks.get(task_id) or framework.unreachable.get(task_id)
+
+    # -- offers
+
+    def add_offer(self, offer: HeldOffer) -> None:
+        """Enter an offer; its resources must be free."""
+        agent = self.agents[offer.agent_id]
+        self.offers[offer.offer_id] = offer
+        agent.offers[offer.offer_id] = offer
+        self.frameworks[offer.framework_id].offers[offer.offer_id] = offer
+        agent.offered += offer.resources
+
+    def remove_offer(self, offer: HeldOffer) -> None:
+        """Strike an offer out; the caller gives its resources back or to tasks."""
+        agent = self.agents[offer.agent_id]
+        del self.offers[offer.offer_id]
+        del agent.offers[offer.offer_id]
+        del self.frameworks[offer.framework_id].offers[offer.offer_id]
+        agent.offered -= offer.resources
+
+    # -- tasks
+
+    def add_task(self, task: Task) -> None:
+        """Enter a task of a registered agent, charging it where its state holds resources."""
+        key = (task.framework_id, task.info.task_id)
+        agent = self.agents[task.agent_id]
+        framework = self.frameworks[task.framework_id]
+        assert key not in agent.tasks, f"task {key} is entered twice"
+        agent.tasks[key] = task
+        framework.tasks[task.info.task_id] = task
+        if holds_resources(task.state):
+            agent.used += task.resources
+
+    def charge(self, task: Task) -> None:
+        """Charge a task that held nothing."""
+        self.agents[task.agent_id].used += task.resources
+
+    def release(self, task: Task) -> None:
+        """Stop charging a task; called once per task, when it ends or is lost (I5)."""
+        self.agents[task.agent_id].used -= task.resources
+
+    def remove_task(self, task: Task) -> None:
+        """Strike out a task that ended and is acknowledged; it is kept as history."""
+        assert task.state in TERMINAL_STATES, f"task {task.info.task_id} is removed while {task.state}"
+        framework = self.frameworks[task.framework_id]
+        del self.agents[task.agent_id].tasks[(task.framework_id, task.info.task_id)]
+        del framework.tasks[task.info.task_id]
+        framework.completed.append(task)
+
+    def lose_task(self, task: Task) -> None:
+        """Move a task of a lost agent out of that agent's books."""
+        framework = self.frameworks[task.framework_id]
+        del self.agents[task.agent_id].tasks[(task.framework_id, task.info.task_id)]
+        del framework.tasks[task.info.task_id]
+        if len(framework.unreachable) < MAX_UNREACHABLE_TASKS:
+            framework.unreachable[task.info.task_id] = task
+
+    # -- invariants
+
+    def check(self) -> None:
+        """Assert that the books agree with themselves (DESIGN 5; reference 2.0)."""
+        for agent in self.agents.values():
+            self._check_agent(agent)
+        for framework in self.frameworks.values():
+            self._check_framework(framework)
+        assert set(self.offers) == {o for a in self.agents.values() for o in a.offers}
+        assert not set(self.agents) & set(self.lost_agents), "an agent is both registered and lost"
+        assert not set(self.frameworks) & set(self.completed_frameworks), "a framework both runs and has ended"
+
+    def _check_agent(self, agent: Agent) -> None:
+        name = agent.info.agent_id
+        offered = sum((o.resources for o in agent.offers.values()), EMPTY)
+        used = sum((t.resources for t in agent.tasks.values() if holds_resources(t.state)), EMPTY)
+        assert offered == agent.offered, f"agent {name}: offers sum to {offered}, booked {agent.offered}"
+        assert used == agent.used, f"agent {name}: tasks sum to {used}, booked {agent.used}"
+        held = (offered + used).unallocated()
+        assert agent.total.contains(held), f"agent {name} is over-committed: {held} of {agent.total}"
+        for (framework_id, task_id), task in agent.tasks.items():
+            assert self.frameworks[framework_id].tasks[task_id] is task, f"task {task_id} stands in one book only"
+            assert task.state is not TaskState.UNREACHABLE
+        agent.commands.check()
+
+    def _check_framework(self, framework: Framework) -> None:
+        name = framework.info.framework_id
+        for task_id, task in framework.tasks.items():
+            assert self.agents[task.agent_id].tasks[(name, task_id)] is task, f"task {task_id} stands in one book only"
+        for task in framework.unreachable.values():
+            assert task.state is TaskState.UNREACHABLE
+        assert not framework.tasks.keys() & framework.unreachable.keys()
+        assert framework.active == (framework.silent_since_ms is None)
+        assert framework.active or not framework.offers, f"framework {name} is silent and holds offers"

@@ -1,0 +1,7 @@
+"""What the master refuses, as small pure functions in a fixed order; the first that objects wins (reference 2)."""
+
+from .framework import framework_error, roles_error
+from .offers import offers_error
+from .task import Launch, task_error
+
+__all__ = ["Launch", "framework_error", "offers_error", "roles_error", "task_error"]
