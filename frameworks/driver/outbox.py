@@ -1,0 +1,60 @@
+"""What the driver has to say, gathered until the end of a step so that one batch carries it (DESIGN 6)."""
+
+from collections.abc import Iterable
+
+from mesolite.protocol import Accept, Acknowledge, Acknowledgement, Call
+
+from .settings import MAX_ACKNOWLEDGEMENTS, MAX_BATCH_WEIGHT, MAX_WAITING_ACKNOWLEDGEMENTS
+
+
+class Outbox:
+    """Calls and acknowledgements that wait."""
+
+    def __init__(self) -> None:
+        self._calls: list[Call] = []
+        self._acknowledgements: list[Acknowledgement] = []
+
+    def add(self, call: Call) -> None:
+        """Append a call."""
+        self._calls.append(call)
+
+    def acknowledge(self, acknowledgement: Acknowledgement) -> None:
+        """Append an acknowledgement, unless too many wait: its update will come again."""
+        if len(self._acknowledgements) < MAX_WAITING_ACKNOWLEDGEMENTS:
+            self._acknowledgements.append(acknowledgement)
+
+    def remove_all(self) -> list[Call]:
+        """Drop the calls and return them; acknowledgements stay, for they hold under any subscription."""
+        calls, self._calls = self._calls, []
+        return calls
+
+    def take(self) -> list[tuple[Call, ...]]:
+        """Return everything that waits, in order, cut into batches of bounded weight."""
+        calls = self.remove_all()
+        waiting, self._acknowledgements = self._acknowledgements, []
+        for start in range(0, len(waiting), MAX_ACKNOWLEDGEMENTS):
+            calls.append(Acknowledge(tuple(waiting[start : start + MAX_ACKNOWLEDGEMENTS])))
+        return list(_cut(calls))
+
+
+def weight(call: Call) -> int:
+    """How much work a call is for the master, in tasks launched."""
+    if isinstance(call, Accept):
+        return 1 + sum(len(operation.task_infos) for operation in call.operations)
+    if isinstance(call, Acknowledge):
+        return 1 + len(call.acknowledgements) // 4
+    return 1
+
+
+def _cut(calls: Iterable[Call]) -> Iterable[tuple[Call, ...]]:
+    batch: list[Call] = []
+    total = 0
+    for call in calls:
+        own = weight(call)
+        if batch and total + own > MAX_BATCH_WEIGHT:
+            yield tuple(batch)
+            batch, total = [], 0
+        batch.append(call)
+        total += own
+    if batch:
+        yield tuple(batch)

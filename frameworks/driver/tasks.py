@@ -1,0 +1,126 @@
+"""What the driver remembers of each task: enough to reconcile it, and to tell a new update from a resent one.
+
+Agents send one update per task at a time and repeat it until it is acknowledged (reference 1.8), so the uuid of the last
+one delivered is all that is needed to recognise a repetition. Of an ended task only that uuid is kept, for a while.
+"""
+
+import enum
+from collections.abc import Iterator
+from typing import Final
+
+from mesolite.ids import AgentId, TaskId
+from mesolite.protocol import TERMINAL_STATES, TaskState, TaskStatus
+
+from .settings import MAX_REMEMBERED_UPDATES
+
+#: After one of these from the master there is no point in asking again. Of an UNKNOWN task it has no trace left; should its agent
+#: return, the agent speaks first.
+_NOTHING_TO_ASK: Final = TERMINAL_STATES | {TaskState.UNKNOWN}
+
+
+class Verdict(enum.Enum):
+    """What to do with an update."""
+
+    DELIVER = "deliver"
+    #: Delivered and acknowledged before: the acknowledgement got lost, so say it again.
+    ACKNOWLEDGE_AGAIN = "acknowledge again"
+    #: Delivered before; the scheduler has not acknowledged it yet.
+    WAIT = "wait"
+
+
+class TaskRecord:
+    """One task of the framework that has not ended, or whose end is not acknowledged."""
+
+    __slots__ = ("acknowledged", "agent_id", "state", "uuid")
+
+    def __init__(self, agent_id: AgentId | None, state: TaskState) -> None:
+        #: Where it runs; None where the scheduler that took over did not know.
+        self.agent_id = agent_id
+        #: The last state delivered; STAGING before any.
+        self.state = state
+        #: Of the last update delivered that has one.
+        self.uuid: bytes | None = None
+        #: Whether that update was acknowledged.
+        self.acknowledged = False
+
+
+class TaskLedger:
+    """The framework's tasks."""
+
+    def __init__(self) -> None:
+        self._records: dict[TaskId, TaskRecord] = {}
+        #: uuids of final updates that were acknowledged, oldest first.
+        self._final_uuids: dict[bytes, None] = {}
+
+    def __contains__(self, task_id: TaskId) -> bool:
+        return task_id in self._records
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[TaskId]:
+        return iter(self._records)
+
+    def launched(self, task_id: TaskId, agent_id: AgentId | None) -> None:
+        """Remember a task from the moment that its launch is asked for: if that gets lost, reconciliation finds out."""
+        self._records[task_id] = TaskRecord(agent_id, TaskState.STAGING)
+
+    def agent_of(self, task_id: TaskId) -> AgentId | None:
+        """Return where a task runs, if known."""
+        record = self._records.get(task_id)
+        return record.agent_id if record is not None else None
+
+    def unfinished(self) -> list[TaskId]:
+        """Return the tasks that have not ended, oldest first."""
+        return [task_id for task_id, record in self._records.items() if record.state not in TERMINAL_STATES]
+
+    def heard(self, status: TaskStatus) -> Verdict:
+        """Take an update in and say what to do with it."""
+        uuid = status.uuid
+        record = self._records.get(status.task_id)
+        if record is None:
+            if uuid is not None and uuid in self._final_uuids:
+                return Verdict.ACKNOWLEDGE_AGAIN
+            if uuid is None and status.state in _NOTHING_TO_ASK:
+                return Verdict.DELIVER
+            # Not launched by this session: a scheduler that took over hears of its predecessor's tasks so.
+            record = self._records[status.task_id] = TaskRecord(status.agent_id, status.state)
+        elif uuid is not None and uuid == record.uuid:
+            return Verdict.ACKNOWLEDGE_AGAIN if record.acknowledged else Verdict.WAIT
+        elif uuid is None and record.state in TERMINAL_STATES:
+            # The master repeats what it knows; the task's own last word is with the scheduler already.
+            return Verdict.WAIT
+        record.state = status.state
+        if status.agent_id is not None:
+            record.agent_id = status.agent_id
+        if uuid is not None:
+            record.uuid = uuid
+            record.acknowledged = False
+        elif status.state in _NOTHING_TO_ASK:
+            del self._records[status.task_id]
+        return Verdict.DELIVER
+
+    def kept(self, status: TaskStatus) -> bool:
+        """The scheduler has this update safe. Returns whether it is to be acknowledged."""
+        if status.uuid is None or status.agent_id is None:
+            return False
+        record = self._records.get(status.task_id)
+        if record is not None and record.uuid == status.uuid:
+            record.acknowledged = True
+            if record.state in TERMINAL_STATES:
+                del self._records[status.task_id]
+                self._remember(status.uuid)
+        return True
+
+    def check(self) -> None:
+        """Assert what always holds."""
+        for task_id, record in self._records.items():
+            ended = record.state in TERMINAL_STATES
+            assert not (ended and record.acknowledged), f"{task_id} ended, was acknowledged, and is still kept"
+            assert not (ended and record.uuid is None), f"{task_id} ended by a word that needs no acknowledgement"
+        assert len(self._final_uuids) <= MAX_REMEMBERED_UPDATES
+
+    def _remember(self, uuid: bytes) -> None:
+        self._final_uuids[uuid] = None
+        if len(self._final_uuids) > MAX_REMEMBERED_UPDATES:
+            del self._final_uuids[next(iter(self._final_uuids))]
