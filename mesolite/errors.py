@@ -6,6 +6,7 @@
     |   +-- ResourceError        a resource expression that means nothing
     |   +-- ProtocolError        bytes that are not a message of this version
     |   +-- FetchError           an URI that cannot be brought into the sandbox
+    |   +-- NotFound             an id that nothing has
     |   +-- LaunchError          a container that cannot be made from what the task asked for
     +-- Unavailable              the environment's fault: it may pass by itself
     |   +-- RedisUnavailable
@@ -44,6 +45,10 @@ class ProtocolError(BadInput):
 
 class FetchError(BadInput):
     """The URI cannot be fetched into the sandbox; check that the agent can reach it."""
+
+
+class NotFound(BadInput):
+    """There is no such thing; the listings show what there is."""
 
 
 class LaunchError(BadInput):
