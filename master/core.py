@@ -43,8 +43,8 @@ class MasterCore:
         assert epoch >= 1, "epochs begin with 1"
         self._context = Context(epoch=epoch, settings=settings, allocator=allocator)
         self._timers = Timers()
-        for role, weight in settings.weights:
-            allocator.set_weight(role, weight)
+        for role, weight_milli in settings.weights_milli:
+            allocator.set_weight(role, weight_milli)
 
     @property
     def state(self) -> MasterState:

@@ -54,8 +54,8 @@ class MasterSettings:
     agent_timeout_ms: int = 75_000
     #: After a change of master: agents that do not return within it are UNREACHABLE. Mesos: 10 minutes.
     agent_reregister_timeout_ms: int = 600_000
-    #: Weights of roles; a role not named has weight 1.
-    weights: tuple[tuple[str, int], ...] = ()
+    #: Weights of roles in thousandths; a role not named has 1000.
+    weights_milli: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         if self.offer_timeout_ms < 1000:

@@ -3,7 +3,7 @@
 Names are those of Mesos's v0 endpoints where they exist (reference 3.4).
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from mesolite.ids import FrameworkId
@@ -48,8 +48,14 @@ def offers(core: MasterCore) -> list[Json]:
     return [_offer(offer, core) for offer in core.state.offers.values()]
 
 
-def tasks(core: MasterCore, *, include_ended: bool = True) -> list[Json]:
-    """Return the tasks of all frameworks, oldest first."""
+def tasks(core: MasterCore, query: Mapping[str, str]) -> list[Json]:
+    """Return tasks, oldest first.
+
+    Args:
+        core: The master.
+        query: `task_id` and `framework_id` choose; `active=true` leaves ended ones out.
+    """
+    include_ended = query.get("active") != "true"
     found: list[Task] = []
     for framework in core.state.frameworks.values():
         found += framework.tasks.values()
@@ -58,6 +64,13 @@ def tasks(core: MasterCore, *, include_ended: bool = True) -> list[Json]:
             found += framework.completed
     if include_ended:
         found += core.context.ended_tasks
+    task_id, framework_id = query.get("task_id"), query.get("framework_id")
+    found = [
+        task
+        for task in found
+        if (task_id is None or task.info.task_id == task_id)
+        and (framework_id is None or task.framework_id == framework_id)
+    ]
     found.sort(key=lambda task: (task.accepted_ms, task.info.task_id))
     urls = {agent_id: agent.info.url for agent_id, agent in core.state.agents.items()}
     return [_task(task, urls.get(task.agent_id, "")) for task in found]
@@ -89,15 +102,6 @@ def explain(core: MasterCore, framework_id: FrameworkId) -> list[Json]:
         }
         for row in core.context.allocator.explain(framework_id, core.context.now_ms)
     ]
-
-
-VIEWS: dict[str, Callable[[MasterCore], object]] = {
-    "agents": agents,
-    "frameworks": frameworks,
-    "offers": offers,
-    "tasks": tasks,
-    "state": summary,
-}
 
 
 def command_text(command: CommandInfo | None) -> str:

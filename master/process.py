@@ -1,0 +1,159 @@
+"""A master as a process: settings in, shell and HTTP face up, until a signal says stop."""
+
+import signal
+import threading
+from collections.abc import Mapping
+from importlib.metadata import version
+from types import FrameType
+
+import structlog
+
+from mesolite.clock import SystemClock
+from mesolite.config import MasterConfig
+from mesolite.errors import BadInput
+from mesolite.ids import FrameworkId, TaskId
+from mesolite.protocol import decode_dead_letter
+from mesolite.transport import open_bus, open_store
+from mesolite.transport.contract import BEGINNING, Store
+
+from . import views
+from .allocator import HierarchicalDrfAllocator
+from .core import MasterCore
+from .events import OperatorKilled, OperatorToreDown
+from .http import Action, MasterHttp, NotFound, View
+from .settings import MasterSettings
+from .shell import DEAD_LETTERS_LENGTH, MasterShell
+
+_log = structlog.get_logger("mesolite.master")
+
+
+def run_master(config: MasterConfig) -> None:
+    """Run a master until SIGTERM or SIGINT.
+
+    A Redis that is down is waited for, with a line in the log.
+
+    Raises:
+        Unavailable: The HTTP port is taken.
+        ConfigError: The Redis URL makes no sense.
+    """
+    store = open_store(config.redis_url, config.cluster)
+    # A store is for one thread; the HTTP face has one of its own.
+    letters = open_store(config.redis_url, config.cluster)
+    bus = open_bus(config.redis_url, config.cluster)
+    clock = SystemClock()
+    shell = MasterShell(
+        store=store,
+        bus=bus,
+        settings=settings_of(config),
+        new_allocator=HierarchicalDrfAllocator,
+        clock=clock,
+        principals=(config.principal,),
+    )
+    http = MasterHttp(
+        host=config.http_host, port=config.http_port, views=_views(shell, letters), actions=_actions(shell, clock)
+    )
+    http.start()
+    _log.info("master.started", url=http.url, redis=_without_password(config.redis_url), cluster=config.cluster)
+    stop = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    try:
+        shell.run(stop)
+    finally:
+        http.close()
+        for opened in (store, letters, bus):
+            opened.close()
+        _log.info("master.stopped")
+
+
+def settings_of(config: MasterConfig) -> MasterSettings:
+    """Turn what an operator wrote into what the core takes."""
+    return MasterSettings(
+        offer_timeout_ms=config.offer_timeout_ms,
+        heartbeat_interval_ms=config.heartbeat_interval_ms,
+        agent_timeout_ms=config.agent_timeout_ms,
+        agent_reregister_timeout_ms=config.agent_reregister_timeout_ms,
+        weights_milli=tuple(sorted((role, weight * 1000) for role, weight in config.weights.items())),
+    )
+
+
+def _views(shell: MasterShell, letters: Store) -> dict[str, View]:
+    lock = threading.Lock()
+
+    def dead_letters(query: Mapping[str, str]) -> object:
+        with lock:
+            entries = letters.read({"dead_letters": BEGINNING}, limit=DEAD_LETTERS_LENGTH, wait_ms=0)
+        return [_letter(entry.payload) for entry in reversed(entries)]
+
+    def health(query: Mapping[str, str]) -> object:
+        return {"healthy": True, "leads": shell.epoch > 0, "version": version("mesolite")}
+
+    def tasks(query: Mapping[str, str]) -> object:
+        return shell.view(lambda core: views.tasks(core, query))
+
+    def explain(query: Mapping[str, str]) -> object:
+        framework_id = FrameworkId(_needed(query, "framework_id"))
+
+        def look(core: MasterCore) -> object:
+            if framework_id not in core.state.frameworks:
+                raise NotFound(f"no framework {framework_id!r} runs; `mesolite frameworks` lists them")
+            return views.explain(core, framework_id)
+
+        return shell.view(look)
+
+    return {
+        "health": health,
+        "metrics": lambda query: shell.view(lambda core: dict(core.context.counts)),
+        "state": lambda query: shell.view(views.summary),
+        "agents": lambda query: shell.view(views.agents),
+        "frameworks": lambda query: shell.view(views.frameworks),
+        "offers": lambda query: shell.view(views.offers),
+        "tasks": tasks,
+        "explain": explain,
+        "dead_letters": dead_letters,
+    }
+
+
+def _actions(shell: MasterShell, clock: SystemClock) -> dict[str, Action]:
+    def kill(fields: Mapping[str, str]) -> object:
+        framework_id, task_id = FrameworkId(_needed(fields, "framework_id")), TaskId(_needed(fields, "task_id"))
+        if shell.view(lambda core: core.state.task(framework_id, task_id)) is None:
+            raise NotFound(f"no task {task_id!r} of framework {framework_id!r} runs; `mesolite ps -a` lists tasks")
+        shell.ask(OperatorKilled(now_ms=clock.now_ms(), framework_id=framework_id, task_id=task_id))
+        return None
+
+    def teardown(fields: Mapping[str, str]) -> object:
+        framework_id = FrameworkId(_needed(fields, "framework_id"))
+        if not shell.view(lambda core: framework_id in core.state.frameworks):
+            raise NotFound(f"no framework {framework_id!r} runs; `mesolite frameworks` lists them")
+        shell.ask(OperatorToreDown(now_ms=clock.now_ms(), framework_id=framework_id))
+        return None
+
+    return {"kill": kill, "teardown": teardown}
+
+
+def _needed(fields: Mapping[str, str], name: str) -> str:
+    value = fields.get(name, "")
+    if not value:
+        raise BadInput(f"{name} is missing")
+    return value
+
+
+def _letter(payload: bytes) -> views.Json:
+    letter = decode_dead_letter(payload)
+    return {
+        "timestamp_ms": letter.timestamp_ms,
+        "source": letter.source,
+        "reason": letter.reason,
+        "payload": letter.payload[:200].decode("utf-8", "backslashreplace"),
+        "payload_bytes": len(letter.payload),
+    }
+
+
+def _without_password(url: str) -> str:
+    head, at, tail = url.rpartition("@")
+    return f"{head.split('://')[0]}://***@{tail}" if at else url
