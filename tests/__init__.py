@@ -1,0 +1,1 @@
+"""The suite; what its tests share lives in modules beside this one."""

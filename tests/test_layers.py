@@ -1,0 +1,227 @@
+"""Imports point one way, and cores import nothing that acts.
+
+    kernel <- executors <- agent        kernel <- master        kernel <- frameworks        the CLI may import them all
+
+Inside a part imports are relative, to the kernel absolute: a part can be read, moved and renamed as one thing.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Final
+
+import pytest
+
+from tests.source_tree import Module, imports_of, package_modules, part_of
+
+#: What each part may import besides itself.
+MAY_IMPORT: Final = {
+    "kernel": frozenset[str](),
+    "executors": frozenset({"kernel"}),
+    "agent": frozenset({"kernel", "executors"}),
+    "master": frozenset({"kernel"}),
+    "frameworks": frozenset({"kernel"}),
+}
+
+#: The one place that knows every part: it starts them.
+CLI: Final = "mesolite.cli"
+
+#: Folders of cores: each module below them decides and nothing else, unless SHELLS names it. So a new module is a core until
+#: somebody says here what it does to the world.
+CORE_FOLDERS: Final = (
+    "mesolite/resources/",
+    "mesolite/protocol/",
+    "master/",
+    "agent/",
+    "executors/",
+    "frameworks/driver/",
+)
+
+#: What acts in those folders, and how. A pattern that matches nothing fails: a stale line would excuse a later core.
+SHELLS: Final = {
+    "master/__init__.py": "the part's face, which names its shell",
+    "frameworks/driver/__init__.py": "the part's face, which names its shell",
+    "master/shell.py": "reads a batch, applies, commits, publishes",
+    "master/process.py": "the master as a process: signals, lease, threads",
+    "master/http.py": "the operator API",
+    "agent/containerizer/*.py": "runs containers",
+    "agent/flower*.py": "speaks Celery's events and remote control",
+    "agent/http.py": "the sandbox and operator API",
+    "frameworks/driver/driver.py": "the scheduler driver's threads and streams",
+}
+
+#: What cores may use from outside these folders: values and contracts without behaviour.
+PLAIN_VALUES: Final = frozenset(
+    {"mesolite/ids.py", "mesolite/errors.py", "mesolite/transport/contract.py", "agent/containerizer/contract.py"}
+)
+
+#: Acting, waiting, asking the machine, or telling the world: a shell's business.
+FORBIDDEN_IN_CORES: Final = frozenset(
+    {
+        "asyncio",
+        "celery",
+        "concurrent",
+        "docker",
+        "flower",
+        "http",
+        "kombu",
+        "logging",
+        "multiprocessing",
+        "os",
+        "random",
+        "redis",
+        "requests",
+        "secrets",
+        "select",
+        "selectors",
+        "shutil",
+        "signal",
+        "socket",
+        "sqlite3",
+        "structlog",
+        "subprocess",
+        "sys",
+        "tempfile",
+        "threading",
+        "time",
+        "tornado",
+        "urllib",
+        "uuid",
+    }
+)
+
+#: `random.Random` handed in with a seed is a value like another; only drawing from the module is a hidden input.
+ALLOWED_IN_CORES: Final = frozenset({("random", "Random")})
+
+#: Calls that read a hidden input through modules which are otherwise harmless.
+FORBIDDEN_CALLS: Final = frozenset(
+    {"now", "utcnow", "today", "uuid1", "uuid4", "urandom", "getenv", "open", "print", "input"}
+)
+
+
+def core_modules() -> list[Module]:
+    """Every module that decides."""
+    return [module for module in package_modules() if is_core(module)]
+
+
+def is_core(module: Module) -> bool:
+    """Whether the module lies in a folder of cores and is not excused."""
+    return module.shown.startswith(CORE_FOLDERS) and not any(matches(module, pattern) for pattern in SHELLS)
+
+
+def matches(module: Module, pattern: str) -> bool:
+    """Whether the path fits; a star stays within one folder."""
+    return module.shown.count("/") == pattern.count("/") and PurePosixPath(module.shown).match(pattern)
+
+
+def is_cli(module: Module) -> bool:
+    """Whether the module belongs to the command line."""
+    return module.name == CLI or module.name.startswith(CLI + ".")
+
+
+def test_imports_follow_the_layers() -> None:
+    crossed = [
+        f"{module.shown}:{found.line} ({module.part}) imports {found.module}"
+        for module in package_modules()
+        if not is_cli(module)
+        for found in imports_of(module)
+        for target in imported_parts(found.module, found.name)
+        if target != module.part and target not in MAY_IMPORT[module.part]
+    ]
+    assert crossed == []
+
+
+def imported_parts(module: str, name: str | None) -> Iterator[str]:
+    """Yield the part that an import reaches, if any: `from mesolite import master` reaches master."""
+    if module == "mesolite" and name is not None:
+        yield part_of(f"mesolite.{name}")
+    elif module == "mesolite" or module.startswith("mesolite."):
+        yield part_of(module)
+
+
+def test_nothing_but_the_command_line_imports_the_command_line() -> None:
+    crossed = [
+        f"{module.shown}:{found.line}"
+        for module in package_modules()
+        if not is_cli(module)
+        for found in imports_of(module)
+        if found.module == CLI or found.module.startswith(CLI + ".")
+    ]
+    assert crossed == []
+
+
+def test_imports_inside_a_part_are_relative_and_to_the_kernel_absolute() -> None:
+    wrong: list[str] = []
+    for module in package_modules():
+        for found in imports_of(module):
+            if not found.module.startswith("mesolite"):
+                continue
+            inside = module.part != "kernel" and part_of(found.module) == module.part
+            if inside and found.level == 0:
+                wrong.append(f"{module.shown}:{found.line} names its own part: {found.module}")
+            if not inside and module.part != "kernel" and found.level > 0:
+                wrong.append(f"{module.shown}:{found.line} leaves its part by dots: {found.module}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("folder", CORE_FOLDERS)
+def test_every_folder_of_cores_holds_some(folder: str) -> None:
+    assert any(module.shown.startswith(folder) for module in core_modules()), "moved? Say so in CORE_FOLDERS"
+
+
+@pytest.mark.parametrize("pattern", SHELLS)
+def test_every_excuse_is_used(pattern: str) -> None:
+    assert any(matches(module, pattern) for module in package_modules()), "moved? Say so in SHELLS"
+
+
+def test_cores_import_nothing_that_acts() -> None:
+    acting = [
+        f"{module.shown}:{found.line} imports {found.module}"
+        for module in core_modules()
+        for found in imports_of(module)
+        if found.module.split(".")[0] in FORBIDDEN_IN_CORES and (found.module, found.name) not in ALLOWED_IN_CORES
+    ]
+    assert acting == []
+
+
+def test_cores_call_nothing_that_reads_a_hidden_input() -> None:
+    hidden = [
+        f"{module.shown}:{node.lineno} calls {name}"
+        for module in core_modules()
+        for node in ast.walk(module.tree())
+        if isinstance(node, ast.Call) and (name := called_name(node)) in FORBIDDEN_CALLS
+    ]
+    assert hidden == []
+
+
+def called_name(node: ast.Call) -> str:
+    """The last part of what is called: "now" for both `now()` and `datetime.now()`."""
+    if isinstance(node.func, ast.Attribute):
+        return node.func.attr
+    return node.func.id if isinstance(node.func, ast.Name) else ""
+
+
+def test_cores_import_no_shell_of_ours() -> None:
+    """A core that imports a shell of ours would act through it. Method: look where each import of ours lands."""
+    known = {module.name: module for module in package_modules()}
+    outside = [
+        f"{module.shown}:{found.line} imports {target}"
+        for module in core_modules()
+        for found in imports_of(module)
+        for target in [landing(found.module, found.name, known)]
+        if target is not None and not is_harmless(known[target])
+    ]
+    assert outside == []
+
+
+def landing(module: str, name: str | None, known: dict[str, Module]) -> str | None:
+    """The module of ours that an import loads; None where it is not ours."""
+    if name is not None and f"{module}.{name}" in known:
+        return f"{module}.{name}"
+    return module if module in known else None
+
+
+def is_harmless(module: Module) -> bool:
+    """Whether loading it gives a core nothing to act with."""
+    bare_package = module.path.name == "__init__.py" and not imports_of(module)
+    return is_core(module) or module.shown in PLAIN_VALUES or bare_package
