@@ -2,15 +2,16 @@
 
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from types import FrameType
+from typing import Final
 
 import structlog
 
 from mesolite.clock import SystemClock
 from mesolite.config import MasterConfig
-from mesolite.errors import BadInput
+from mesolite.errors import BadInput, NotFound
 from mesolite.ids import FrameworkId, TaskId
 from mesolite.protocol import decode_dead_letter
 from mesolite.transport import open_bus, open_store
@@ -20,9 +21,17 @@ from . import views
 from .allocator import HierarchicalDrfAllocator
 from .core import MasterCore
 from .events import OperatorKilled, OperatorToreDown
-from .http import Action, MasterHttp, NotFound, View
+from .http import Action, MasterHttp, View
 from .settings import MasterSettings
 from .shell import DEAD_LETTERS_LENGTH, MasterShell
+
+_VIEWS: Final = {
+    "state": views.summary,
+    "agents": views.agents,
+    "frameworks": views.frameworks,
+    "offers": views.offers,
+    "tasks": views.tasks,
+}
 
 _log = structlog.get_logger("mesolite.master")
 
@@ -87,13 +96,10 @@ def _views(shell: MasterShell, letters: Store) -> dict[str, View]:
     def dead_letters(query: Mapping[str, str]) -> object:
         with lock:
             entries = letters.read({"dead_letters": BEGINNING}, limit=DEAD_LETTERS_LENGTH, wait_ms=0)
-        return [_letter(entry.payload) for entry in reversed(entries)]
+        return [views.dead_letter_row(entry, decode_dead_letter(entry.payload)) for entry in reversed(entries)]
 
     def health(query: Mapping[str, str]) -> object:
         return {"healthy": True, "leads": shell.epoch > 0, "version": version("mesolite")}
-
-    def tasks(query: Mapping[str, str]) -> object:
-        return shell.view(lambda core: views.tasks(core, query))
 
     def explain(query: Mapping[str, str]) -> object:
         framework_id = FrameworkId(_needed(query, "framework_id"))
@@ -108,14 +114,14 @@ def _views(shell: MasterShell, letters: Store) -> dict[str, View]:
     return {
         "health": health,
         "metrics": lambda query: shell.view(lambda core: dict(core.context.counts)),
-        "state": lambda query: shell.view(views.summary),
-        "agents": lambda query: shell.view(views.agents),
-        "frameworks": lambda query: shell.view(views.frameworks),
-        "offers": lambda query: shell.view(views.offers),
-        "tasks": tasks,
+        **{name: _shown(shell, view) for name, view in _VIEWS.items()},
         "explain": explain,
         "dead_letters": dead_letters,
     }
+
+
+def _shown(shell: MasterShell, view: Callable[[MasterCore, Mapping[str, str]], object]) -> View:
+    return lambda query: shell.view(lambda core: view(core, query))
 
 
 def _actions(shell: MasterShell, clock: SystemClock) -> dict[str, Action]:
@@ -141,17 +147,6 @@ def _needed(fields: Mapping[str, str], name: str) -> str:
     if not value:
         raise BadInput(f"{name} is missing")
     return value
-
-
-def _letter(payload: bytes) -> views.Json:
-    letter = decode_dead_letter(payload)
-    return {
-        "timestamp_ms": letter.timestamp_ms,
-        "source": letter.source,
-        "reason": letter.reason,
-        "payload": letter.payload[:200].decode("utf-8", "backslashreplace"),
-        "payload_bytes": len(letter.payload),
-    }
 
 
 def _without_password(url: str) -> str:

@@ -34,6 +34,8 @@ class TaskRow(Struct, frozen=True, kw_only=True):
     accepted_ms: int = 0
     ended_ms: int = 0
     exit_code: int | None = None
+    #: Highest memory seen; None where it was not measured.
+    peak_mem_bytes: int | None = None
     #: "REASON_CONTAINER_LIMITATION_MEMORY".
     reason: str = ""
     message: str = ""
