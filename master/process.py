@@ -16,6 +16,7 @@ from mesolite.ids import FrameworkId, TaskId
 from mesolite.protocol import decode_dead_letter
 from mesolite.transport import open_bus, open_store
 from mesolite.transport.contract import BEGINNING, Store
+from mesolite.transport.keys import DEAD_LETTERS, MAX_DEAD_LETTERS_LENGTH
 
 from . import views
 from .allocator import HierarchicalDrfAllocator
@@ -23,7 +24,7 @@ from .core import MasterCore
 from .events import OperatorKilled, OperatorToreDown
 from .http import Action, MasterHttp, View
 from .settings import MasterSettings
-from .shell import DEAD_LETTERS_LENGTH, MasterShell
+from .shell import MasterShell
 
 _VIEWS: Final = {
     "state": views.summary,
@@ -57,6 +58,7 @@ def run_master(config: MasterConfig) -> None:
         new_allocator=HierarchicalDrfAllocator,
         clock=clock,
         principals=(config.principal,),
+        cluster=config.cluster,
     )
     http = MasterHttp(
         host=config.http_host, port=config.http_port, views=_views(shell, letters), actions=_actions(shell, clock)
@@ -95,7 +97,7 @@ def _views(shell: MasterShell, letters: Store) -> dict[str, View]:
 
     def dead_letters(query: Mapping[str, str]) -> object:
         with lock:
-            entries = letters.read({"dead_letters": BEGINNING}, limit=DEAD_LETTERS_LENGTH, wait_ms=0)
+            entries = letters.read({DEAD_LETTERS: BEGINNING}, limit=MAX_DEAD_LETTERS_LENGTH, wait_ms=0)
         return [views.dead_letter_row(entry, decode_dead_letter(entry.payload)) for entry in reversed(entries)]
 
     def health(query: Mapping[str, str]) -> object:

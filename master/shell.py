@@ -12,10 +12,20 @@ import structlog
 
 from mesolite.clock import Clock
 from mesolite.errors import CommitRefused, ProtocolError, Unavailable
-from mesolite.ids import AgentId, FrameworkId
 from mesolite.protocol import DeadLetter, decode_calls, decode_reports, encode, encode_dead_letter
 from mesolite.protocol.codec import Malformed, malformed
 from mesolite.transport.contract import BEGINNING, Append, CommandBus, Commit, Entry, Store
+from mesolite.transport.keys import (
+    DEAD_LETTERS,
+    DEFAULT_CLUSTER,
+    DEFAULT_PRINCIPAL,
+    MAX_DEAD_LETTERS_LENGTH,
+    MAX_FRAMEWORK_LENGTH,
+    agent_queue,
+    calls_stream,
+    framework_stream,
+    reports_stream,
+)
 
 from .allocator import Allocator
 from .core import MasterCore
@@ -27,10 +37,6 @@ from .settings import MasterSettings
 READ_LIMIT: Final = 1000
 #: Longest wait for input, so that the process notices when it is to stop.
 MAX_WAIT_MS: Final = 1000
-#: Newest event batches kept for a framework that does not read; it notices the hole and reconciles (DESIGN 5).
-FRAMEWORK_STREAM_LENGTH: Final = 10_000
-#: Refused messages kept for the operator.
-DEAD_LETTERS_LENGTH: Final = 1000
 #: Pause between attempts while Redis is away.
 RETRY_SECONDS: Final = 0.5
 
@@ -48,6 +54,7 @@ class MasterShell:
         new_allocator: Makes a fresh allocator for each core.
         clock: The time.
         principals: Whose streams are read (DESIGN 6).
+        cluster: Its name, which stands in the names of its queues.
         check_every: Assert all invariants after every so many steps; 0 never.
     """
 
@@ -59,7 +66,8 @@ class MasterShell:
         settings: MasterSettings,
         new_allocator: Callable[[], Allocator],
         clock: Clock,
-        principals: Sequence[str] = ("default",),
+        principals: Sequence[str] = (DEFAULT_PRINCIPAL,),
+        cluster: str = DEFAULT_CLUSTER,
         check_every: int = 0,
     ) -> None:
         self._store = store
@@ -67,7 +75,8 @@ class MasterShell:
         self._settings = settings
         self._new_allocator = new_allocator
         self._clock = clock
-        self._streams = [f"{kind}:{principal}" for principal in principals for kind in ("calls", "reports")]
+        self._streams = [stream(principal) for principal in principals for stream in (calls_stream, reports_stream)]
+        self._cluster = cluster
         self._check_every = check_every
         self._steps = 0
         self._core: MasterCore | None = None
@@ -226,21 +235,11 @@ class MasterShell:
         for effect in effects:
             try:
                 if isinstance(effect, CommandAgent):
-                    self._bus.send(agent_queue(effect.agent_id), encode(effect.batch))
+                    self._bus.send(agent_queue(effect.agent_id, self._cluster), encode(effect.batch))
                 else:
-                    self._bus.delete(agent_queue(effect.agent_id))
+                    self._bus.delete(agent_queue(effect.agent_id, self._cluster))
             except Unavailable as unavailable:
                 _log.warning("master.publish_failed", agent_id=effect.agent_id, reason=str(unavailable))
-
-
-def agent_queue(agent_id: AgentId) -> str:
-    """Return the name of an agent's command queue."""
-    return f"mesolite.agent.{agent_id}"
-
-
-def framework_stream(framework_id: FrameworkId) -> str:
-    """Return the name of a framework's event stream."""
-    return f"framework:{framework_id}"
 
 
 def events_of(entry: Entry, now_ms: int) -> list[MasterEvent]:
@@ -267,7 +266,7 @@ def _append(effect: TellFramework | SetAside) -> Append:
         return Append(
             stream=framework_stream(effect.framework_id),
             payload=encode(effect.batch),
-            max_length=FRAMEWORK_STREAM_LENGTH,
+            max_length=MAX_FRAMEWORK_LENGTH,
         )
     letter = DeadLetter(timestamp_ms=effect.now_ms, source=effect.source, reason=effect.reason, payload=effect.payload)
-    return Append(stream="dead_letters", payload=encode_dead_letter(letter), max_length=DEAD_LETTERS_LENGTH)
+    return Append(stream=DEAD_LETTERS, payload=encode_dead_letter(letter), max_length=MAX_DEAD_LETTERS_LENGTH)

@@ -11,6 +11,7 @@ from mesolite.transport.contract import Entry
 from mesolite.views import AgentRow, Amounts, DeadLetterRow, Explanation, FrameworkRow, OfferRow, TaskRow, Why
 
 from .core import MasterCore
+from .lifecycle import holds_resources
 from .state import Agent, Framework, HeldOffer, Task
 
 #: How much of a refused message is shown.
@@ -156,7 +157,7 @@ def _agent_row(agent: Agent) -> AgentRow:
 
 def _framework_row(core: MasterCore, framework: Framework) -> FrameworkRow:
     info = framework.info
-    used = sum((task.resources for task in framework.tasks.values()), EMPTY)
+    used = sum((task.resources for task in framework.tasks.values() if holds_resources(task.state)), EMPTY)
     offered = sum((offer.resources for offer in framework.offers.values()), EMPTY)
     return FrameworkRow(
         framework_id=info.framework_id,
