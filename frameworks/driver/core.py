@@ -121,7 +121,7 @@ class DriverCore:
         self.offers = OfferBook()
         self.tasks = TaskLedger()
         self.reconciliation = Reconciliation()
-        #: Of the newest batch sent; they count from 1 (protocol.CallBatch.number).
+        #: Of the newest batch sent (protocol.CallBatch.number).
         self._sent_number = 0
         self._timers = Timers(settings or DriverSettings())
         self._wishes = Wishes(framework_info.roles)
@@ -272,7 +272,8 @@ class DriverCore:
             case FollowUp.SUBSCRIBE:
                 self._timers.subscribe_now(now_ms)
             case FollowUp.FORGET_OFFERS:
-                self.offers.forget_all()
+                if void := self.offers.release_all():
+                    self._effects.append(DeliverRescinded(offer_ids=void))
                 self._give_up(self._outbox.remove_all(), TaskState.DROPPED, "the subscription was broken", now_ms)
             case FollowUp.TELL_DISCONNECTED:
                 self._effects.append(DeliverDisconnected())
@@ -287,7 +288,7 @@ class DriverCore:
             case FollowUp.TELL_ERROR:
                 self._effects.append(DeliverError(message=message))
             case FollowUp.SEND_TEARDOWN:
-                self.offers.forget_all()
+                self.offers.release_all()
                 self._outbox.remove_all()
                 if before is not Phase.SUBSCRIBED:
                     self._outbox.add(self._subscribe_call())
@@ -438,7 +439,8 @@ class DriverCore:
                 self._send(calls)
 
     def _send(self, calls: tuple[Call, ...]) -> None:
-        self._sent_number += 1
+        # A batch takes as many numbers as it has calls, so that it can be split if it is too large to travel (`packing.py`).
+        self._sent_number += len(calls)
         self._effects.append(
             SendCalls(
                 batch=CallBatch(

@@ -36,9 +36,11 @@ class OfferBook:
         """Let offers go; returns those that were held."""
         return tuple(offer_id for offer_id in offer_ids if self._held.pop(offer_id, None) is not None)
 
-    def forget_all(self) -> None:
-        """Let every offer go: it is void."""
+    def release_all(self) -> tuple[OfferId, ...]:
+        """Let every offer go, and return them."""
+        released = tuple(self._held)
         self._held.clear()
+        return released
 
     def all_held(self, offer_ids: Iterable[OfferId]) -> bool:
         """Whether each of these is held still."""

@@ -1,9 +1,9 @@
 """Offered resources while they are being carved up into tasks.
 
-Resources of one name may stand in several lots: reserved for the role, reserved for its ancestors, unreserved. A task's share must
-be taken from lots and keep their identity, or the master would not find it in the offer (reference 1.12, 2.4). Amounts are integer
-thousandths. Shapes ask for scalars only; what else an offer holds (ports, sets, volumes, revocable or shared resources) is for
-frameworks that look at offers themselves.
+Resources of one name may stand in several lots: reserved for the role, reserved for its ancestors, unreserved. A task's share
+must be taken from lots and keep their identity, or the master would not find it in the offer (reference 1.12, 2.4). Amounts are
+integer thousandths. Shapes ask for scalars only; what else an offer holds (ports, sets, volumes, revocable or shared resources)
+is for frameworks that look at offers themselves.
 """
 
 from collections.abc import Iterable

@@ -25,7 +25,7 @@ class Scheduler:
         """The subscription stands, for the first time or again. The driver has begun to reconcile by itself."""
 
     def disconnected(self, driver: SchedulerDriver) -> None:
-        """The master is lost from sight. Every offer is void; tasks go on running."""
+        """The master is lost from sight. Offers were rescinded before this; tasks go on running."""
 
     def offers(self, driver: SchedulerDriver, offers: Sequence[Offer]) -> None:
         """Accept or decline these; until then nobody else can use them. The default declines."""

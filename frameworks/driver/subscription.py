@@ -51,7 +51,7 @@ class FollowUp(enum.Enum):
     """What the driver does about it, in the order of the table."""
 
     SUBSCRIBE = "send SUBSCRIBE at once"
-    FORGET_OFFERS = "forget offers, and drop launches that have not left"
+    FORGET_OFFERS = "tell the scheduler that its offers are void, and drop launches that have not left"
     TELL_DISCONNECTED = "tell the scheduler that it is disconnected"
     TELL_SUBSCRIBED = "tell the scheduler that it is subscribed"
     RESTATE = "send demand and wanted kills again"
@@ -85,8 +85,8 @@ TRANSITIONS: Final[Mapping[tuple[Phase, Cause], tuple[Phase, tuple[FollowUp, ...
     (Phase.SUBSCRIBING, Cause.SUPERSEDED): (Phase.SUBSCRIBING, ()),
     (Phase.SUBSCRIBING, Cause.TORN_DOWN): (Phase.ENDED, (FollowUp.SEND_TEARDOWN,)),
     (Phase.SUBSCRIBED, Cause.STARTED): (Phase.SUBSCRIBED, ()),
-    # The answer to a SUBSCRIBE that was sent twice. The master may have begun anew with it.
-    (Phase.SUBSCRIBED, Cause.CONFIRMED): (Phase.SUBSCRIBED, (FollowUp.RESTATE,)),
+    # The answer to a SUBSCRIBE that was sent twice. The master has taken back what it offered before it.
+    (Phase.SUBSCRIBED, Cause.CONFIRMED): (Phase.SUBSCRIBED, (FollowUp.FORGET_OFFERS, FollowUp.RESTATE)),
     (Phase.SUBSCRIBED, Cause.ASKED_AGAIN): (Phase.SUBSCRIBING, _AGAIN),
     (Phase.SUBSCRIBED, Cause.NEW_EPOCH): (Phase.SUBSCRIBING, _AGAIN),
     (Phase.SUBSCRIBED, Cause.SILENCE): (Phase.SUBSCRIBING, _AGAIN),

@@ -1,0 +1,210 @@
+"""The driver's shell: two threads between Redis and a `SchedulerDriver`. It decides nothing.
+
+A reader thread follows the framework's stream with a store of its own, because a blocking read would hold up everything
+else. The driver's thread takes what was read, and what others handed in with `post`, runs the scheduler's callbacks, and
+appends the calls that came of it in one round trip.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from mesolite.clock import Clock, SystemClock
+from mesolite.errors import ProtocolError, RedisUnavailable
+from mesolite.protocol import EventBatch, decode_events
+from mesolite.transport.contract import BEGINNING, Store
+from mesolite.transport.keys import DEFAULT_PRINCIPAL, MAX_CALLS_LENGTH, calls_stream, framework_stream
+
+from .driver import Action, SchedulerDriver
+from .inbox import Inbox
+from .packing import pack
+from .sender import RETRY_CAP_MS, RETRY_MS, Sender
+from .subscription import Backoff
+
+#: Longest wait for something to happen, so that a store that went away without a word is noticed.
+MAX_WAIT_MS: Final = 1000
+#: Entries of the framework's stream read at once; each may hold hundreds of events.
+READ_LIMIT: Final = 200
+#: How long a torn-down framework's last word may wait for Redis.
+LAST_WORD_MS: Final = 10_000
+
+_log = structlog.get_logger("mesolite.driver")
+
+
+class DriverShell:
+    """Runs one driver.
+
+    Args:
+        driver: Whose steps to run; used only from the driver's thread.
+        open_store: Opens a store of one's own; called once per thread.
+        clock: The time.
+        principal: Whose calls stream to write (DESIGN 6).
+    """
+
+    def __init__(
+        self,
+        driver: SchedulerDriver,
+        open_store: Callable[[], Store],
+        *,
+        clock: Clock | None = None,
+        principal: str = DEFAULT_PRINCIPAL,
+    ) -> None:
+        self._driver = driver
+        self._open_store = open_store
+        self._clock = clock or SystemClock()
+        self._calls_stream = calls_stream(principal)
+        self._events_stream = framework_stream(driver.framework_id)
+        self._inbox = Inbox()
+        self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
+
+    def post(self, action: Action) -> None:
+        """Have something done with the driver on its thread; from any thread, at any time."""
+        self._inbox.put_action(action)
+
+    def stop(self) -> None:
+        """Let go of the framework without ending it: its tasks run on until its failover timeout. From any thread."""
+        self._inbox.close()
+
+    def start(self) -> None:
+        """Run in a thread of its own."""
+        assert self._thread is None, "a shell runs once"
+        self._thread = threading.Thread(
+            target=self._run_keeping_failure, name=f"driver {self._driver.framework_id}", daemon=True
+        )
+        self._thread.start()
+
+    def join(self, timeout_s: float | None = None) -> None:
+        """Wait for the end of a shell that was started.
+
+        Raises:
+            BaseException: What a callback raised.
+        """
+        assert self._thread is not None, "not started"
+        self._thread.join(timeout_s)
+        if self._failure is not None:
+            raise self._failure
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def run(self) -> None:
+        """Run until `stop`, until the framework ends, or until a callback raises.
+
+        Raises:
+            Exception: Whatever a callback raised. Its updates are not acknowledged, so they come again.
+        """
+        store = self._open_store()
+        try:
+            position = self._first_position(store)
+            if position is None:
+                return
+            # Not joined at the end: it may be in a blocking read, and leaves by itself within MAX_WAIT_MS.
+            name = f"reader {self._driver.framework_id}"
+            threading.Thread(target=self._read, args=(position,), name=name, daemon=True).start()
+            self._serve(Sender(store, self._calls_stream, MAX_CALLS_LENGTH, self._clock))
+        finally:
+            self._inbox.close()
+            store.close()
+
+    # The driver's thread
+
+    def _serve(self, sender: Sender) -> None:
+        while not self._inbox.closed and not self._driver.ended:
+            self._take_and_step(sender, self._wait_ms(sender))
+        if not self._driver.ended:
+            self._take_and_step(sender, 0)  # what was posted just before the stop
+        give_up_ms = self._clock.now_ms() + LAST_WORD_MS
+        while self._driver.ended and sender.unsent and self._clock.now_ms() < give_up_ms:
+            time.sleep(RETRY_MS / 1000)
+            sender.send()
+
+    def _take_and_step(self, sender: Sender, wait_ms: int) -> None:
+        handed = self._inbox.take(wait_ms)
+        if handed.store_returned:
+            self._driver.store_returned(self._clock.now_ms())
+        self._step(sender, [batch for payload in handed.payloads for batch in _decode(payload)], handed.actions)
+
+    def _step(self, sender: Sender, batches: list[EventBatch], actions: list[Action]) -> None:
+        now_ms = self._clock.now_ms()
+        for batch in self._driver.step(now_ms, batches, actions):
+            payloads, impossible = pack(batch)
+            for payload in payloads:
+                sender.add(payload)
+            if impossible:
+                self._driver.calls_impossible(now_ms, impossible, "it is too large to travel; send less data")
+        if sender.send():
+            _log.info("driver.store_returned")
+            self._driver.store_returned(self._clock.now_ms())
+
+    def _wait_ms(self, sender: Sender) -> int:
+        now_ms = self._clock.now_ms()
+        deadlines = [now_ms + MAX_WAIT_MS]
+        deadlines += [each for each in (self._driver.next_deadline_ms(), sender.retry_ms) if each is not None]
+        return max(0, min(deadlines) - now_ms)
+
+    def _run_keeping_failure(self) -> None:
+        try:
+            self.run()
+        except BaseException as failure:  # noqa: BLE001 - a thread has nobody to raise to; `join` raises it
+            self._failure = failure
+
+    # The reader's thread
+
+    def _first_position(self, store: Store) -> str | None:
+        """Find the end of the stream: what is older is for earlier sessions. None if stopped before Redis answered."""
+        backoff = Backoff(RETRY_MS, RETRY_CAP_MS)
+        while not self._inbox.closed:
+            try:
+                return store.last_id(self._events_stream)
+            except RedisUnavailable as unavailable:
+                _log.warning("driver.store_away", reason=str(unavailable))
+                self._inbox.pause(backoff.take_ms())
+        return None
+
+    def _read(self, position: str) -> None:
+        store = self._open_store()
+        backoff = Backoff(RETRY_MS, RETRY_CAP_MS)
+        away = False
+        try:
+            while not self._inbox.closed:
+                try:
+                    if away:
+                        position = self._position_after_outage(store, position)
+                        away = False
+                        backoff.reset()
+                        self._inbox.put_store_returned()
+                    entries = store.read({self._events_stream: position}, limit=READ_LIMIT, wait_ms=MAX_WAIT_MS)
+                except RedisUnavailable:
+                    away = True
+                    self._inbox.pause(backoff.take_ms())
+                    continue
+                if entries:
+                    position = entries[-1].entry_id
+                    self._inbox.put_payloads([entry.payload for entry in entries])
+        finally:
+            store.close()
+
+    def _position_after_outage(self, store: Store, position: str) -> str:
+        """Go back to the beginning where a promoted replica lacks what was read: numbers tell which batches are new."""
+        return BEGINNING if _is_before(store.last_id(self._events_stream), position) else position
+
+
+def _is_before(entry_id: str, other_id: str) -> bool:
+    """Whether one Redis stream id ("milliseconds-sequence") is below another."""
+    first, second = ([int(part) for part in each.split("-")] for each in (entry_id, other_id))
+    return first < second
+
+
+def _decode(payload: bytes) -> list[EventBatch]:
+    try:
+        return [decode_events(payload)]
+    except ProtocolError as error:
+        # Its number is missing now, which the core notices with the next batch.
+        _log.warning("driver.malformed_batch", reason=str(error), size_bytes=len(payload))
+        return []
