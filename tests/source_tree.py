@@ -58,6 +58,8 @@ class Import:
     name: str | None
     #: 0 for an absolute import.
     level: int
+    #: Under `if TYPE_CHECKING`: read by checkers, never run.
+    for_types_only: bool
 
 
 def part_of(name: str) -> str:
@@ -99,13 +101,32 @@ def all_python_files() -> list[Path]:
 def imports_of(module: Module) -> list[Import]:
     """Return all imports of a module, those inside functions included, with relative ones made absolute."""
     found: list[Import] = []
+    quiet = _type_checking_nodes(module.tree())
     for node in ast.walk(module.tree()):
         if isinstance(node, ast.Import):
-            found += [Import(line=node.lineno, module=alias.name, name=None, level=0) for alias in node.names]
+            base, level = None, 0
         elif isinstance(node, ast.ImportFrom):
-            base = _absolute(module, node)
-            found += [Import(line=node.lineno, module=base, name=alias.name, level=node.level) for alias in node.names]
+            base, level = _absolute(module, node), node.level
+        else:
+            continue
+        found += [
+            Import(
+                line=node.lineno,
+                module=alias.name if base is None else base,
+                name=None if base is None else alias.name,
+                level=level,
+                for_types_only=node in quiet,
+            )
+            for alias in node.names
+        ]
     return found
+
+
+def _type_checking_nodes(tree: ast.Module) -> set[ast.AST]:
+    guards = [
+        node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+    ]
+    return {node for guard in guards for statement in guard.body for node in ast.walk(statement)}
 
 
 def _absolute(module: Module, node: ast.ImportFrom) -> str:
@@ -119,3 +140,10 @@ def _absolute(module: Module, node: ast.ImportFrom) -> str:
 @cache
 def _parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def document_files() -> list[Path]:
+    """Return every Markdown page of the project, sorted."""
+    folders = [*PARTS.values(), *(ROOT / name for name in ("docs", "tests", "bench", "compose"))]
+    pages = {path for folder in folders for path in folder.rglob("*.md") if path.resolve() == path}
+    return sorted(pages | set(ROOT.glob("*.md")))

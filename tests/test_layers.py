@@ -7,12 +7,13 @@ Inside a part imports are relative, to the kernel absolute: a part can be read, 
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import PurePosixPath
 from typing import Final
 
 import pytest
 
-from tests.source_tree import Module, imports_of, package_modules, part_of
+from tests.source_tree import Import, Module, imports_of, package_modules, part_of
 
 #: What each part may import besides itself.
 MAY_IMPORT: Final = {
@@ -49,11 +50,6 @@ SHELLS: Final = {
     "agent/http.py": "the sandbox and operator API",
     "frameworks/driver/driver.py": "the scheduler driver's threads and streams",
 }
-
-#: What cores may use from outside these folders: values and contracts without behaviour.
-PLAIN_VALUES: Final = frozenset(
-    {"mesolite/ids.py", "mesolite/errors.py", "mesolite/transport/contract.py", "agent/containerizer/contract.py"}
-)
 
 #: Acting, waiting, asking the machine, or telling the world: a shell's business.
 FORBIDDEN_IN_CORES: Final = frozenset(
@@ -97,6 +93,8 @@ ALLOWED_IN_CORES: Final = frozenset({("random", "Random")})
 FORBIDDEN_CALLS: Final = frozenset(
     {"now", "utcnow", "today", "uuid1", "uuid4", "urandom", "getenv", "open", "print", "input"}
 )
+
+KNOWN: Final = {module.name: module for module in package_modules()}
 
 
 def core_modules() -> list[Module]:
@@ -179,9 +177,19 @@ def test_cores_import_nothing_that_acts() -> None:
         f"{module.shown}:{found.line} imports {found.module}"
         for module in core_modules()
         for found in imports_of(module)
-        if found.module.split(".")[0] in FORBIDDEN_IN_CORES and (found.module, found.name) not in ALLOWED_IN_CORES
+        if acts(found)
     ]
     assert acting == []
+
+
+def acts(found: Import) -> bool:
+    """Whether it is a library for acting."""
+    library = found.module.split(".")[0]
+    return (
+        library in FORBIDDEN_IN_CORES
+        and not found.for_types_only
+        and (found.module, found.name) not in ALLOWED_IN_CORES
+    )
 
 
 def test_cores_call_nothing_that_reads_a_hidden_input() -> None:
@@ -202,26 +210,30 @@ def called_name(node: ast.Call) -> str:
 
 
 def test_cores_import_no_shell_of_ours() -> None:
-    """A core that imports a shell of ours would act through it. Method: look where each import of ours lands."""
-    known = {module.name: module for module in package_modules()}
+    """A core that imports a shell of ours would act through it. Method: follow each import of ours to its end."""
     outside = [
-        f"{module.shown}:{found.line} imports {target}"
+        f"{module.shown}:{found.line} imports {target}, which can act: {why}"
         for module in core_modules()
         for found in imports_of(module)
-        for target in [landing(found.module, found.name, known)]
-        if target is not None and not is_harmless(known[target])
+        for target in [landing(found)]
+        if target is not None and (why := way_to_act(target))
     ]
     assert outside == []
 
 
-def landing(module: str, name: str | None, known: dict[str, Module]) -> str | None:
-    """The module of ours that an import loads; None where it is not ours."""
-    if name is not None and f"{module}.{name}" in known:
-        return f"{module}.{name}"
-    return module if module in known else None
+def landing(found: Import) -> str | None:
+    """The module of ours that an import runs; None where it runs none."""
+    if found.for_types_only:
+        return None
+    inner = f"{found.module}.{found.name}"
+    return next((name for name in (inner, found.module) if name in KNOWN), None)
 
 
-def is_harmless(module: Module) -> bool:
-    """Whether loading it gives a core nothing to act with."""
-    bare_package = module.path.name == "__init__.py" and not imports_of(module)
-    return is_core(module) or module.shown in PLAIN_VALUES or bare_package
+@cache
+def way_to_act(name: str) -> str:
+    """Name the library through which a module of ours could act, itself or by what it imports; "" where there is none."""
+    imports = imports_of(KNOWN[name])
+    for found in imports:
+        if acts(found):
+            return found.module
+    return next((why for found in imports if (target := landing(found)) and (why := way_to_act(target))), "")

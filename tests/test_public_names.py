@@ -1,0 +1,24 @@
+"""The names that programs may rely on. Adding one is a promise, taking one away breaks somebody: both show here."""
+
+import importlib
+
+import pytest
+
+PUBLIC_NAMES: dict[str, list[str]] = {
+    "mesolite": [],
+    "mesolite.frameworks": [],
+    "mesolite.executors": [],
+}
+
+
+@pytest.mark.parametrize("package", PUBLIC_NAMES)
+def test_public_names_are_those_pinned_here(package: str) -> None:
+    assert sorted(importlib.import_module(package).__all__) == sorted(PUBLIC_NAMES[package])
+
+
+@pytest.mark.parametrize("package", PUBLIC_NAMES)
+def test_every_public_name_can_be_imported_and_says_what_it_is(package: str) -> None:
+    module = importlib.import_module(package)
+    things = {name: getattr(module, name) for name in module.__all__}
+    undocumented = {name for name, thing in things.items() if callable(thing) and not (thing.__doc__ or "").strip()}
+    assert undocumented == set()

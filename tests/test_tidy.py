@@ -1,0 +1,175 @@
+"""The house rules that a program can check (CONTRIBUTING.md). Each exception stands in a table here, with its reason."""
+
+import ast
+import io
+import re
+import tokenize
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.source_tree import ROOT, all_python_files, imports_of, package_modules
+
+MAX_FILE_LINES: Final = 500
+MAX_FUNCTION_LINES: Final = 70
+
+#: Where `except Exception` stands, and why nothing narrower will do.
+BROAD_EXCEPTS: Final[dict[str, str]] = {}
+
+#: Where tests may sleep. One place polls for all the others, and gives up at a deadline.
+SLEEPS: Final[dict[str, str]] = {}
+
+#: Modules that no module of the package imports, because something else starts them.
+STARTED_FROM_OUTSIDE: Final[dict[str, str]] = {}
+
+#: Words that name nothing: what would be in such a module has a noun of its own.
+EMPTY_NAMES: Final = frozenset({"util", "utils", "helper", "helpers", "manager", "misc", "common_utils", "impl"})
+
+#: Folders that belong to one person's machine. Written apart so that this file does not offend itself.
+HOME_PATH: Final = re.compile(r"(?<![\w.$}~-])/(?:" + "|".join(["home", "Users", "root", "work"]) + r")/[\w.]")
+TEXT_SUFFIXES: Final = frozenset(
+    [".py", ".md", ".toml", ".sh", ".yaml", ".yml", ".lua", ".conf", ".txt", ".html", ".js", ".css"]
+) | {""}
+NOT_OURS: Final = frozenset([".git", ".venv", ".hypothesis", ".mesolite", "build", "dist", "__pycache__"])
+
+SOURCES: Final = all_python_files()
+
+
+def shown(path: Path) -> str:
+    """The path from the root, for messages and tables."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def tree_of(path: Path) -> ast.Module:
+    """The syntax tree of a source."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def text_files(folder: Path = ROOT) -> Iterator[Path]:
+    """Every text of the project, whatever it is written in; what tools made is left out."""
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or path.name in NOT_OURS or path.name.endswith(("_cache", ".egg-info")):
+            continue
+        if path.is_dir():
+            yield from text_files(path)
+        elif path.suffix in TEXT_SUFFIXES:
+            yield path
+
+
+def test_no_file_is_too_long_to_keep_in_mind() -> None:
+    lengths = {shown(path): len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
+    assert {name: lines for name, lines in lengths.items() if lines > MAX_FILE_LINES} == {}
+
+
+def test_no_function_is_too_long_to_see_at_once() -> None:
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    lengths = {
+        f"{shown(path)}:{node.lineno} {node.name}": (node.end_lineno or node.lineno) - node.lineno + 1
+        for path in SOURCES
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, functions)
+    }
+    assert {name: lines for name, lines in lengths.items() if lines > MAX_FUNCTION_LINES} == {}
+
+
+def test_no_test_sleeps() -> None:
+    """A sleep is too short on a slow machine and too long on all others; wait for what is meant, with a deadline."""
+    sleeping = {
+        f"{shown(path)}:{node.lineno}"
+        for path in SOURCES
+        if shown(path).startswith("tests/") and shown(path) not in SLEEPS
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "sleep"
+    }
+    assert sleeping == set()
+
+
+def test_nothing_catches_every_exception_but_where_it_says_why() -> None:
+    catching = {
+        f"{shown(path)}:{node.lineno}"
+        for path in SOURCES
+        if shown(path) not in BROAD_EXCEPTS
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.ExceptHandler) and is_broad(node)
+    }
+    assert catching == set()
+
+
+def is_broad(handler: ast.ExceptHandler) -> bool:
+    """Whether it takes whatever comes, alone or among others."""
+    if handler.type is None:
+        return True
+    names = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return any(ast.unparse(name).split(".")[-1] in {"Exception", "BaseException"} for name in names)
+
+
+@pytest.mark.parametrize("table", [BROAD_EXCEPTS, SLEEPS, STARTED_FROM_OUTSIDE], ids=["excepts", "sleeps", "started"])
+def test_every_exception_to_a_rule_is_still_needed(table: dict[str, str]) -> None:
+    assert {name for name in table if not (ROOT / name).is_file()} == set(), "moved or gone: take the line out"
+
+
+def test_broad_excepts_are_still_where_the_table_says() -> None:
+    used = {
+        shown(path)
+        for path in SOURCES
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.ExceptHandler) and is_broad(node)
+    }
+    assert set(BROAD_EXCEPTS) - used == set()
+
+
+def test_no_comment_puts_work_off() -> None:
+    put_off = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "X" + "XX", "HA" + "CK"]) + r")\b")
+    found = [
+        f"{shown(path)}:{token.start[0]}"
+        for path in SOURCES
+        for token in tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline)
+        if token.type == tokenize.COMMENT and put_off.search(token.string)
+    ]
+    assert found == []
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    named = {module.shown for module in package_modules() if module.name.split(".")[-1] in EMPTY_NAMES}
+    assert named == set()
+
+
+def test_every_module_says_what_it_is() -> None:
+    silent = [
+        module.shown for module in package_modules() if len(ast.get_docstring(module.tree()) or "") < len("The agent.")
+    ]
+    assert silent == []
+
+
+def test_no_module_is_dead() -> None:
+    """Method: alive is what the package imports, what pyproject.toml starts, and what the table names."""
+    modules = package_modules()
+    known = {module.name for module in modules}
+    alive: set[str] = set()
+    for module in modules:
+        for found in imports_of(module):
+            alive |= {found.module, f"{found.module}.{found.name}"} & known - {module.name}
+    alive |= {module.name for module in modules if module.path.name in {"__init__.py", "__main__.py"}}
+    alive |= entry_point_modules()
+    dead = {module.shown for module in modules if module.name not in alive and module.shown not in STARTED_FROM_OUTSIDE}
+    assert dead == set()
+
+
+def entry_point_modules() -> set[str]:
+    """The modules that an installation makes commands and plugins of."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    groups: list[dict[str, str]] = [project.get("scripts", {}), *project.get("entry-points", {}).values()]
+    return {target.split(":")[0] for group in groups for target in group.values()}
+
+
+def test_no_text_names_a_folder_of_one_machine() -> None:
+    offending = [
+        f"{shown(path)}:{number}"
+        for path in text_files()
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1)
+        if HOME_PATH.search(line)
+    ]
+    assert offending == []
