@@ -1,0 +1,231 @@
+"""A `Store` on a real Redis.
+
+Each method is one command and one round trip, except a long wait, which is cut into turns. Nothing is repeated here: a
+write that failed may have happened, and only its caller knows whether it may happen twice.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from typing import Final, cast
+
+import redis
+from redis.exceptions import NoScriptError
+
+from mesolite.errors import CommitRefused
+
+from .address import shown
+from .contract import BEGINNING, Append, Commit, Entry
+from .keys import CURSOR, EPOCH, OWNED_KEYS, REGISTRY, escape_glob, key_prefix
+from .redis_client import BLOCK_TURN_MS, connect, redis_errors
+
+#: The one field of an entry. XADD wants a name; one letter is the shortest.
+_FIELD: Final = "p"
+_FIELD_BYTES: Final = _FIELD.encode()
+#: Keys looked at in one step of SCAN: few enough that other clients do not wait.
+_SCAN_COUNT: Final = 1_000
+
+_COMMIT_SCRIPT: Final = resources.files(__package__).joinpath("commit.lua").read_text(encoding="utf-8")
+_COMMIT_SHA: Final = hashlib.sha1(_COMMIT_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+#: What goes into a command, and what XREAD and XREVRANGE answer.
+_Argument = str | bytes | int
+_RawEntry = tuple[bytes, list[bytes] | None]
+
+
+class RedisStore:
+    """The streams, registry, epoch and cursor of one cluster, in Redis. One instance is used from one thread.
+
+    Args:
+        url: See `redis_client.connect`.
+        cluster: The cluster's name, which begins every key.
+
+    Raises:
+        ConfigError: The address or the name cannot be used.
+    """
+
+    def __init__(self, url: str, cluster: str) -> None:
+        self._prefix = key_prefix(cluster)
+        self._address = shown(url)
+        self._client: redis.Redis = connect(url)
+        # redis-py would build dictionaries, in a shape that differs between its versions.
+        self._client.set_response_callback("XREAD", _raw)
+        self._client.set_response_callback("XREVRANGE", _raw)
+
+    def append(self, stream: str, payload: bytes, *, max_length: int) -> str:
+        """See `Store`."""
+        with redis_errors(self._address):
+            answer = self._command(*self._append_command(stream, payload, max_length))
+        return cast("bytes", answer).decode()
+
+    def append_many(self, appends: Sequence[Append]) -> None:
+        """See `Store`."""
+        if not appends:
+            return
+        with redis_errors(self._address), self._client.pipeline(transaction=False) as pipeline:
+            for item in appends:
+                pipeline.execute_command(*self._append_command(item.stream, item.payload, item.max_length))
+            pipeline.execute()
+
+    def read(self, after: Mapping[str, str], *, limit: int, wait_ms: int) -> list[Entry]:
+        """See `Store`."""
+        if not after:
+            return []
+        streams = [*(self._prefix + stream for stream in after), *after.values()]
+        deadline = time.monotonic() + wait_ms / 1000
+        while True:
+            left_ms = int((deadline - time.monotonic()) * 1000)
+            # BLOCK 0 would wait for ever.
+            block = ("BLOCK", min(left_ms, BLOCK_TURN_MS)) if left_ms > 0 else ()
+            with redis_errors(self._address):
+                answer = self._command("XREAD", "COUNT", limit, *block, "STREAMS", *streams)
+            if answer or not block:
+                return self._entries(answer)
+
+    def last_id(self, stream: str) -> str:
+        """See `Store`."""
+        with redis_errors(self._address):
+            answer = self._command("XREVRANGE", self._prefix + stream, "+", "-", "COUNT", 1)
+        newest = cast("list[_RawEntry]", answer)
+        return newest[0][0].decode() if newest else BEGINNING
+
+    def length(self, stream: str) -> int:
+        """See `Store`."""
+        with redis_errors(self._address):
+            return cast("int", self._command("XLEN", self._prefix + stream))
+
+    def streams(self, prefix: str) -> list[str]:
+        """See `Store`."""
+        skipped = len(self._prefix.encode())
+        pattern = escape_glob(self._prefix + prefix) + "*"
+        with redis_errors(self._address):
+            found = self._client.scan_iter(match=pattern, count=_SCAN_COUNT, _type="stream")
+            return sorted({cast("bytes", key)[skipped:].decode() for key in found})
+
+    def delete_stream(self, stream: str) -> None:
+        """See `Store`."""
+        with redis_errors(self._address):
+            self._command("UNLINK", self._prefix + stream)
+
+    def take_epoch(self) -> int:
+        """See `Store`."""
+        with redis_errors(self._address):
+            return cast("int", self._command("INCR", self._prefix + EPOCH))
+
+    def epoch(self) -> int:
+        """See `Store`."""
+        with redis_errors(self._address):
+            return int(cast("bytes | None", self._command("GET", self._prefix + EPOCH)) or 0)
+
+    def cursor(self) -> dict[str, str]:
+        """See `Store`."""
+        return {stream: entry_id.decode() for stream, entry_id in self._hash(CURSOR).items()}
+
+    def registry(self) -> dict[str, bytes]:
+        """See `Store`."""
+        return self._hash(REGISTRY)
+
+    def commit(self, commit: Commit) -> None:
+        """See `Store`."""
+        keys, arguments = _commit_arguments(self._prefix, commit)
+        with redis_errors(self._address):
+            answer = cast("list[bytes]", self._run_commit_script(len(keys), *keys, *arguments))
+        if not answer:
+            return
+        what, *stored = (part.decode() for part in answer)
+        if what == EPOCH:
+            raise CommitRefused(
+                f"another master took the epoch: {stored[0]} is stored, this commit is of {commit.epoch}"
+            )
+        stream, position = stored
+        raise CommitRefused(
+            f"the cursor of {stream} stands at {position}, this commit begins at {commit.cursor_from[stream]}"
+        )
+
+    def put(self, key: str, value: bytes, *, ttl_ms: int | None = None) -> None:
+        """See `Store`."""
+        assert key not in OWNED_KEYS, f"the key {key!r} belongs to the commit"
+        expiry = () if ttl_ms is None else ("PX", ttl_ms)
+        with redis_errors(self._address):
+            self._command("SET", self._prefix + key, value, *expiry)
+
+    def get(self, key: str) -> bytes | None:
+        """See `Store`."""
+        with redis_errors(self._address):
+            return cast("bytes | None", self._command("GET", self._prefix + key))
+
+    def close(self) -> None:
+        """See `Store`."""
+        self._client.close()
+
+    def _command(self, *arguments: _Argument) -> object:
+        return self._client.execute_command(*arguments)
+
+    def _append_command(self, stream: str, payload: bytes, max_length: int) -> tuple[_Argument, ...]:
+        return ("XADD", self._prefix + stream, "MAXLEN", "~", max_length, "*", _FIELD, payload)
+
+    def _hash(self, key: str) -> dict[str, bytes]:
+        with redis_errors(self._address):
+            answer = self._command("HGETALL", self._prefix + key)
+        return {field.decode(): value for field, value in cast("dict[bytes, bytes]", answer).items()}
+
+    def _entries(self, answer: object) -> list[Entry]:
+        found: list[Entry] = []
+        skipped = len(self._prefix.encode())
+        for key, raw_entries in cast("list[tuple[bytes, list[_RawEntry]]] | None", answer) or ():
+            stream = key[skipped:].decode()
+            found += [
+                Entry(stream=stream, entry_id=entry_id.decode(), payload=_payload(fields))
+                for entry_id, fields in raw_entries
+            ]
+        return found
+
+    def _run_commit_script(self, *arguments: _Argument) -> object:
+        """EVALSHA, or EVAL where the server does not know the script yet: after its restart, or a failover."""
+        try:
+            return self._command("EVALSHA", _COMMIT_SHA, *arguments)
+        except NoScriptError:
+            return self._command("EVAL", _COMMIT_SCRIPT, *arguments)
+
+
+def _payload(fields: list[bytes] | None) -> bytes:
+    """Return the payload of an entry; of one that somebody else wrote, in other fields, the empty bytes."""
+    pairs = iter(fields or ())
+    return next((value for field, value in zip(pairs, pairs, strict=False) if field == _FIELD_BYTES), b"")
+
+
+def _raw(answer: object, **_options: object) -> object:
+    return answer
+
+
+def _commit_arguments(prefix: str, commit: Commit) -> tuple[list[str], list[_Argument]]:
+    """Lay out a commit as `commit.lua` reads it: its keys, each once, and counted sections of arguments."""
+    keys = [prefix + EPOCH, prefix + CURSOR, prefix + REGISTRY]
+    positions: dict[str, int] = {}
+
+    def key_of(stream: str) -> int:
+        position = positions.get(stream)
+        if position is None:
+            keys.append(prefix + stream)
+            position = positions[stream] = len(keys)
+        return position
+
+    arguments: list[_Argument] = [commit.epoch]
+
+    def section(rows: Iterable[tuple[_Argument, ...]]) -> None:
+        count_at = len(arguments)
+        arguments.append(0)
+        count = 0
+        for row in rows:
+            arguments.extend(row)
+            count += 1
+        arguments[count_at] = count
+
+    section(commit.cursor_from.items())
+    section((key_of(stream), stream, entry_id) for stream, entry_id in commit.cursor_to.items())
+    section((field, value) for field, value in commit.registry.items() if value is not None)
+    section((field,) for field, value in commit.registry.items() if value is None)
+    section((key_of(item.stream), item.max_length, item.payload) for item in commit.appends)
+    section((key_of(stream),) for stream in commit.delete_streams)
+    return keys, arguments
