@@ -135,7 +135,7 @@ class _ReadHandler(_FilesHandler):
         file = self._file()
         if offset < 0:
             # Mesos's pager finds the end of a file this way.
-            self._answer(b"", file.stat().st_size)
+            self._answer(b"", _size(file))
             return
         if wait_ms and not self._waiting.locked():
             async with self._waiting:
@@ -179,15 +179,20 @@ class _StateHandler(JsonHandler):
 
 
 async def _wait_for_bytes(file: Path, offset: int, wait_s: float) -> None:
-    """Return when the file reaches beyond the offset, is gone, or the time is over."""
+    """Return when the file reaches beyond the offset, or the time is over."""
     deadline_s = time.monotonic() + wait_s
     while time.monotonic() < deadline_s:
-        try:
-            if file.stat().st_size > offset:
-                return
-        except FileNotFoundError:
+        if _size(file) > offset:
             return
         await asyncio.sleep(FOLLOW_INTERVAL_S)
+
+
+def _size(file: Path) -> int:
+    """Return the size in bytes; a file that is gone has none."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _read(file: Path, offset: int, length: int) -> bytes:

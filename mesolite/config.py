@@ -30,7 +30,7 @@ MAX_CONFIG_BYTES: Final = 1_000_000
 MIN_HEARTBEATS_TO_TIMEOUT: Final = 3
 
 Port: TypeAlias = Annotated[int, Meta(ge=0, le=65535)]
-BrokerUrl: TypeAlias = Annotated[str, Meta(pattern=r"^(redis|rediss|redis\+socket|unix|sentinel)://.+")]
+BrokerUrl: TypeAlias = Annotated[str, Meta(pattern=r"^(redis|rediss|unix|sentinel)://.+")]
 #: Becomes part of Redis keys, between colons.
 Name: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 

@@ -1,0 +1,5 @@
+"""`python -m mesolite.cli`: how `mesolite up` starts its processes, whatever PATH says."""
+
+from .root import main
+
+main()
