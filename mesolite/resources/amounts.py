@@ -71,8 +71,9 @@ def milli_from_float(name: str, value: float) -> int:
 
 def text_from_milli(milli: int) -> str:
     """Print thousandths as a numeral without trailing zeros: 1500 is `1.5`, 2000 is `2`."""
-    whole, fraction = divmod(milli, MILLI)
-    return f"{whole}.{fraction:03d}".rstrip("0") if fraction else str(whole)
+    whole, fraction = divmod(abs(milli), MILLI)
+    sign = "-" if milli < 0 else ""
+    return f"{sign}{whole}.{fraction:03d}".rstrip("0") if fraction else f"{sign}{whole}"
 
 
 def _checked(name: str, milli: int, *, negative: bool, zero: bool, shown: str) -> int:
