@@ -7,6 +7,8 @@ RUN := .venv/.installed
 DEV := .venv/.installed-dev
 #: More pytest processes than this only wait for each other: the tests against a real Docker Engine run in one of them.
 TEST_PROCESSES ?= 4
+#: The image that tests and demo run tasks in: the agent's default, unless given.
+export MESOLITE_IMAGE ?= python:3.11-slim
 #: For one test or an option: make test ARGS="tests/unit -k drf"
 ARGS ?=
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mesolite.config import AgentConfig
 from tests.source_tree import PARTS, ROOT, package_modules
 
 LINKED_PARTS = ("master", "agent", "executors", "frameworks")
@@ -89,3 +90,9 @@ def files_of(folder: Path) -> list[Path]:
     kinds = {".py", ".lua", ".html", ".css", ".js"}
     found = [path for path in folder.rglob("*") if path.suffix in kinds or path.name == "py.typed"]
     return [path for path in found if not path.is_symlink() and not any(up.is_symlink() for up in path.parents)]
+
+
+def test_the_image_that_is_provided_is_the_one_that_agents_use() -> None:
+    image = AgentConfig().image
+    assert f"image=${{MESOLITE_IMAGE:-{image}}}" in (ROOT / "scripts" / "base-image").read_text(encoding="utf-8")
+    assert f"MESOLITE_IMAGE ?= {image}" in (ROOT / "Makefile").read_text(encoding="utf-8")
