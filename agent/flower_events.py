@@ -125,16 +125,21 @@ class EventPublisher:
     def _send_queued(self, dispatcher: Any) -> None:
         """Send all that waits, in groups. A group that fails goes back to the front of the queue."""
         while group := self._take_group():
+            sent = False
             try:
                 for kind, fields in group:
                     dispatcher.send(kind, **fields)
                 dispatcher.flush(errors=False)
-            except BaseException:
-                with self._changed:
-                    room = MAX_QUEUED_EVENTS - len(self._queue)
-                    self._dropped += max(0, len(group) - room)
-                    self._queue.extendleft(reversed(group[-room:] if room else []))
-                raise
+                sent = True
+            finally:
+                if not sent:
+                    self._put_back(group)
+
+    def _put_back(self, group: list[tuple[str, dict[str, object]]]) -> None:
+        with self._changed:
+            room = MAX_QUEUED_EVENTS - len(self._queue)
+            self._dropped += max(0, len(group) - room)
+            self._queue.extendleft(reversed(group[-room:] if room else []))
 
     def _take_group(self) -> list[tuple[str, dict[str, object]]]:
         with self._changed:
