@@ -169,7 +169,7 @@ class Allocator(Protocol):
     def update_agent(
         self, agent_id: AgentId, hostname: str, total: Resources, attributes: tuple[Attribute, ...]
     ) -> None:
-        """Change a known agent. Other attributes drop all filters on it. Less than what is held is legal (I1): nothing is free then."""
+        """Change a known agent. Other attributes drop all filters on it. Less than what is held is legal (I1)."""
         ...
 
     def remove_agent(self, agent_id: AgentId) -> None:

@@ -1,0 +1,151 @@
+"""An agent's books: what it has, who holds how much of it, and what is free.
+
+free = total - held            as long as the agent has all that is held
+free = what no name lacks      after the agent shrank below what is held (I1), until enough is recovered
+"""
+
+from dataclasses import dataclass
+
+from mesolite.ids import AgentId
+from mesolite.protocol import Attribute
+from mesolite.resources import EMPTY, Resource, Resources, ResourceType
+
+from .clients import Client
+
+
+@dataclass(slots=True, eq=False)
+class Hold:
+    """An agent is kept for one client's large demand (holds.py)."""
+
+    client: Client
+    #: Amounts of the one unit that is waited for.
+    amounts: dict[str, int]
+    until_ms: int
+
+
+class AgentBook:
+    """One agent."""
+
+    __slots__ = (
+        "_free_amounts",
+        "_shrunk",
+        "active",
+        "agent_id",
+        "attributes",
+        "free",
+        "has_reservations",
+        "held",
+        "hold",
+        "hostname",
+        "is_plain",
+        "passed",
+        "total",
+        "total_scalars",
+    )
+
+    def __init__(self, agent_id: AgentId, hostname: str, total: Resources, attributes: tuple[Attribute, ...]) -> None:
+        self.agent_id = agent_id
+        self.hostname = hostname
+        self.attributes = attributes
+        self.active = True
+        #: What each client holds, offered or used, unstamped; never empty.
+        self.held: dict[Client, Resources] = {}
+        #: Whom free space is kept for, if for anybody.
+        self.hold: Hold | None = None
+        #: Clients that gave an offer of this agent back without a filter, longest ago first: others are asked before them.
+        self.passed: dict[Client, None] = {}
+        #: All it has, unstamped.
+        self.total = total
+        #: What counts in the cluster's totals.
+        self.total_scalars = _scalars(total)
+        self.has_reservations = bool(total.reserved())
+        #: Nothing but amounts: the same numbers of two such agents are the same resources.
+        self.is_plain = _is_plain(total)
+        #: What nobody holds.
+        self.free = total
+        #: The same by name, once somebody asked.
+        self._free_amounts: dict[str, int] | None = None
+        #: The agent lacks some of what is held.
+        self._shrunk = False
+
+    def set_total(self, total: Resources) -> None:
+        """Replace what the agent has."""
+        self.total = total
+        self.total_scalars = _scalars(total)
+        self.has_reservations = bool(total.reserved())
+        self.is_plain = _is_plain(total)
+        self._recount()
+
+    def take(self, client: Client, resources: Resources) -> None:
+        """Book resources, unstamped, for a client."""
+        held = self.held.get(client)
+        if held is None:
+            client.holdings += 1
+            self.held[client] = resources
+        else:
+            self.held[client] = held + resources
+        if self._shrunk or not self.free.contains(resources):
+            self._recount()
+        else:
+            self.free = self.free - resources if self.free is not resources else EMPTY
+            self._free_amounts = None
+
+    def give_back(self, client: Client, resources: Resources) -> None:
+        """Free resources, unstamped, that a client held."""
+        held = self.held.get(client, EMPTY)
+        assert held.contains(resources), f"{client.name()} gives {resources} back to {self.agent_id} but holds {held}"
+        rest = held - resources
+        if rest:
+            self.held[client] = rest
+        else:
+            del self.held[client]
+            client.holdings -= 1
+        if self._shrunk:
+            self._recount()
+        else:
+            self.free = self.free + resources
+            self._free_amounts = None
+
+    def free_for(self, role: str) -> Resources:
+        """What a role could be offered: what is free and not reserved for others."""
+        return self.free.allocatable_to(role) if self.has_reservations else self.free
+
+    def free_amounts(self, role: str) -> dict[str, int]:
+        """The same by name. Not to be changed."""
+        if self.has_reservations:
+            return self.free.allocatable_to(role).quantities().as_dict()
+        if self._free_amounts is None:
+            self._free_amounts = self.free.quantities().as_dict()
+        return self._free_amounts
+
+    def total_amounts(self, role: str) -> dict[str, int]:
+        """What a role could be offered if the agent were empty, by name."""
+        return self.total.allocatable_to(role).quantities().as_dict()
+
+    def check(self) -> None:
+        """Assert that nothing is given away twice (I1)."""
+        held = sum(self.held.values(), EMPTY)
+        assert all(self.held.values()), f"{self.agent_id}: somebody holds nothing"
+        assert self._shrunk == (not self.total.contains(held)), f"{self.agent_id}: {held} of {self.total}"
+        if not self._shrunk:
+            assert self.free + held == self.total, f"{self.agent_id}: free {self.free}, held {held}, total {self.total}"
+        over = held.quantities() - self.total.quantities()
+        assert not any(self.free.quantities().get(name) for name in over.names()), f"{self.agent_id}: {over} too much"
+
+    def _recount(self) -> None:
+        held = sum(self.held.values(), EMPTY)
+        self._shrunk = not self.total.contains(held)
+        if self._shrunk:
+            self.free = self.total.shrink_to(self.total.quantities() - held.quantities())
+        else:
+            self.free = self.total - held
+        self._free_amounts = None
+
+
+def _is_plain(resources: Resources) -> bool:
+    return all(each == Resource(name=each.name, type=ResourceType.SCALAR, scalar=each.scalar) for each in resources)
+
+
+def _scalars(resources: Resources) -> dict[str, int]:
+    names = {resource.name for resource in resources if resource.type is ResourceType.SCALAR}
+    return {name: amount for name, amount in resources.quantities() if name in names}

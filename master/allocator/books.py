@@ -1,0 +1,478 @@
+"""The books that every allocator keeps, and the verbs that change them. A policy adds `allocate` on top.
+
+Besides what is true, the books note what a run has to look at, so that a run costs as much as has changed:
+
+    touched   agents where something was freed, or whose rules changed: to be looked at for every client
+    fresh     clients that have become eligible, or want something else: to be looked at on every agent
+    looks     pairs of agent and client between which a filter ended
+
+After a run nothing more can be offered anywhere until one of these is noted again.
+
+What tasks give back is only noted by `recover` and booked by the next verb that needs the books: most of it comes in
+batches of equal tasks, and adding them up first costs a fraction of booking each.
+"""
+
+from collections.abc import Mapping
+
+from mesolite.ids import AgentId, FrameworkId
+from mesolite.protocol import Attribute, Demand
+from mesolite.resources import EMPTY, Quantities, Resources
+
+from .agents import AgentBook
+from .clients import Client, Framework
+from .contract import NonOffer, Reason
+from .demand import DemandBook
+from .explain import explain
+from .filters import Filters, refuse_duration_ms
+from .rules import DEFAULT_MIN_ALLOCATABLE, Candidate, judge
+
+
+class Books:
+    """All of `Allocator` but its policy: `allocate` and `set_weight` are a subclass's, which hears of changes by the hooks."""
+
+    def __init__(self, *, min_allocatable: tuple[Quantities, ...] = DEFAULT_MIN_ALLOCATABLE) -> None:
+        """Start empty.
+
+        Args:
+            min_allocatable: The smallest useful offer for frameworks that do not say: one of these sets.
+        """
+        self._minima = min_allocatable
+        self._frameworks: dict[FrameworkId, Framework] = {}
+        self._agents: dict[AgentId, AgentBook] = {}
+        self._filters = Filters()
+        #: Clients to be offered something, as `Client.eligible` says.
+        self._eligible: dict[Client, None] = {}
+        self._touched: dict[AgentId, None] = {}
+        self._fresh: dict[Client, None] = {}
+        self._looks: dict[AgentId, dict[Client, None]] = {}
+        #: Clients whose demand, or what is offered for it, changed since the last run.
+        self._restated: dict[Client, None] = {}
+        #: What tasks gave back and is not booked yet: by agent and framework, each value with how often it came. Values are
+        #: told apart by identity, because comparing them costs as much as adding them.
+        self._freed: dict[tuple[AgentId, FrameworkId], dict[int, tuple[Resources, int]]] = {}
+
+    # -- hooks: what a policy may want to hear
+
+    def client_added(self, client: Client) -> None:
+        """A client has become known; it is not eligible yet."""
+
+    def client_removed(self, client: Client) -> None:
+        """A client is gone; it was not eligible and held nothing."""
+
+    def eligibility_changed(self, client: Client, eligible: bool) -> None:
+        """A client is to be offered something from now on, or no longer."""
+
+    def taken(self, client: Client, resources: Resources) -> None:
+        """A client holds more."""
+
+    def given_back(self, client: Client, resources: Resources) -> None:
+        """A client holds less."""
+
+    def total_changed(self, before: Mapping[str, int], after: Mapping[str, int]) -> None:
+        """An agent's scalars are others now; empty for one that has come or gone."""
+
+    def agent_changed(self, agent: AgentBook) -> None:
+        """An agent is about to be changed, deactivated or removed."""
+
+    # -- frameworks
+
+    def add_framework(
+        self,
+        framework_id: FrameworkId,
+        roles: tuple[str, ...],
+        *,
+        suppressed: frozenset[str] = frozenset(),
+        min_allocatable: Mapping[str, tuple[Quantities, ...]] | None = None,
+    ) -> None:
+        """See `Allocator`."""
+        self._book_freed()
+        framework = self._frameworks.setdefault(framework_id, Framework(framework_id))
+        framework.known = framework.active = True
+        minima = min_allocatable or {}
+        for role in dict.fromkeys(roles):
+            client = framework.clients.get(role) or self._new_client(framework, role)
+            client.subscribed = True
+            client.suppressed = role in suppressed
+            client.min_allocatable = minima.get(role)
+            self._settle(client)
+            if client in self._eligible:
+                self._fresh[client] = None
+        for role in [role for role in framework.clients if role not in roles]:
+            client = framework.clients[role]
+            client.subscribed = False
+            client.demand = None
+            self._filters.drop_client(client)
+            self._settle(client)
+
+    def remove_framework(self, framework_id: FrameworkId) -> None:
+        """See `Allocator`."""
+        self._book_freed()
+        framework = self._frameworks.get(framework_id)
+        if framework is None:
+            return
+        framework.known = framework.active = False
+        for client in list(framework.clients.values()):
+            assert not client.holdings, (
+                f"{client.name()} is removed while it holds something on {client.holdings} agents"
+            )
+            client.subscribed = False
+            self._filters.drop_client(client)
+            self._settle(client)
+        self._frameworks.pop(framework_id, None)
+
+    def activate_framework(self, framework_id: FrameworkId) -> None:
+        """See `Allocator`."""
+        self._set_framework_active(framework_id, True)
+
+    def deactivate_framework(self, framework_id: FrameworkId) -> None:
+        """See `Allocator`."""
+        self._set_framework_active(framework_id, False)
+
+    def suppress(self, framework_id: FrameworkId, roles: tuple[str, ...]) -> None:
+        """See `Allocator`."""
+        for client in self._clients(framework_id, roles):
+            client.suppressed = True
+            self._settle(client)
+
+    def revive(self, framework_id: FrameworkId, roles: tuple[str, ...]) -> None:
+        """See `Allocator`."""
+        for client in self._clients(framework_id, roles):
+            client.suppressed = False
+            self._filters.drop_client(client)
+            self._settle(client)
+            if client in self._eligible:
+                self._fresh[client] = None
+
+    def set_demand(self, framework_id: FrameworkId, demands: tuple[Demand, ...] | None) -> None:
+        """See `Allocator`."""
+        framework = self._frameworks.get(framework_id)
+        for client in framework.clients.values() if framework else ():
+            if not client.subscribed:
+                continue
+            before = client.demand
+            if demands is None:
+                client.demand = None
+            else:
+                stated = [demand for demand in demands if demand.role == client.role]
+                client.demand = DemandBook.stated(stated, client.offered, before)
+                self._restated[client] = None
+            waited = client in self._eligible
+            self._settle(client)
+            same = client.demand.same_shapes(before) if client.demand is not None else before is None
+            # More of what it waits for already: every agent has been looked at for that.
+            if client in self._eligible and not (waited and same):
+                self._fresh[client] = None
+
+    # -- agents
+
+    def add_agent(
+        self,
+        agent_id: AgentId,
+        hostname: str,
+        total: Resources,
+        attributes: tuple[Attribute, ...],
+        used: Mapping[FrameworkId, Resources],
+    ) -> None:
+        """See `Allocator`."""
+        assert agent_id not in self._agents, f"agent {agent_id} is added twice"
+        agent = self._agents[agent_id] = AgentBook(agent_id, hostname, total, attributes)
+        self.total_changed({}, agent.total_scalars)
+        for framework_id, resources in sorted(used.items()):
+            self.allocated(framework_id, agent_id, resources)
+        self._touched[agent_id] = None
+
+    def update_agent(
+        self, agent_id: AgentId, hostname: str, total: Resources, attributes: tuple[Attribute, ...]
+    ) -> None:
+        """See `Allocator`."""
+        self._book_freed()
+        agent = self._agents[agent_id]
+        self.agent_changed(agent)
+        if attributes != agent.attributes:
+            self._filters.drop_agent(agent_id)
+        before = agent.total_scalars
+        agent.hostname = hostname
+        agent.attributes = attributes
+        agent.passed.clear()
+        agent.set_total(total)
+        self.total_changed(before, agent.total_scalars)
+        self._touched[agent_id] = None
+
+    def remove_agent(self, agent_id: AgentId) -> None:
+        """See `Allocator`."""
+        self._book_freed()
+        agent = self._agents.get(agent_id)
+        if agent is None:
+            return
+        self.agent_changed(agent)
+        for client, resources in list(agent.held.items()):
+            client.offered.pop(agent_id, None)
+            if client.demand is not None:
+                client.demand.nothing_offered(agent_id)
+            agent.give_back(client, resources)
+            self.given_back(client, resources)
+            self._settle(client)
+        self._filters.drop_agent(agent_id)
+        del self._agents[agent_id]
+        self.total_changed(agent.total_scalars, {})
+        self._touched.pop(agent_id, None)
+        self._looks.pop(agent_id, None)
+
+    def activate_agent(self, agent_id: AgentId) -> None:
+        """See `Allocator`."""
+        agent = self._agents.get(agent_id)
+        if agent is not None and not agent.active:
+            agent.active = True
+            self._touched[agent_id] = None
+
+    def deactivate_agent(self, agent_id: AgentId) -> None:
+        """See `Allocator`."""
+        agent = self._agents.get(agent_id)
+        if agent is not None:
+            self.agent_changed(agent)
+            agent.active = False
+
+    # -- resources
+
+    def accepted(self, framework_id: FrameworkId, agent_id: AgentId, resources: Resources) -> None:
+        """See `Allocator`."""
+        agent = self._agents.get(agent_id)
+        if agent is None or not resources:
+            return
+        client = self._holder(framework_id, resources)
+        used = resources.unallocated()
+        self._take_off_offered(client, agent_id, used)
+        agent.passed.pop(client, None)
+        if client.demand is not None:
+            client.demand.accepted(agent_id, used)
+        self._settle_demand(client, agent_id)
+
+    def recover(
+        self,
+        framework_id: FrameworkId,
+        agent_id: AgentId,
+        resources: Resources,
+        *,
+        offered: bool = False,
+        refuse_ms: int | None,
+        now_ms: int,
+    ) -> None:
+        """See `Allocator`."""
+        if agent_id not in self._agents or framework_id not in self._frameworks or not resources:
+            return
+        if not offered and not refuse_ms:
+            freed = self._freed.setdefault((agent_id, framework_id), {})
+            _, times = freed.get(id(resources), (resources, 0))
+            freed[id(resources)] = (resources, times + 1)
+            self._touched[agent_id] = None
+            return
+        self._book_freed()
+        client = self._holder(framework_id, resources)
+        returned = resources.unallocated()
+        agent = self._agents[agent_id]
+        duration_ms = refuse_duration_ms(refuse_ms)
+        if duration_ms and client.subscribed and client.framework.active:
+            self._filters.add(client, agent_id, returned, now_ms + duration_ms)
+        elif offered:
+            agent.passed.pop(client, None)
+            agent.passed[client] = None
+        if offered:
+            self._take_off_offered(client, agent_id, returned)
+            if client.demand is not None:
+                client.demand.returned(agent_id, returned)
+        self._free(agent, client, returned)
+        self._settle_demand(client, agent_id)
+
+    def allocated(self, framework_id: FrameworkId, agent_id: AgentId, resources: Resources) -> None:
+        """See `Allocator`."""
+        self._book_freed()
+        agent = self._agents.get(agent_id)
+        if agent is None or not resources:
+            return
+        framework = self._frameworks.setdefault(framework_id, Framework(framework_id))
+        for role in sorted(resources.allocation_roles()):
+            client = framework.clients.get(role) or self._new_client(framework, role)
+            part = _of_role(resources, role)
+            agent.take(client, part)
+            self.taken(client, part)
+
+    # -- asking
+
+    def next_deadline_ms(self) -> int | None:
+        """See `Allocator`."""
+        return self._filters.next_end_ms()
+
+    def explain(self, framework_id: FrameworkId, now_ms: int) -> list[NonOffer]:
+        """See `Allocator`."""
+        self._book_freed()
+        self._expire_filters(now_ms)
+        framework = self._frameworks.get(framework_id)
+        return explain(framework_id, framework, list(self._agents.values()), self._filters, self._minima)
+
+    def check(self) -> None:
+        """See `Allocator`."""
+        self._book_freed()
+        for agent in self._agents.values():
+            agent.check()
+            for client in agent.held:
+                assert client.framework.clients.get(client.role) is client, (
+                    f"{client.name()} is forgotten but holds something"
+                )
+        self._filters.check()
+        for framework in self._frameworks.values():
+            assert framework.known or framework.clients, f"{framework.framework_id} is kept for nothing"
+            for client in framework.clients.values():
+                self._check_client(client)
+
+    def _check_client(self, client: Client) -> None:
+        holdings = sum(client in agent.held for agent in self._agents.values())
+        assert client.holdings == holdings, f"{client.name()} holds on {holdings} agents, booked {client.holdings}"
+        assert client.subscribed or holdings, f"{client.name()} is kept for nothing"
+        assert client.eligible() == (client in self._eligible), f"{client.name()}: eligible is {client.eligible()}"
+        for agent_id, resources in client.offered.items():
+            held = self._agents[agent_id].held[client]
+            assert resources, f"{client.name()} is offered nothing on {agent_id}"
+            assert held.contains(resources), f"{client.name()} is offered {resources}, booked {held}"
+        if client.demand is not None:
+            client.demand.check(client.offered)
+
+    # -- for policies
+
+    def judge(self, agent: AgentBook, client: Client) -> Candidate | Reason:
+        """Say what of an agent may be offered to an eligible client now, or why nothing."""
+        return judge(agent, client, self._filters, self._minima)
+
+    def grant(self, agent: AgentBook, client: Client, candidate: Candidate) -> None:
+        """Book an offer."""
+        resources = candidate.resources
+        agent.take(client, resources)
+        agent.passed.pop(client, None)
+        already = client.offered.get(agent.agent_id)
+        client.offered[agent.agent_id] = resources if already is None else already + resources
+        self.taken(client, resources)
+        if candidate.want is not None:
+            assert client.demand is not None
+            client.demand.granted(agent.agent_id, candidate.want, candidate.units)
+            self._restated[client] = None
+            self._settle(client)
+
+    def begin(self, now_ms: int) -> tuple[list[AgentId], dict[Client, None], dict[AgentId, dict[Client, None]]]:
+        """Start a run: return what to look at (touched agents sorted, fresh clients, looks), and forget it."""
+        self._book_freed()
+        self._expire_filters(now_ms)
+        touched, fresh, looks = sorted(self._touched), self._fresh, self._looks
+        if touched:
+            self._touched = {}
+        if fresh:
+            self._fresh = {}
+        if looks:
+            self._looks = {}
+        return touched, fresh, looks
+
+    # -- inside
+
+    def _new_client(self, framework: Framework, role: str) -> Client:
+        client = framework.clients[role] = Client(framework, role)
+        self.client_added(client)
+        return client
+
+    def _clients(self, framework_id: FrameworkId, roles: tuple[str, ...]) -> list[Client]:
+        framework = self._frameworks.get(framework_id)
+        clients = [framework.clients.get(role) for role in dict.fromkeys(roles)] if framework else []
+        return [client for client in clients if client is not None and client.subscribed]
+
+    def _set_framework_active(self, framework_id: FrameworkId, active: bool) -> None:
+        framework = self._frameworks.get(framework_id)
+        if framework is None:
+            return
+        framework.active = active
+        for client in list(framework.clients.values()):
+            if not active:
+                self._filters.drop_client(client)
+            self._settle(client)
+
+    def _settle(self, client: Client) -> None:
+        """Bring the notes on a client in line with what it is now."""
+        eligible = client.eligible()
+        if eligible != (client in self._eligible):
+            if eligible:
+                self._eligible[client] = None
+                self._fresh[client] = None
+                self._restated[client] = None
+            else:
+                del self._eligible[client]
+                self._fresh.pop(client, None)
+            self.eligibility_changed(client, eligible)
+        if not client.subscribed and not client.holdings:
+            framework = client.framework
+            if framework.clients.pop(client.role, None) is not None:
+                self._restated.pop(client, None)
+                self.client_removed(client)
+            if not framework.known and not framework.clients:
+                self._frameworks.pop(framework.framework_id, None)
+
+    def _settle_demand(self, client: Client, agent_id: AgentId) -> None:
+        if client.demand is not None:
+            self._restated[client] = None
+            if agent_id not in client.offered:
+                client.demand.nothing_offered(agent_id)
+        self._settle(client)
+
+    def _holder(self, framework_id: FrameworkId, resources: Resources) -> Client:
+        roles = resources.allocation_roles()
+        assert len(roles) == 1, f"{framework_id}: {resources} belongs to the roles {sorted(roles)}; one is due (I2)"
+        framework = self._frameworks.get(framework_id)
+        client = framework.clients.get(next(iter(roles))) if framework else None
+        assert client is not None, f"{framework_id} holds nothing in {sorted(roles)}"
+        return client
+
+    def _take_off_offered(self, client: Client, agent_id: AgentId, resources: Resources) -> None:
+        offered = client.offered.get(agent_id, EMPTY)
+        assert offered.contains(resources), f"{client.name()} was offered {offered} of {agent_id}, not {resources}"
+        rest = offered - resources
+        if rest:
+            client.offered[agent_id] = rest
+        else:
+            client.offered.pop(agent_id, None)
+
+    def _free(self, agent: AgentBook, client: Client, resources: Resources) -> None:
+        agent.give_back(client, resources)
+        self.given_back(client, resources)
+        self._touched[agent.agent_id] = None
+
+    def _book_freed(self) -> None:
+        if not self._freed:
+            return
+        freed, self._freed = self._freed, {}
+        for (agent_id, framework_id), values in freed.items():
+            agent = self._agents.get(agent_id)
+            if agent is None:
+                continue
+            by_role: dict[Client, Resources] = {}
+            for resources, times in values.values():
+                client = self._holder(framework_id, resources)
+                by_role[client] = by_role.get(client, EMPTY) + _times(resources.unallocated(), times)
+            for client, resources in by_role.items():
+                self._free(agent, client, resources)
+                self._settle(client)
+
+    def _expire_filters(self, now_ms: int) -> None:
+        for client, agent_id in self._filters.expire(now_ms):
+            self._looks.setdefault(agent_id, {})[client] = None
+
+
+def _of_role(resources: Resources, role: str) -> Resources:
+    """The part that is stamped with the role, unstamped."""
+    return Resources.of(resource for resource in resources if resource.allocation_role == role).unallocated()
+
+
+def _times(resources: Resources, times: int) -> Resources:
+    """The sum of so many equal resources, by doubling."""
+    total = EMPTY
+    while times:
+        if times & 1:
+            total += resources
+        times >>= 1
+        if times:
+            resources += resources
+    return total
