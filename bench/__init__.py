@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m bench.NAME [--quick] [--json] [--check]`; `make bench` runs all of them (docs/benchmarks.md)."""

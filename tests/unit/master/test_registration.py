@@ -1,0 +1,176 @@
+"""Agents: come, come back, restart, fall silent, return, leave."""
+
+from mesolite.ids import AgentId, FrameworkId, SessionId, TaskId
+from mesolite.master import MasterSettings
+from mesolite.protocol import (
+    AgentHeartbeat,
+    ErrorEvent,
+    Failure,
+    FrameworkInfo,
+    Kill,
+    KillTask,
+    Offers,
+    Reason,
+    Registered,
+    Reregister,
+    Rescind,
+    RunTask,
+    ShutdownFramework,
+    TaskState,
+    Teardown,
+    UnregisterAgent,
+    Update,
+)
+
+from .world import World, listed, running_task, task
+
+QUICK = MasterSettings(heartbeat_interval_ms=1000, agent_timeout_ms=10_000)
+
+
+def test_an_agent_is_admitted_and_written_to_the_registry() -> None:
+    world = World()
+    world.register("a1")
+    assert len(world.commanded("a1", Registered)) == 1
+    assert world.batches["a1"][0].first_number == 1
+    assert "agent:a1" in world.registry
+
+
+def test_an_unknown_agent_is_asked_for_everything_but_not_at_every_word() -> None:
+    world = World()
+    world.report("a1", AgentHeartbeat())
+    world.report("a1", AgentHeartbeat())
+    assert len(world.commanded("a1", Reregister)) == 1
+    assert world.batches["a1"][0].first_number == 0, "outside the numbering"
+    world.tick(1000)
+    world.report("a1", AgentHeartbeat())
+    assert len(world.commanded("a1", Reregister)) == 2
+
+
+def test_registering_twice_changes_nothing() -> None:
+    world = World()
+    running_task(world)
+    world.register("a1", tasks=(listed("f", task("t")),), confirmed=2)
+    agent = world.core.state.agents[AgentId("a1")]
+    assert agent.used.scalar("cpus") == 1000
+    assert world.states("f", "t") == []
+
+
+def test_a_restarted_agent_is_told_again_what_never_reached_it() -> None:
+    world = World()
+    world.subscribe("f")
+    world.register("a1")
+    world.launch("f", world.offer("f"), task("t"))
+    world.clear()
+    world.register("a1", session="s2")
+    runs = world.commanded("a1", RunTask)
+    assert [run.task.task_id for run in runs] == ["t"]
+    assert world.batches["a1"][0].session == SessionId("s2")
+    assert world.batches["a1"][0].first_number == 1, "a new life is numbered anew"
+    assert world.states("f", "t") == []
+
+
+def test_a_task_that_its_restarted_agent_does_not_know_is_gone() -> None:
+    world = World()
+    running_task(world)
+    world.register("a1", session="s2")
+    assert world.states("f", "t") == [TaskState.GONE]
+    assert world.core.state.agents[AgentId("a1")].used.scalar("cpus") == 0
+    assert world.commanded("a1", RunTask) == []
+
+
+def test_a_superseded_life_of_an_agent_is_not_heard() -> None:
+    world = World()
+    world.register("a1", session="s1")
+    world.register("a1", session="s2")
+    world.clear()
+    world.register("a1", "cpus:100;mem:100", session="s1")
+    assert world.core.state.agents[AgentId("a1")].total.scalar("cpus") == 4000
+
+
+def test_a_quiet_agent_gets_no_offers_and_its_offers_are_rescinded() -> None:
+    world = World(settings=QUICK)
+    world.subscribe("f")
+    world.register("a1")
+    for _ in range(4):
+        world.tick(1000)
+        world.subscribe("f")
+    assert len(world.told("f", Rescind)) == 1 or world.told("f", Offers)[-1].offers == ()
+    assert not world.core.state.agents[AgentId("a1")].active
+    world.clear()
+    world.report("a1", AgentHeartbeat())
+    world.tick(1000)
+    assert len(world.told("f", Offers)) == 1
+
+
+def test_a_silent_agents_tasks_are_unreachable_and_run_again_on_its_return() -> None:
+    world = World(settings=QUICK)
+    running_task(world)
+    for _ in range(11):
+        world.tick(1000)
+        world.subscribe("f")
+    assert world.states("f", "t") == [TaskState.UNREACHABLE]
+    assert world.told("f", Failure) == [Failure(agent_id=AgentId("a1"))]
+    assert AgentId("a1") in world.core.state.lost_agents
+    world.clear()
+    world.report("a1", AgentHeartbeat())
+    assert len(world.commanded("a1", Reregister)) == 1
+    world.register("a1", tasks=(listed("f", task("t")),))
+    assert world.states("f", "t") == [TaskState.RUNNING]
+    assert world.told("f", Update)[0].status.reason is Reason.AGENT_REREGISTERED
+    assert world.core.state.agents[AgentId("a1")].used.scalar("cpus") == 1000
+
+
+def test_a_task_killed_while_unreachable_is_killed_on_its_agents_return() -> None:
+    world = World(settings=QUICK)
+    running_task(world)
+    for _ in range(11):
+        world.tick(1000)
+        world.subscribe("f")
+
+    world.call("f", Kill(TaskId("t")))
+    world.register("a1", tasks=(listed("f", task("t")),))
+    assert [command.task_id for command in world.commanded("a1", KillTask)] == ["t"]
+
+
+def test_a_new_master_adopts_what_runs_and_arms_the_frameworks_timeout() -> None:
+    world = World(epoch=2)
+    info = FrameworkInfo(framework_id=FrameworkId("f"), name="f", failover_timeout_ms=30_000)
+    world.register("a1", tasks=(listed("f", task("t")),), frameworks=(info,))
+    framework = world.core.state.frameworks[FrameworkId("f")]
+    assert not framework.active
+    assert world.core.state.agents[AgentId("a1")].used.scalar("cpus") == 1000
+    world.tick(31_000)
+    world.tick(1000)
+    assert framework.ending
+    assert [command.framework_id for command in world.commanded("a1", ShutdownFramework)] == ["f"]
+
+
+def test_an_agent_with_tasks_of_an_ended_framework_is_told_to_end_them() -> None:
+    world = World()
+    running_task(world)
+
+    world.call("f", Teardown())
+    assert len(world.commanded("a1", ShutdownFramework)) == 1
+    assert FrameworkId("f") in world.core.state.frameworks, "until its tasks have really ended"
+    world.update("a1", "f", "t", TaskState.KILLED)
+    assert FrameworkId("f") in world.core.state.completed_frameworks
+    world.clear()
+    world.subscribe("f", session="s3")
+    assert "removed" in world.told("f", ErrorEvent)[0].message
+
+
+def test_an_agent_that_leaves_takes_its_tasks_along() -> None:
+    world = World()
+    running_task(world)
+    world.report("a1", UnregisterAgent())
+    assert world.states("f", "t") == [TaskState.GONE]
+    assert "agent:a1" not in world.registry
+    assert world.core.state.agents == {}
+
+
+def test_an_agent_of_another_principal_is_turned_away() -> None:
+    world = World()
+    world.register("a1")
+    world.report("a1", UnregisterAgent(), principal="mallory")
+    assert AgentId("a1") in world.core.state.agents
+    assert "another principal" in world.set_aside[0].reason

@@ -1,0 +1,241 @@
+"""A master's core with everybody who talks to it, for tests: events in, messages out, one line each."""
+
+from typing import TypeVar
+
+from mesolite.ids import AgentId, FrameworkId, SessionId, TaskId
+from mesolite.master import MasterCore, MasterSettings
+from mesolite.master.allocator import HierarchicalDrfAllocator
+from mesolite.master.effects import CommandAgent, MasterEffect, SaveRegistry, SetAside, TellFramework
+from mesolite.master.events import CallsArrived, MasterEvent, ReportsArrived, Tick
+from mesolite.protocol import (
+    Accept,
+    Acknowledge,
+    Acknowledgement,
+    AgentInfo,
+    Call,
+    CallBatch,
+    Command,
+    CommandBatch,
+    CommandInfo,
+    Event,
+    Filters,
+    FrameworkInfo,
+    LaunchOperation,
+    Offer,
+    Offers,
+    RegisterAgent,
+    RegisteredTask,
+    Report,
+    ReportBatch,
+    Source,
+    StatusUpdate,
+    Subscribe,
+    TaskInfo,
+    TaskState,
+    TaskStatus,
+    Update,
+)
+from mesolite.resources import Resources
+
+_Kind = TypeVar("_Kind")
+
+
+class World:
+    """One master; frameworks and agents are names."""
+
+    def __init__(self, *, settings: MasterSettings | None = None, epoch: int = 1, now_ms: int = 1_000_000) -> None:
+        self.now_ms = now_ms
+        self.settings = settings or MasterSettings()
+        self.core = MasterCore(epoch=epoch, settings=self.settings, allocator=HierarchicalDrfAllocator())
+        self.registry: dict[str, bytes] = {}
+        #: What has been said since the last `clear`, per listener.
+        self.events: dict[str, list[Event]] = {}
+        self.batches: dict[str, list[CommandBatch]] = {}
+        self.set_aside: list[SetAside] = []
+        self._numbers: dict[str, int] = {}
+
+    # -- speaking
+
+    def apply(self, event: MasterEvent) -> None:
+        self._take(self.core.apply(event))
+
+    def tick(self, after_ms: int = 0) -> None:
+        """Let time pass and end the batch."""
+        self.now_ms += after_ms
+        self.apply(Tick(now_ms=self.now_ms))
+        self.core.check()
+
+    def call(
+        self, framework: str, *calls: Call, session: str = "s1", epoch: int = 1, number: int | None = None
+    ) -> None:
+        batch = CallBatch(
+            framework_id=FrameworkId(framework),
+            session=SessionId(session),
+            epoch=epoch,
+            number=self._number(f"{framework}/{session}") if number is None else number,
+            calls=calls,
+        )
+        self.apply(CallsArrived(now_ms=self.now_ms, principal="default", batch=batch))
+        self.tick()
+
+    def report(
+        self,
+        agent: str,
+        *reports: Report,
+        session: str = "s1",
+        epoch: int = 1,
+        confirmed: int = 0,
+        gap: bool = False,
+        number: int | None = None,
+        principal: str = "default",
+    ) -> None:
+        batch = ReportBatch(
+            agent_id=AgentId(agent),
+            session=SessionId(session),
+            epoch=epoch,
+            number=self._number(f"{agent}/{session}") if number is None else number,
+            confirmed=confirmed,
+            gap=gap,
+            reports=reports,
+        )
+        self.apply(ReportsArrived(now_ms=self.now_ms, principal=principal, batch=batch))
+        self.tick()
+
+    # -- common turns
+
+    def subscribe(
+        self, framework: str, *, session: str = "s1", roles: tuple[str, ...] = ("*",), timeout_ms: int = 60_000
+    ) -> None:
+        info = FrameworkInfo(
+            framework_id=FrameworkId(framework), name=framework, roles=roles, failover_timeout_ms=timeout_ms
+        )
+        self.call(framework, Subscribe(framework_info=info), session=session)
+
+    def register(
+        self,
+        agent: str,
+        resources: str = "cpus:4;mem:4096",
+        *,
+        session: str = "s1",
+        tasks: tuple[RegisteredTask, ...] = (),
+        frameworks: tuple[FrameworkInfo, ...] = (),
+        confirmed: int = 0,
+    ) -> None:
+        info = AgentInfo(agent_id=AgentId(agent), hostname=agent, resources=Resources.parse(resources).to_wire())
+        self.report(
+            agent,
+            RegisterAgent(agent_info=info, tasks=tasks, frameworks=frameworks),
+            session=session,
+            confirmed=confirmed,
+        )
+
+    def launch(self, framework: str, offer: Offer, *tasks: TaskInfo, refuse_ms: int = 0, session: str = "s1") -> None:
+        self.call(
+            framework,
+            Accept(
+                offer_ids=(offer.offer_id,), operations=(LaunchOperation(tasks),), filters=Filters(refuse_ms=refuse_ms)
+            ),
+            session=session,
+        )
+
+    def update(
+        self,
+        agent: str,
+        framework: str,
+        task: str,
+        state: TaskState,
+        *,
+        uuid: bytes = b"u" * 16,
+        latest: TaskState | None = None,
+        confirmed: int = 0,
+    ) -> None:
+        status = TaskStatus(
+            task_id=TaskId(task),
+            state=state,
+            source=Source.AGENT,
+            timestamp_ms=self.now_ms,
+            agent_id=AgentId(agent),
+            uuid=uuid,
+        )
+        self.report(
+            agent,
+            StatusUpdate(framework_id=FrameworkId(framework), status=status, latest_state=latest or state),
+            confirmed=confirmed,
+        )
+
+    def acknowledge(self, framework: str, agent: str, task: str, *, uuid: bytes = b"u" * 16) -> None:
+        self.call(framework, Acknowledge((Acknowledgement(AgentId(agent), TaskId(task), uuid),)))
+
+    # -- hearing
+
+    def clear(self) -> None:
+        """Forget what has been said so far."""
+        self.events.clear()
+        self.batches.clear()
+        self.set_aside.clear()
+
+    def told(self, framework: str, kind: type[_Kind]) -> list[_Kind]:
+        """What a framework was told of one kind."""
+        return [event for event in self.events.get(framework, []) if isinstance(event, kind)]
+
+    def commanded(self, agent: str, kind: type[_Kind]) -> list[_Kind]:
+        """What an agent was told of one kind."""
+        return [command for command in self.commands(agent) if isinstance(command, kind)]
+
+    def commands(self, agent: str) -> list[Command]:
+        return [command for batch in self.batches.get(agent, []) for command in batch.commands]
+
+    def offer(self, framework: str) -> Offer:
+        """The newest offer made to a framework."""
+        return self.told(framework, Offers)[-1].offers[-1]
+
+    def states(self, framework: str, task: str) -> list[TaskState]:
+        """The states that a framework was told about a task."""
+        return [event.status.state for event in self.told(framework, Update) if event.status.task_id == TaskId(task)]
+
+    def _number(self, who: str) -> int:
+        self._numbers[who] = self._numbers.get(who, 0) + 1
+        return self._numbers[who]
+
+    def _take(self, effects: list[MasterEffect]) -> None:
+        for effect in effects:
+            match effect:
+                case TellFramework():
+                    self.events.setdefault(effect.framework_id, []).extend(effect.batch.events)
+                case CommandAgent():
+                    self.batches.setdefault(effect.agent_id, []).append(effect.batch)
+                case SaveRegistry() if effect.value is None:
+                    self.registry.pop(effect.key, None)
+                case SaveRegistry():
+                    assert effect.value is not None
+                    self.registry[effect.key] = effect.value
+                case SetAside():
+                    self.set_aside.append(effect)
+                case _:
+                    pass
+
+
+def task(task_id: str, agent: str = "a1", resources: str = "cpus:1;mem:64") -> TaskInfo:
+    """A task that would run `true`."""
+    return TaskInfo(
+        task_id=TaskId(task_id),
+        agent_id=AgentId(agent),
+        resources=Resources.parse(resources).to_wire(),
+        command=CommandInfo(value="true"),
+    )
+
+
+def listed(framework: str, info: TaskInfo, state: TaskState = TaskState.RUNNING) -> RegisteredTask:
+    """A task as its agent lists it at registration."""
+    return RegisteredTask(framework_id=FrameworkId(framework), task=info, latest_state=state)
+
+
+def running_task(world: World) -> Offer:
+    """One framework `f`, one agent `a1`, one task `t` that runs."""
+    world.subscribe("f")
+    world.register("a1")
+    offer = world.offer("f")
+    world.launch("f", offer, task("t"))
+    world.update("a1", "f", "t", TaskState.RUNNING, confirmed=2)
+    world.clear()
+    return offer
