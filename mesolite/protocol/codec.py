@@ -6,7 +6,7 @@ agents are decoded as a whole (fast) and, only where that fails, message by mess
 """
 
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
@@ -20,23 +20,33 @@ from .reports import Report
 MAX_PAYLOAD_BYTES: Final = 16 * 1024 * 1024
 #: How much of a malformed message is kept for the operator.
 MAX_MALFORMED_BYTES: Final = 4096
+#: msgspec repeats an unknown kind in its error, however long it is.
+MAX_REASON_LENGTH: Final = 300
+#: Where some message of a batch is malformed, each costs a decoder call and perhaps a `Malformed`. 16 MiB of one-byte
+#: messages would keep a master busy for half a minute, longer than its lease; so many take a tenth of a second. A longer
+#: batch has to be well formed throughout.
+MAX_SIFTED_MESSAGES: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Malformed:
     """A message that was refused, for the dead-letter stream."""
 
+    #: At most MAX_REASON_LENGTH characters.
     reason: str
     #: Its beginning, at most MAX_MALFORMED_BYTES.
     payload: bytes
 
 
+_Raws = Annotated[tuple[msgspec.Raw, ...], msgspec.Meta(max_length=MAX_SIFTED_MESSAGES)]
+
+
 class _LooseCallBatch(CallBatch, frozen=True, kw_only=True):
-    calls: tuple[msgspec.Raw, ...]  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleVariableOverride]
+    calls: _Raws  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class _LooseReportBatch(ReportBatch, frozen=True, kw_only=True):
-    reports: tuple[msgspec.Raw, ...]  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleVariableOverride]
+    reports: _Raws  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 _Batch = TypeVar("_Batch", bound="CallBatch | EventBatch | CommandBatch | ReportBatch")
@@ -133,8 +143,8 @@ def decode_commands(payload: bytes) -> CommandBatch:
 
 
 def malformed(reason: str, payload: bytes) -> Malformed:
-    """Set a refused message aside, cut to the kept size."""
-    return Malformed(reason=reason, payload=payload[:MAX_MALFORMED_BYTES])
+    """Set a refused message aside, it and the reason cut to the kept sizes."""
+    return Malformed(reason=reason[:MAX_REASON_LENGTH], payload=payload[:MAX_MALFORMED_BYTES])
 
 
 def _checked(decoder: "msgspec.msgpack.Decoder[_Batch]", payload: bytes) -> _Batch:
@@ -143,7 +153,7 @@ def _checked(decoder: "msgspec.msgpack.Decoder[_Batch]", payload: bytes) -> _Bat
     try:
         batch = decoder.decode(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise ProtocolError(f"not a message of this protocol: {error}") from error
+        raise ProtocolError(f"not a message of this protocol: {error}"[:MAX_REASON_LENGTH]) from error
     if batch.version != PROTOCOL_VERSION:
         raise ProtocolError(f"the peer speaks version {batch.version}, this side {PROTOCOL_VERSION}; run one version")
     return batch
