@@ -84,10 +84,13 @@ class AgentBook:
             self.held[client] = resources
         else:
             self.held[client] = held + resources
-        if self._shrunk or not self.free.contains(resources):
+        if resources is self.free:
+            self.free = EMPTY
+            self._free_amounts = None
+        elif self._shrunk or not self.free.contains(resources):
             self._recount()
         else:
-            self.free = self.free - resources if self.free is not resources else EMPTY
+            self.free = self.free - resources
             self._free_amounts = None
 
     def give_back(self, client: Client, resources: Resources) -> None:

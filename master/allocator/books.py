@@ -13,18 +13,44 @@ batches of equal tasks, and adding them up first costs a fraction of booking eac
 """
 
 from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 from mesolite.ids import AgentId, FrameworkId
 from mesolite.protocol import Attribute, Demand
 from mesolite.resources import EMPTY, Quantities, Resources
 
 from .agents import AgentBook
+from .carving import Amounts
 from .clients import Client, Framework
 from .contract import NonOffer, Reason
 from .demand import DemandBook
 from .explain import explain
 from .filters import Filters, refuse_duration_ms
 from .rules import DEFAULT_MIN_ALLOCATABLE, Candidate, judge
+
+#: Stamped values whose parts are remembered: those of tasks, which are few and come back often.
+MAX_PARTS: Final = 4096
+
+
+class Part(NamedTuple):
+    """Stamped resources taken apart."""
+
+    role: str
+    #: Unstamped.
+    resources: Resources
+    #: By name. Not to be changed.
+    amounts: Amounts
+
+    def times(self, times: int) -> "Part":
+        """The sum of so many equal ones, by doubling."""
+        total, power, left = EMPTY, self.resources, times
+        while left:
+            if left & 1:
+                total += power
+            left >>= 1
+            if left:
+                power += power
+        return Part(self.role, total, {name: amount * times for name, amount in self.amounts.items()})
 
 
 class Books:
@@ -47,6 +73,7 @@ class Books:
         self._looks: dict[AgentId, dict[Client, None]] = {}
         #: Clients whose demand, or what is offered for it, changed since the last run.
         self._restated: dict[Client, None] = {}
+        self._parts: dict[Resources, Part] = {}
         #: What tasks gave back and is not booked yet: by agent and framework, each value with how often it came. Values are
         #: told apart by identity, because comparing them costs as much as adding them.
         self._freed: dict[tuple[AgentId, FrameworkId], dict[int, tuple[Resources, int]]] = {}
@@ -62,10 +89,10 @@ class Books:
     def eligibility_changed(self, client: Client, eligible: bool) -> None:
         """A client is to be offered something from now on, or no longer."""
 
-    def taken(self, client: Client, resources: Resources) -> None:
+    def taken(self, client: Client, amounts: Amounts) -> None:
         """A client holds more."""
 
-    def given_back(self, client: Client, resources: Resources) -> None:
+    def given_back(self, client: Client, amounts: Amounts) -> None:
         """A client holds less."""
 
     def total_changed(self, before: Mapping[str, int], after: Mapping[str, int]) -> None:
@@ -210,7 +237,7 @@ class Books:
             if client.demand is not None:
                 client.demand.nothing_offered(agent_id)
             agent.give_back(client, resources)
-            self.given_back(client, resources)
+            self.given_back(client, resources.quantities().as_dict())
             self._settle(client)
         self._filters.drop_agent(agent_id)
         del self._agents[agent_id]
@@ -239,12 +266,12 @@ class Books:
         agent = self._agents.get(agent_id)
         if agent is None or not resources:
             return
-        client = self._holder(framework_id, resources)
-        used = resources.unallocated()
+        client, part = self._holder(framework_id, resources)
+        used = part.resources
         self._take_off_offered(client, agent_id, used)
         agent.passed.pop(client, None)
         if client.demand is not None:
-            client.demand.accepted(agent_id, used)
+            client.demand.accepted(agent_id, part.amounts)
         self._settle_demand(client, agent_id)
 
     def recover(
@@ -267,8 +294,8 @@ class Books:
             self._touched[agent_id] = None
             return
         self._book_freed()
-        client = self._holder(framework_id, resources)
-        returned = resources.unallocated()
+        client, part = self._holder(framework_id, resources)
+        returned = part.resources
         agent = self._agents[agent_id]
         duration_ms = refuse_duration_ms(refuse_ms)
         if duration_ms and client.subscribed and client.framework.active:
@@ -279,8 +306,8 @@ class Books:
         if offered:
             self._take_off_offered(client, agent_id, returned)
             if client.demand is not None:
-                client.demand.returned(agent_id, returned)
-        self._free(agent, client, returned)
+                client.demand.returned(agent_id, part.amounts)
+        self._free(agent, client, part)
         self._settle_demand(client, agent_id)
 
     def allocated(self, framework_id: FrameworkId, agent_id: AgentId, resources: Resources) -> None:
@@ -294,7 +321,7 @@ class Books:
             client = framework.clients.get(role) or self._new_client(framework, role)
             part = _of_role(resources, role)
             agent.take(client, part)
-            self.taken(client, part)
+            self.taken(client, part.quantities().as_dict())
 
     # -- asking
 
@@ -349,7 +376,7 @@ class Books:
         agent.passed.pop(client, None)
         already = client.offered.get(agent.agent_id)
         client.offered[agent.agent_id] = resources if already is None else already + resources
-        self.taken(client, resources)
+        self.taken(client, candidate.amounts)
         if candidate.want is not None:
             assert client.demand is not None
             client.demand.granted(agent.agent_id, candidate.want, candidate.units)
@@ -418,13 +445,21 @@ class Books:
                 client.demand.nothing_offered(agent_id)
         self._settle(client)
 
-    def _holder(self, framework_id: FrameworkId, resources: Resources) -> Client:
-        roles = resources.allocation_roles()
-        assert len(roles) == 1, f"{framework_id}: {resources} belongs to the roles {sorted(roles)}; one is due (I2)"
+    def _holder(self, framework_id: FrameworkId, resources: Resources) -> tuple[Client, Part]:
+        """Return whose these resources are, and what they are."""
+        part = self._parts.get(resources)
+        if part is None:
+            roles = resources.allocation_roles()
+            assert len(roles) == 1, f"{framework_id}: {resources} belongs to the roles {sorted(roles)}; one is due (I2)"
+            unstamped = resources.unallocated()
+            part = Part(next(iter(roles)), unstamped, unstamped.quantities().as_dict())
+            if len(self._parts) >= MAX_PARTS:
+                self._parts.clear()
+            self._parts[resources] = part
         framework = self._frameworks.get(framework_id)
-        client = framework.clients.get(next(iter(roles))) if framework else None
-        assert client is not None, f"{framework_id} holds nothing in {sorted(roles)}"
-        return client
+        client = framework.clients.get(part.role) if framework else None
+        assert client is not None, f"{framework_id} holds nothing in role {part.role}"
+        return client, part
 
     def _take_off_offered(self, client: Client, agent_id: AgentId, resources: Resources) -> None:
         offered = client.offered.get(agent_id, EMPTY)
@@ -435,9 +470,9 @@ class Books:
         else:
             client.offered.pop(agent_id, None)
 
-    def _free(self, agent: AgentBook, client: Client, resources: Resources) -> None:
-        agent.give_back(client, resources)
-        self.given_back(client, resources)
+    def _free(self, agent: AgentBook, client: Client, part: Part) -> None:
+        agent.give_back(client, part.resources)
+        self.given_back(client, part.amounts)
         self._touched[agent.agent_id] = None
 
     def _book_freed(self) -> None:
@@ -448,12 +483,9 @@ class Books:
             agent = self._agents.get(agent_id)
             if agent is None:
                 continue
-            by_role: dict[Client, Resources] = {}
             for resources, times in values.values():
-                client = self._holder(framework_id, resources)
-                by_role[client] = by_role.get(client, EMPTY) + _times(resources.unallocated(), times)
-            for client, resources in by_role.items():
-                self._free(agent, client, resources)
+                client, part = self._holder(framework_id, resources)
+                self._free(agent, client, part if times == 1 else part.times(times))
                 self._settle(client)
 
     def _expire_filters(self, now_ms: int) -> None:
@@ -464,15 +496,3 @@ class Books:
 def _of_role(resources: Resources, role: str) -> Resources:
     """The part that is stamped with the role, unstamped."""
     return Resources.of(resource for resource in resources if resource.allocation_role == role).unallocated()
-
-
-def _times(resources: Resources, times: int) -> Resources:
-    """The sum of so many equal resources, by doubling."""
-    total = EMPTY
-    while times:
-        if times & 1:
-            total += resources
-        times >>= 1
-        if times:
-            resources += resources
-    return total

@@ -47,6 +47,10 @@ class Want:
     #: Units of this shape cut out of plain agents, by their number: the same numbers come again and again.
     _cuts: dict[int, Resources | None] = field(default_factory=dict[int, Resources | None])
 
+    def amounts_of(self, units: int) -> dict[str, int]:
+        """Amounts of so many units."""
+        return {name: amount * units for name, amount in self.amounts.items()}
+
     def cut(self, candidate: Resources, units: int, *, plain: bool) -> Resources | None:
         """Cut so many units out of resources that have the amounts; None where they are not in pieces that can be cut.
 
@@ -133,15 +137,14 @@ class DemandBook:
             cover = self._cover[agent_id] = [0] * len(self.wants)
         cover[self.wants.index(want)] += units
 
-    def accepted(self, agent_id: AgentId, used: Resources) -> None:
+    def accepted(self, agent_id: AgentId, used: Amounts) -> None:
         """Part of what was offered is used."""
-        for want, units in self._uncover(agent_id, used.quantities().as_dict()):
+        for want, units in self._uncover(agent_id, dict(used)):
             want.count -= min(units, want.count)
 
-    def returned(self, agent_id: AgentId, resources: Resources) -> None:
+    def returned(self, agent_id: AgentId, amounts: Amounts) -> None:
         """Part of what was offered is no longer out."""
-        for _ in self._uncover(agent_id, resources.quantities().as_dict()):
-            pass
+        self._uncover(agent_id, dict(amounts))
 
     def nothing_offered(self, agent_id: AgentId) -> None:
         """Nothing of this agent is out any more: whatever it covered is needed again."""
@@ -166,19 +169,21 @@ class DemandBook:
                 _take_away(amounts, want.amounts, units)
                 self.granted(agent_id, want, units)
 
-    def _uncover(self, agent_id: AgentId, amounts: dict[str, int]) -> Iterator[tuple[Want, int]]:
+    def _uncover(self, agent_id: AgentId, amounts: dict[str, int]) -> list[tuple[Want, int]]:
+        uncovered: list[tuple[Want, int]] = []
         cover = self._cover.get(agent_id)
         if cover is None:
-            return
+            return uncovered
         for index, want in enumerate(self.wants):
             units = min(cover[index], whole_units(amounts, want.amounts))
             if units:
                 _take_away(amounts, want.amounts, units)
                 cover[index] -= units
                 want.covered -= units
-                yield want, units
+                uncovered.append((want, units))
         if not any(cover):
             del self._cover[agent_id]
+        return uncovered
 
 
 def _take_away(amounts: dict[str, int], shape: Amounts, units: int) -> None:

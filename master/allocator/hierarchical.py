@@ -21,6 +21,7 @@ from mesolite.resources import Quantities, Resources
 
 from .agents import AgentBook
 from .books import Books
+from .carving import Amounts
 from .clients import Client
 from .contract import Grant, Reason
 from .drf import DrfSorter
@@ -75,19 +76,19 @@ class HierarchicalDrfAllocator(Books):
     def allocate(self, now_ms: int) -> list[Grant]:
         """See `Allocator`."""
         self._touch(self._holds.expire(now_ms))
+        self._roles.begin_run()
+        self._begun.clear()
         grants: list[Grant] = []
-        # A second round comes only where a gift ended a hold on an agent that had been visited already.
-        while True:
+        going = True
+        while going:
             touched, fresh, looks = self.begin(now_ms)
-            if not touched and not fresh and not looks:
-                break
-            self._roles.begin_run()
-            self._begun.clear()
             for agent_id in touched:
                 grants.extend(self._visit(self._agents[agent_id], None))
-            grants.extend(self._look_again(touched, fresh, looks))
+            if fresh or looks:
+                grants.extend(self._look_again(touched, fresh, looks))
             self._watch_waiting(now_ms)
-        self._watch_waiting(now_ms)
+            # A second round comes only where a gift ended a hold on an agent that had been visited already.
+            going = bool(self._touched)
         self._holds.begin(self._agents.values(), self._filters, now_ms)
         return grants
 
@@ -150,36 +151,37 @@ class HierarchicalDrfAllocator(Books):
             )
 
     def _give(self, agent: AgentBook, among: dict[Client, None] | None, gifts: dict[Client, Resources]) -> None:
-        refused: dict[Client, None] = {}
+        #: Clients that get no more of this agent: what stands against something stands against less as well.
+        out: dict[Client, None] = {}
         while agent.free:
             for client in self._turns(agent, among):
-                if client in refused:
+                if client in out:
                     continue
-                others = (len(self._eligible) if among is None else len(among)) - len(refused) - 1
-                gift = self._offer(agent, client, alone=others <= 0)
-                if gift is None:
-                    # Whatever stands against it stands against less as well.
-                    refused[client] = None
+                others = (len(self._eligible) if among is None else len(among)) - len(out) - 1
+                most = self.judge(agent, client)
+                if isinstance(most, Reason):
+                    out[client] = None
                     continue
-                gifts[client] = gifts[client] + gift if client in gifts else gift
+                gift = most if others <= 0 else self._slice(agent, client, most)
+                if gift is most and (client.demand is None or len(client.demand.wants) == 1):
+                    out[client] = None
+                self.grant(agent, client, gift)
+                self._holds.served(client, agent, gift.want)
+                gifts[client] = gifts[client] + gift.resources if client in gifts else gift.resources
+                if others <= 0 and client in out:
+                    return
                 break
             else:
                 return
 
-    def _offer(self, agent: AgentBook, client: Client, *, alone: bool) -> Resources | None:
-        """Offer a client what it may have of the agent, or a slice of it; None where that is nothing."""
-        verdict = self.judge(agent, client)
-        if isinstance(verdict, Reason):
-            return None
-        want = verdict.want
-        if want is not None and not alone and verdict.units > 1:
-            units = max(1, verdict.units // SLICES)
-            part = want.cut(agent.free_for(client.role), units, plain=agent.is_plain)
-            if part is not None:
-                verdict = Candidate(part, want, units)
-        self.grant(agent, client, verdict)
-        self._holds.served(client, agent, want)
-        return verdict.resources
+    def _slice(self, agent: AgentBook, client: Client, most: Candidate) -> Candidate:
+        """A part of what a client may have, so that others get their turn in between."""
+        want = most.want
+        if want is None or most.units == 1:
+            return most
+        units = max(1, most.units // SLICES)
+        part = want.cut(agent.free_for(client.role), units, plain=agent.is_plain)
+        return most if part is None else Candidate(part, want.amounts_of(units), want, units)
 
     # -- whose turn it is
 
@@ -250,15 +252,13 @@ class HierarchicalDrfAllocator(Books):
                 self._roles.deactivate(role)
             self._end_hold(client)
 
-    def taken(self, client: Client, resources: Resources) -> None:
+    def taken(self, client: Client, amounts: Amounts) -> None:
         """See `Books`."""
-        amounts = resources.quantities().as_dict()
         self._roles.allocated(client.role, amounts)
         self._sorters[client.role].allocated(client.framework_id, amounts)
 
-    def given_back(self, client: Client, resources: Resources) -> None:
+    def given_back(self, client: Client, amounts: Amounts) -> None:
         """See `Books`."""
-        amounts = resources.quantities().as_dict()
         self._roles.recovered(client.role, amounts)
         self._sorters[client.role].recovered(client.framework_id, amounts)
 

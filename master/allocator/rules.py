@@ -25,6 +25,8 @@ class Candidate(NamedTuple):
 
     #: Unstamped, not empty.
     resources: Resources
+    #: The same by name. Not to be changed.
+    amounts: Amounts
     #: The shape that it consists of, and how many units; None where the client takes everything.
     want: Want | None
     units: int
@@ -32,7 +34,15 @@ class Candidate(NamedTuple):
 
 def reaches(amounts: Amounts, minima: tuple[Quantities, ...]) -> bool:
     """Tell whether amounts reach one of the sets in all its names; no set at all accepts everything."""
-    return not minima or any(all(amounts.get(name, 0) >= least for name, least in minimum) for minimum in minima)
+    if not minima:
+        return True
+    for minimum in minima:
+        for name, least in minimum:
+            if amounts.get(name, 0) < least:
+                break
+        else:
+            return True
+    return False
 
 
 def judge(
@@ -51,11 +61,12 @@ def judge(
     if not free:
         return Reason.AGENT_FULL
     minima = default_minima if client.min_allocatable is None else client.min_allocatable
-    if not reaches(agent.free_amounts(client.role), minima):
+    amounts = agent.free_amounts(client.role)
+    if not reaches(amounts, minima):
         return Reason.TOO_SMALL
     if filters.blocking(client, agent.agent_id, free) is not None:
         return Reason.FILTERED
-    return Candidate(free, None, 0)
+    return Candidate(free, amounts, None, 0)
 
 
 def _judge_demand(agent: AgentBook, client: Client, filters: Filters) -> Candidate | Reason:
@@ -71,11 +82,11 @@ def _judge_demand(agent: AgentBook, client: Client, filters: Filters) -> Candida
         part = want.cut(agent.free_for(client.role), units, plain=agent.is_plain)
         if part is None:
             continue
-        if client.min_allocatable and not reaches(part.quantities().as_dict(), client.min_allocatable):
+        if client.min_allocatable and not reaches(want.amounts_of(units), client.min_allocatable):
             reason = Reason.TOO_SMALL
             continue
         if filters.blocking(client, agent.agent_id, part) is not None:
             reason = Reason.FILTERED
             continue
-        return Candidate(part, want, units)
+        return Candidate(part, want.amounts_of(units), want, units)
     return reason
