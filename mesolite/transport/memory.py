@@ -199,7 +199,9 @@ class MemoryBus:
 def _check_fence(broker: MemoryBroker, commit: Commit) -> None:
     """Compare a commit with what is stored, as `commit.lua` does. The caller holds `lock`."""
     if commit.epoch != broker.epoch:
-        raise CommitRefused(f"another master took the epoch: {broker.epoch} is stored, this commit is of {commit.epoch}")
+        raise CommitRefused(
+            f"another master took the epoch: {broker.epoch} is stored, this commit is of {commit.epoch}"
+        )
     for stream, expected in commit.cursor_from.items():
         stored = broker.cursor.get(stream, BEGINNING)
         if stored != expected:

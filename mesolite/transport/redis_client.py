@@ -6,7 +6,7 @@ once, every wait is bounded, and every failure is one error: whoever called deci
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Final
 
 import redis
@@ -54,7 +54,7 @@ def connect(url: str) -> redis.Redis:
 
 
 @contextlib.contextmanager
-def redis_errors(address: str) -> Iterator[None]:
+def redis_errors(address: str) -> Generator[None]:
     """Turn whatever redis-py raises into `RedisUnavailable`.
 
     All of it: a refused connection, a timeout, a server that is loading, full (`OOM`), a replica (`READONLY`) or unable to

@@ -6,7 +6,7 @@ write that failed may have happened, and only its caller knows whether it may ha
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Final, cast
 
@@ -26,11 +26,12 @@ _FIELD_BYTES: Final = _FIELD.encode()
 #: Keys looked at in one step of SCAN: few enough that other clients do not wait.
 _SCAN_COUNT: Final = 1_000
 
-_COMMIT_SCRIPT: Final = resources.files(__package__).joinpath("commit.lua").read_text(encoding="utf-8")
+_COMMIT_SCRIPT: Final = resources.files("mesolite.transport").joinpath("commit.lua").read_text(encoding="utf-8")
 _COMMIT_SHA: Final = hashlib.sha1(_COMMIT_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 #: What goes into a command, and what XREAD and XREVRANGE answer.
 _Argument = str | bytes | int
+_Execute = Callable[..., object]
 _RawEntry = tuple[bytes, list[bytes] | None]
 
 
@@ -49,6 +50,8 @@ class RedisStore:
         self._prefix = key_prefix(cluster)
         self._address = shown(url)
         self._client: redis.Redis = connect(url)
+        #: redis-py leaves it untyped.
+        self._execute = cast("_Execute", self._client.execute_command)
         # redis-py would build dictionaries, in a shape that differs between its versions.
         self._client.set_response_callback("XREAD", _raw)
         self._client.set_response_callback("XREVRANGE", _raw)
@@ -65,7 +68,9 @@ class RedisStore:
             return
         with redis_errors(self._address), self._client.pipeline(transaction=False) as pipeline:
             for item in appends:
-                pipeline.execute_command(*self._append_command(item.stream, item.payload, item.max_length))
+                cast("_Execute", pipeline.execute_command)(
+                    *self._append_command(item.stream, item.payload, item.max_length)
+                )
             pipeline.execute()
 
     def read(self, after: Mapping[str, str], *, limit: int, wait_ms: int) -> list[Entry]:
@@ -160,7 +165,7 @@ class RedisStore:
         self._client.close()
 
     def _command(self, *arguments: _Argument) -> object:
-        return self._client.execute_command(*arguments)
+        return self._execute(*arguments)
 
     def _append_command(self, stream: str, payload: bytes, max_length: int) -> tuple[_Argument, ...]:
         return ("XADD", self._prefix + stream, "MAXLEN", "~", max_length, "*", _FIELD, payload)

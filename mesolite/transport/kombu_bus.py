@@ -1,0 +1,266 @@
+"""A `CommandBus` on kombu.
+
+Messages go through the anonymous exchange straight into the queue they name, so that a publish is one LPUSH and reads no
+bindings. They are taken without acknowledgement: kombu then keeps nothing in its `unacked` hash and never redelivers, and a
+command that a dying agent took with it is sent again by the master (DESIGN 5).
+
+On Redis kombu wraps each message in JSON with the body in base64: 1.34 times its size and some 290 bytes. There is no
+setting that avoids it (without `body_encoding` the JSON encoder makes base64 of it by itself), so it is left as it is.
+"""
+
+import contextlib
+import time
+from collections import deque
+from typing import Any, Final
+from urllib.parse import parse_qs, quote, urlsplit
+
+import redis
+from kombu.connection import Connection
+from kombu.exceptions import KombuError
+
+from mesolite.errors import ConfigError, RedisUnavailable
+
+from .address import REDIS_SCHEMES, scheme_of, shown
+from .redis_client import CONNECT_TIMEOUT_S, SOCKET_TIMEOUT_S
+
+_CONTENT_TYPE: Final = "application/x-mesolite"
+#: Not persistent, in AMQP's words. Redis does not look at it.
+_TRANSIENT: Final = 1
+
+#: While nothing arrives, the server is asked for a sign of life this often: a server that hangs without closing its
+#: sockets looks like an empty queue. The same time bounds how long kombu and redis-py trust a silent connection.
+PROBE_EVERY_S: Final = 5.0
+#: kombu's memory transport cannot wait, it looks again this often.
+_MEMORY_POLL_S: Final = 0.002
+#: The shortest turn of waiting, and how long an answer already on its way is waited for.
+_SHORTEST_TURN_S: Final = 0.01
+
+#: Longest a blocking pop stands at the server is kombu's `brpop_timeout`, one second: so an idle reader costs one command a
+#: second, and a message wakes it at once.
+
+
+class KombuBus:
+    """Command queues of kombu, on Redis or in memory. One instance is used from one thread.
+
+    Connections are made when first needed. One that failed is dropped, and the next call makes another.
+
+    Args:
+        url: `redis://`, `rediss://`, `unix://`, or `memory://` for kombu's own queues in this process.
+
+    Raises:
+        ConfigError: The address cannot be used.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url, self._options = _kombu_settings(url)
+        self._address = shown(url)
+        self._sender: _Link | None = None
+        #: One per queue that was ever received from: a reader waits on its own connection.
+        self._readers: dict[str, _Reader] = {}
+
+    def send(self, queue: str, payload: bytes) -> None:
+        """See `CommandBus`."""
+        try:
+            if self._sender is None:
+                self._sender = _Link(self._url, self._options)
+            self._sender.publish(queue, payload)
+        except _KOMBU_ERRORS as error:
+            sender, self._sender = self._sender, None
+            raise self._unavailable(error, sender) from error
+
+    def receive(self, queue: str, *, limit: int, wait_ms: int) -> list[bytes]:
+        """See `CommandBus`.
+
+        A pop that was still standing at the server when the wait ended is answered to the next call. So a message may be
+        in the hands of this bus without having been returned; `close` gives up the pop, and loses what was on its way.
+        """
+        try:
+            reader = self._readers.get(queue)
+            if reader is None:
+                reader = self._readers[queue] = _Reader(_Link(self._url, self._options), queue)
+            return reader.take(limit, wait_ms / 1000)
+        except _KOMBU_ERRORS as error:
+            broken = self._readers.pop(queue, None)
+            raise self._unavailable(error, broken.link if broken else None) from error
+
+    def delete(self, queue: str) -> None:
+        """See `CommandBus`."""
+        reader = self._readers.pop(queue, None)
+        if reader is not None:
+            reader.link.close()
+        try:
+            if self._sender is None:
+                self._sender = _Link(self._url, self._options)
+            self._sender.channel.queue_purge(queue)
+        except _KOMBU_ERRORS as error:
+            sender, self._sender = self._sender, None
+            raise self._unavailable(error, sender) from error
+
+    def close(self) -> None:
+        """See `CommandBus`."""
+        for reader in self._readers.values():
+            reader.link.close()
+        self._readers.clear()
+        if self._sender is not None:
+            self._sender.close()
+            self._sender = None
+
+    def _unavailable(self, error: Exception, link: "_Link | None") -> RedisUnavailable:
+        if link is not None:
+            link.close()
+        reason = str(error).strip() or type(error).__name__
+        return RedisUnavailable(f"the command queues at {self._address} do not answer: {reason}")
+
+
+class _Link:
+    """One connection of kombu and its one channel. kombu has no types: what is `Any` in this project is in here."""
+
+    def __init__(self, url: str, options: dict[str, object]) -> None:
+        connect: Any = Connection
+        connection = connect(url, transport_options=options)
+        # Once: kombu would sleep for two seconds and try again.
+        connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
+        self.connection: Any = connection
+        self.channel: Any = connection.channel()
+
+    def publish(self, queue: str, payload: bytes) -> None:
+        """LPUSH, on Redis. The channel is used rather than kombu's Producer, which adds only serializing and declaring."""
+        message = self.channel.prepare_message(
+            payload,
+            content_type=_CONTENT_TYPE,
+            content_encoding="binary",
+            properties={"delivery_mode": _TRANSIENT},
+        )
+        self.channel.basic_publish(message, exchange="", routing_key=queue)
+
+    def close(self) -> None:
+        """Give up the connection without another word to the server.
+
+        Closing a channel, kombu waits for the pop that stands at the server, and throws away what it brings; of a server
+        that hangs it waits as long as the socket allows. Forgetting the pop closes the socket, which ends it.
+        """
+        self.channel._in_poll = None
+        with contextlib.suppress(*_KOMBU_ERRORS):
+            self.connection.release()
+
+
+class _Reader:
+    """Takes messages out of one queue.
+
+    Waiting is kombu's blocking pop; what else is in the queue is then taken one by one. The two must not overlap: while a
+    pop stands at the server, it and not we have the oldest message.
+    """
+
+    def __init__(self, link: _Link, queue: str) -> None:
+        self.link = link
+        self._queue = queue
+        self._arrived: deque[bytes] = deque()
+        #: A pop may stand at the server, because the last wait ended without an answer.
+        self._popping = False
+        self._heard_at = time.monotonic()
+        self._consuming = False
+
+    def take(self, limit: int, wait_s: float) -> list[bytes]:
+        """Return up to `limit` messages, waiting at most `wait_s` for the first."""
+        if self._popping:
+            self._wait(max(wait_s, _SHORTEST_TURN_S))
+        taken = self._take_present(limit)
+        if not taken and not self._popping and wait_s > 0:
+            self._wait(wait_s)
+            taken = self._take_present(limit)
+        if taken:
+            self._heard_at = time.monotonic()
+        else:
+            self._probe()
+        return taken
+
+    def _take_present(self, limit: int) -> list[bytes]:
+        taken = [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
+        while len(taken) < limit and not self._popping:
+            try:
+                message = self.link.channel.basic_get(self._queue, no_ack=True)
+            except _KOMBU_ERRORS:
+                # What was taken is out of the queue; it must not go down with the connection.
+                if taken:
+                    break
+                raise
+            if message is None:
+                break
+            taken.append(_body(message))
+        return taken
+
+    def _wait(self, wait_s: float) -> None:
+        """Wait until a message arrived or the time is over.
+
+        One wait of kombu may take twice the time it is given: where the pop ends without a message it begins another, and
+        waits the whole time again. So each is given half of what is left.
+        """
+        if not self._consuming:
+            self.link.channel.basic_consume(self._queue, no_ack=True, callback=self._arrive, consumer_tag=self._queue)
+            self._consuming = True
+        deadline = time.monotonic() + wait_s
+        while not self._arrived and (left := deadline - time.monotonic()) > 0:
+            self._popping = True
+            with contextlib.suppress(TimeoutError):
+                self.link.connection.drain_events(timeout=max(left / 2, min(left, _SHORTEST_TURN_S)))
+                self._popping = False
+
+    def _arrive(self, message: Any) -> None:
+        self._arrived.append(_body(message))
+
+    def _probe(self) -> None:
+        now = time.monotonic()
+        if now - self._heard_at >= PROBE_EVERY_S:
+            self._heard_at = now
+            # The length of the queue, over another connection of the channel: an answer is all that matters.
+            self.link.channel.queue_declare(self._queue)
+
+
+def _body(message: Any) -> bytes:
+    """Return a message's bytes; kombu leaves an empty body as the text it decoded."""
+    body: bytes | str | None = message.body
+    if isinstance(body, bytes):
+        return body
+    return (body or "").encode()
+
+
+def _kombu_settings(url: str) -> tuple[str, dict[str, object]]:
+    """Return the address as kombu writes it, and the settings of its transport."""
+    scheme = scheme_of(url)
+    if scheme not in REDIS_SCHEMES:
+        return "memory://", {"polling_interval": _MEMORY_POLL_S}
+    options: dict[str, object] = {
+        "socket_timeout": SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_keepalive": True,
+        "health_check_interval": PROBE_EVERY_S,
+        # A timed-out publish would be sent twice.
+        "retry_on_timeout": False,
+        # One list per queue. kombu's four priorities would be four pops for each message.
+        "priority_steps": [0],
+        # Nothing is ever acknowledged, so nothing need be looked through for redelivery.
+        "ack_emulation": False,
+    }
+    return _kombu_url(url, scheme), options
+
+
+def _kombu_url(url: str, scheme: str) -> str:
+    try:
+        parts = urlsplit(url)
+        query = parse_qs(parts.query)
+        int(database := query.get("db", [""])[0] or ("" if scheme == "unix" else parts.path.strip("/")) or "0")
+    except ValueError as error:
+        raise ConfigError(f"the address {shown(url)} cannot be read: {error}") from None
+    user = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
+    if scheme == "unix":
+        return f"redis+socket://{user}{quote(parts.path)}?virtual_host={database}"
+    host = parts.netloc.rpartition("@")[2]
+    # Unlike redis-py, kombu does not check the server's certificate unless told to.
+    secure = "" if scheme == "redis" else "?ssl_cert_reqs=" + query.get("ssl_cert_reqs", ["required"])[0]
+    return f"{scheme}://{user}{host}/{database}{secure}"
+
+
+#: What kombu and the transports below it raise. KeyError: it looks up a file descriptor that a reconnection took away
+#: (kombu `get_redis_error_classes`). ValueError and TypeError: something in the queue that kombu did not put there; it is
+#: gone then, and the next call goes on behind it.
+_KOMBU_ERRORS: Final = (KombuError, redis.RedisError, OSError, KeyError, ValueError, TypeError)
