@@ -199,6 +199,7 @@ class MasterCore:
             number = 0
             if framework is not None:
                 framework.event_number += 1
+                framework.last_told_ms = context.now_ms
                 number = framework.event_number
             batch = EventBatch(session=session, epoch=context.epoch, number=number, events=tuple(events))
             effects.append(TellFramework(framework_id=framework_id, batch=batch))

@@ -99,8 +99,9 @@ class Framework:
     #: When its scheduler fell silent; None while active. The failover timeout counts from here.
     silent_since_ms: int | None = None
     last_batch: int = 0
-    #: Number of the newest event batch of this epoch.
+    #: Number of the newest event batch of this epoch, and when it was made.
     event_number: int = 0
+    last_told_ms: int = 0
     suppressed: frozenset[str] = frozenset()
     demands: tuple[Demand, ...] = ()
     tasks: dict[TaskId, Task] = field(default_factory=dict[TaskId, Task])

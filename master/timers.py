@@ -1,5 +1,7 @@
 """What happens because time passed: offers expire, the silent are noticed, unconfirmed commands go out again."""
 
+from mesolite.protocol import HeartbeatEvent
+
 from .context import Context
 from .registration import lose
 from .settings import QUIET_HEARTBEATS
@@ -50,6 +52,8 @@ class Timers:
         for framework in list(context.state.frameworks.values()):
             if framework.active and context.now_ms - framework.last_heard_ms > quiet_ms:
                 fell_silent(context, framework)
+            if framework.active and context.now_ms - framework.last_told_ms >= context.settings.heartbeat_interval_ms:
+                context.tell(framework, HeartbeatEvent())
             if framework.silent_since_ms is not None and not framework.ending:
                 silent_ms = context.now_ms - framework.silent_since_ms
                 if silent_ms > framework.info.failover_timeout_ms:

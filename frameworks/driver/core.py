@@ -185,6 +185,8 @@ class DriverCore:
             self.epoch, self.number = batch.epoch, batch.number
             if not first_ever:
                 self._happen(Cause.NEW_EPOCH, now_ms)
+        elif batch.number == 0:
+            pass  # outside the numbering: the master does not know the framework, and says so
         elif batch.number <= self.number:
             return
         else:

@@ -317,9 +317,10 @@ class Books:
         if agent is None or not resources:
             return
         framework = self._frameworks.setdefault(framework_id, Framework(framework_id))
-        for role in sorted(resources.allocation_roles()):
+        roles = sorted(resources.allocation_roles())
+        for role in roles:
             client = framework.clients.get(role) or self._new_client(framework, role)
-            part = _of_role(resources, role)
+            part = resources.unallocated() if len(roles) == 1 else _of_role(resources, role)
             agent.take(client, part)
             self.taken(client, part.quantities().as_dict())
 

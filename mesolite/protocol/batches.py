@@ -41,7 +41,8 @@ class EventBatch(Struct, frozen=True, kw_only=True):
     #: Whom it is for: another session of the framework must skip it, but count its number.
     session: SessionId
     epoch: int
-    #: Grows by one with each batch to this framework within an epoch, from 1; a hole means lost events.
+    #: Grows by one with each batch to this framework within an epoch, from 1; a hole means lost events. 0 marks a batch
+    #: outside the numbering: from a master that does not know the framework.
     number: int
     events: tuple[Event, ...]
 

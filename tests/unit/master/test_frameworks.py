@@ -8,6 +8,7 @@ from mesolite.protocol import (
     Demand,
     ErrorEvent,
     Heartbeat,
+    HeartbeatEvent,
     Kill,
     KillTask,
     Offers,
@@ -79,6 +80,16 @@ def test_a_senseless_subscription_is_an_error(roles: tuple[str, ...], word: str)
     world.subscribe("f", roles=roles)
     assert word in world.told("f", ErrorEvent)[0].message
     assert world.core.state.frameworks == {}
+
+
+def test_a_framework_that_has_nothing_to_hear_hears_that_the_master_lives() -> None:
+    world = World(settings=QUICK)
+    world.subscribe("f")
+    world.clear()
+    world.tick(999)
+    assert world.told("f", HeartbeatEvent) == []
+    world.tick(1000)
+    assert len(world.told("f", HeartbeatEvent)) == 1
 
 
 def test_reconciliation_repeats_what_is_known() -> None:
