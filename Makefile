@@ -21,10 +21,10 @@ demo: $(RUN) ## run a whole cluster on this machine for a minute and show what i
 
 up: $(RUN) ## start a cluster on this machine and leave it running
 	@scripts/base-image
-	@scripts/cluster up
+	@$(BIN)/mesolite up $(ARGS)
 
 down: ## stop what `make up` started
-	@scripts/cluster down
+	@[ ! -x $(BIN)/mesolite ] || $(BIN)/mesolite down $(ARGS)
 
 test: $(DEV) ## run the tests
 	@scripts/base-image
