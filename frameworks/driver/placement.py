@@ -8,6 +8,7 @@ identity that the master will look for: reserved ones first, which nobody else c
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from mesolite.ids import AgentId, OfferId
@@ -15,6 +16,7 @@ from mesolite.protocol import Demand, Offer
 from mesolite.resources import Resource
 
 from .pool import OfferedPool
+from .settings import MAX_DEMANDS
 
 #: The resources of one task, without roles or reservations: what `Demand.shape` says.
 Shape: TypeAlias = tuple[Resource, ...]
@@ -104,13 +106,17 @@ def place(offers: Sequence[Offer], wants: Sequence[Want[Key]]) -> Plan[Key]:
 
 
 def demands(wants: Sequence[Want[Key]]) -> tuple[Demand, ...]:
-    """State wants as the demand to send: one per role and shape, whatever the constraints, in order of first mention."""
+    """State wants as the demand to send: one per role and shape, whatever the constraints, in order of first mention.
+
+    At most MAX_DEMANDS of them.
+    """
     counts: dict[tuple[str, Shape], int] = {}
     for want in wants:
         if want.count > 0:
             at = (want.role, want.shape)
             counts[at] = counts.get(at, 0) + want.count
-    return tuple(Demand(role=role, shape=shape, count=count) for (role, shape), count in counts.items())
+    stated = (Demand(role=role, shape=shape, count=count) for (role, shape), count in counts.items())
+    return tuple(islice(stated, MAX_DEMANDS))
 
 
 def _by_agent_and_role(offers: Sequence[Offer]) -> list[list[Offer]]:

@@ -37,6 +37,8 @@ MAX_HEARTBEAT_MS: Final = 600_000
 #: Final updates remembered so that a resent one is acknowledged without being delivered again. Agents resend after 10 s; a
 #: scheduler beyond 5,000 tasks a second whose acknowledgements get lost sees some twice, as every scheduler must expect.
 MAX_REMEMBERED_UPDATES: Final = 50_000
+#: Shapes in one demand: what a master takes. Further ones are stated when earlier ones are served.
+MAX_DEMANDS: Final = 1000
 #: Offers held at once. Masters take them back after minutes; this bounds a driver whose rescinds were lost.
 MAX_HELD_OFFERS: Final = 100_000
 

@@ -1,0 +1,72 @@
+"""What the batch core wants done."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from mesolite.ids import OfferId, TaskId
+from mesolite.protocol import Demand, TaskInfo
+
+from .result import JobSummary, TaskResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchTasks:
+    """Accept these offers with these tasks; what is left may be offered again at once."""
+
+    offer_ids: tuple[OfferId, ...]
+    tasks: tuple[TaskInfo, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclineOffers:
+    """Give these back."""
+
+    offer_ids: tuple[OfferId, ...]
+    #: 0 where nothing is wanted at all.
+    refuse_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviveOffers:
+    """Offers refused before are welcome again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateDemand:
+    """What is still wanted has changed."""
+
+    demands: tuple[Demand, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KillTask:
+    """Kill an attempt."""
+
+    task_id: TaskId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportResult:
+    """A task has its result."""
+
+    result: TaskResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportSummary:
+    """All tasks of a job have theirs."""
+
+    summary: JobSummary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A job cannot be taken."""
+
+    job_id: str
+    reason: str
+
+
+BatchEffect: TypeAlias = (
+    LaunchTasks | DeclineOffers | ReviveOffers | StateDemand | KillTask | ReportResult | ReportSummary | Refused
+)
