@@ -102,7 +102,8 @@ def _print(outcome: Outcome) -> None:
     print(f"{'':{width}}  {'median':>12} {'min':>12} {'max':>12}  unit")
     for figure in outcome.figures:
         print(
-            f"{figure.name:{width}}  {figure.median:12,.3f} {min(figure.values):12,.3f} {max(figure.values):12,.3f}  {figure.unit}"
+            f"{figure.name:{width}}  {figure.median:12,.3f} {min(figure.values):12,.3f} {max(figure.values):12,.3f}"
+            f"  {figure.unit}"
         )
     for note in outcome.notes:
         print(f"note: {note}")

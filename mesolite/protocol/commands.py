@@ -9,28 +9,28 @@ from mesolite.ids import ExecutorId, FrameworkId, TaskId
 from .common import FrameworkInfo, KillPolicy, TaskInfo
 
 
-class Registered(Struct, frozen=True, tag="REGISTERED"):
+class Registered(Struct, frozen=True, gc=False, tag="REGISTERED"):
     """The agent is known to this epoch's master."""
 
     #: Report at least so often.
     heartbeat_interval_ms: int
 
 
-class Reregister(Struct, frozen=True, tag="REREGISTER"):
+class Reregister(Struct, frozen=True, gc=False, tag="REREGISTER"):
     """The master does not know this agent: send everything. Carries number 0, which is outside the numbering."""
 
     #: Wait a random time up to this long first, so that many agents do not come at once.
     spread_ms: int = 0
 
 
-class RunTask(Struct, frozen=True, tag="RUN_TASK"):
+class RunTask(Struct, frozen=True, gc=False, tag="RUN_TASK"):
     """Launch one task, at most once for its id."""
 
     framework: FrameworkInfo
     task: TaskInfo
 
 
-class KillTask(Struct, frozen=True, tag="KILL_TASK", omit_defaults=True):
+class KillTask(Struct, frozen=True, gc=False, tag="KILL_TASK", omit_defaults=True):
     """Kill a task."""
 
     framework_id: FrameworkId
@@ -38,7 +38,7 @@ class KillTask(Struct, frozen=True, tag="KILL_TASK", omit_defaults=True):
     kill_policy: KillPolicy | None = None
 
 
-class StatusAcknowledgement(Struct, frozen=True, array_like=True):
+class StatusAcknowledgement(Struct, frozen=True, gc=False, array_like=True):
     """The framework keeps this update."""
 
     framework_id: FrameworkId
@@ -46,19 +46,19 @@ class StatusAcknowledgement(Struct, frozen=True, array_like=True):
     uuid: bytes
 
 
-class AcknowledgeStatuses(Struct, frozen=True, tag="ACKNOWLEDGE"):
+class AcknowledgeStatuses(Struct, frozen=True, gc=False, tag="ACKNOWLEDGE"):
     """Stop resending these updates; send the next of each task."""
 
     acknowledgements: tuple[StatusAcknowledgement, ...]
 
 
-class ShutdownFramework(Struct, frozen=True, tag="SHUTDOWN_FRAMEWORK"):
+class ShutdownFramework(Struct, frozen=True, gc=False, tag="SHUTDOWN_FRAMEWORK"):
     """Kill everything of a framework that ended and forget it."""
 
     framework_id: FrameworkId
 
 
-class ExecutorMessage(Struct, frozen=True, tag="MESSAGE"):
+class ExecutorMessage(Struct, frozen=True, gc=False, tag="MESSAGE"):
     """Bytes for an executor: best effort."""
 
     framework_id: FrameworkId
@@ -66,14 +66,14 @@ class ExecutorMessage(Struct, frozen=True, tag="MESSAGE"):
     data: bytes
 
 
-class ShutdownExecutor(Struct, frozen=True, tag="SHUTDOWN_EXECUTOR"):
+class ShutdownExecutor(Struct, frozen=True, gc=False, tag="SHUTDOWN_EXECUTOR"):
     """Shut an executor down, by force after its grace."""
 
     framework_id: FrameworkId
     executor_id: ExecutorId
 
 
-class ShutdownAgent(Struct, frozen=True, tag="SHUTDOWN_AGENT"):
+class ShutdownAgent(Struct, frozen=True, gc=False, tag="SHUTDOWN_AGENT"):
     """Kill everything and stop: the agent was declared gone or its id is taken by another."""
 
     message: str

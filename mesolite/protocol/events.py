@@ -10,7 +10,7 @@ from mesolite.resources import Resource
 from .common import Demand, Offer, TaskStatus
 
 
-class Subscribed(Struct, frozen=True, tag="SUBSCRIBED"):
+class Subscribed(Struct, frozen=True, gc=False, tag="SUBSCRIBED"):
     """The subscription stands."""
 
     framework_id: FrameworkId
@@ -18,25 +18,25 @@ class Subscribed(Struct, frozen=True, tag="SUBSCRIBED"):
     heartbeat_interval_ms: int
 
 
-class Offers(Struct, frozen=True, tag="OFFERS"):
+class Offers(Struct, frozen=True, gc=False, tag="OFFERS"):
     """Resources to use or decline."""
 
     offers: tuple[Offer, ...]
 
 
-class Rescind(Struct, frozen=True, tag="RESCIND"):
+class Rescind(Struct, frozen=True, gc=False, tag="RESCIND"):
     """Offers that are void now."""
 
     offer_ids: tuple[OfferId, ...]
 
 
-class Update(Struct, frozen=True, tag="UPDATE"):
+class Update(Struct, frozen=True, gc=False, tag="UPDATE"):
     """A task's state changed, or was asked for. Acknowledge it where its status carries a uuid."""
 
     status: TaskStatus
 
 
-class Failure(Struct, frozen=True, tag="FAILURE", omit_defaults=True):
+class Failure(Struct, frozen=True, gc=False, tag="FAILURE", omit_defaults=True):
     """An agent was removed or, with an executor id, an executor ended. For information."""
 
     agent_id: AgentId
@@ -44,17 +44,17 @@ class Failure(Struct, frozen=True, tag="FAILURE", omit_defaults=True):
     exit_code: int | None = None
 
 
-class ErrorEvent(Struct, frozen=True, tag="ERROR"):
+class ErrorEvent(Struct, frozen=True, gc=False, tag="ERROR"):
     """The subscription is over for good; the scheduler must stop using this id."""
 
     message: str
 
 
-class Resubscribe(Struct, frozen=True, tag="RESUBSCRIBE"):
+class Resubscribe(Struct, frozen=True, gc=False, tag="RESUBSCRIBE"):
     """The master does not know this subscription (it has just begun to lead, or timed it out): subscribe again."""
 
 
-class UnsatisfiableDemand(Struct, frozen=True, tag="UNSATISFIABLE_DEMAND"):
+class UnsatisfiableDemand(Struct, frozen=True, gc=False, tag="UNSATISFIABLE_DEMAND"):
     """No agent of the cluster is large enough for one unit of this demand, even when it is empty."""
 
     demand: Demand
@@ -62,7 +62,7 @@ class UnsatisfiableDemand(Struct, frozen=True, tag="UNSATISFIABLE_DEMAND"):
     largest: tuple[Resource, ...]
 
 
-class FrameworkMessage(Struct, frozen=True, tag="MESSAGE"):
+class FrameworkMessage(Struct, frozen=True, gc=False, tag="MESSAGE"):
     """Bytes from an executor: best effort."""
 
     agent_id: AgentId
@@ -70,7 +70,7 @@ class FrameworkMessage(Struct, frozen=True, tag="MESSAGE"):
     data: bytes
 
 
-class HeartbeatEvent(Struct, frozen=True, tag="HEARTBEAT"):
+class HeartbeatEvent(Struct, frozen=True, gc=False, tag="HEARTBEAT"):
     """The master is alive."""
 
 

@@ -9,7 +9,7 @@ from mesolite.ids import ExecutorId, FrameworkId
 from .common import AgentInfo, ExecutorInfo, FrameworkInfo, TaskInfo, TaskState, TaskStatus
 
 
-class RegisteredTask(Struct, frozen=True, omit_defaults=True):
+class RegisteredTask(Struct, frozen=True, gc=False, omit_defaults=True):
     """A task that the agent has and whose terminal update is not acknowledged yet."""
 
     framework_id: FrameworkId
@@ -20,14 +20,14 @@ class RegisteredTask(Struct, frozen=True, omit_defaults=True):
     sent_status: TaskStatus | None = None
 
 
-class RegisteredExecutor(Struct, frozen=True):
+class RegisteredExecutor(Struct, frozen=True, gc=False):
     """An executor that runs on the agent."""
 
     framework_id: FrameworkId
     executor: ExecutorInfo
 
 
-class RegisterAgent(Struct, frozen=True, tag="REGISTER_AGENT", omit_defaults=True):
+class RegisterAgent(Struct, frozen=True, gc=False, tag="REGISTER_AGENT", omit_defaults=True):
     """All that a master needs to know of an agent: sent at start, and again whenever the master asks."""
 
     agent_info: AgentInfo
@@ -37,7 +37,7 @@ class RegisterAgent(Struct, frozen=True, tag="REGISTER_AGENT", omit_defaults=Tru
     executors: tuple[RegisteredExecutor, ...] = ()
 
 
-class StatusUpdate(Struct, frozen=True, tag="STATUS_UPDATE"):
+class StatusUpdate(Struct, frozen=True, gc=False, tag="STATUS_UPDATE"):
     """A task's update; resent with back-off until acknowledged, one outstanding per task."""
 
     framework_id: FrameworkId
@@ -46,11 +46,11 @@ class StatusUpdate(Struct, frozen=True, tag="STATUS_UPDATE"):
     latest_state: TaskState
 
 
-class AgentHeartbeat(Struct, frozen=True, tag="HEARTBEAT"):
+class AgentHeartbeat(Struct, frozen=True, gc=False, tag="HEARTBEAT"):
     """The agent is alive, and has confirmed what the batch's header says."""
 
 
-class ExecutorExited(Struct, frozen=True, tag="EXITED_EXECUTOR", omit_defaults=True):
+class ExecutorExited(Struct, frozen=True, gc=False, tag="EXITED_EXECUTOR", omit_defaults=True):
     """An executor ended."""
 
     framework_id: FrameworkId
@@ -58,7 +58,7 @@ class ExecutorExited(Struct, frozen=True, tag="EXITED_EXECUTOR", omit_defaults=T
     exit_code: int | None = None
 
 
-class AgentMessage(Struct, frozen=True, tag="MESSAGE"):
+class AgentMessage(Struct, frozen=True, gc=False, tag="MESSAGE"):
     """Bytes from an executor to its framework: best effort."""
 
     framework_id: FrameworkId
@@ -66,7 +66,7 @@ class AgentMessage(Struct, frozen=True, tag="MESSAGE"):
     data: bytes
 
 
-class UnregisterAgent(Struct, frozen=True, tag="UNREGISTER_AGENT"):
+class UnregisterAgent(Struct, frozen=True, gc=False, tag="UNREGISTER_AGENT"):
     """The agent stops for good: it has killed its tasks."""
 
 

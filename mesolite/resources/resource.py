@@ -24,14 +24,14 @@ class ReservationType(enum.Enum):
     DYNAMIC = "DYNAMIC"
 
 
-class Range(Struct, frozen=True, array_like=True):
+class Range(Struct, frozen=True, gc=False, array_like=True):
     """A closed interval of unsigned 64-bit integers."""
 
     begin: int
     end: int
 
 
-class Reservation(Struct, frozen=True, omit_defaults=True):
+class Reservation(Struct, frozen=True, gc=False, omit_defaults=True):
     """One step of a reservation stack; each step's role is a strict sub-role of the one before (R8)."""
 
     type: ReservationType
@@ -41,7 +41,7 @@ class Reservation(Struct, frozen=True, omit_defaults=True):
     labels: tuple[tuple[str, str], ...] = ()
 
 
-class DiskInfo(Struct, frozen=True, omit_defaults=True):
+class DiskInfo(Struct, frozen=True, gc=False, omit_defaults=True):
     """What makes a disk resource special: a persistent volume on it."""
 
     persistence_id: str | None = None
@@ -49,7 +49,7 @@ class DiskInfo(Struct, frozen=True, omit_defaults=True):
     container_path: str | None = None
 
 
-class Resource(Struct, frozen=True, omit_defaults=True):
+class Resource(Struct, frozen=True, gc=False, omit_defaults=True):
     """A named amount with its identity: everything but the amount.
 
     Two resources merge only where name, type, reservations, allocation role, revocability, sharing, disk and provider are
