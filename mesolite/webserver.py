@@ -13,7 +13,6 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 import tornado.httpserver
-import tornado.netutil
 import tornado.web
 
 from mesolite.errors import BadInput, MesoliteError, NotFound, Unavailable
@@ -23,6 +22,8 @@ MAX_BODY_BYTES: Final = 64 * 1024
 MAX_HEADER_BYTES: Final = 16 * 1024
 #: A connection without a request is closed after this long.
 IDLE_TIMEOUT_S: Final = 120.0
+#: Connections that the kernel holds until they are accepted; tornado's own choice.
+BACKLOG: Final = 128
 #: How long `close` waits for the thread.
 CLOSE_TIMEOUT_S: Final = 5.0
 
@@ -130,7 +131,7 @@ class WebServer:
             Unavailable: The address or port cannot be taken.
         """
         try:
-            self._sockets = tornado.netutil.bind_sockets(self._port, self._host)
+            self._sockets = [_bound(self._host, self._port)]
         except OSError as error:
             raise Unavailable(
                 f"cannot listen on {self._host}:{self._port}: {error.strerror}; choose another port, or 0 for a free one"
@@ -180,6 +181,14 @@ class WebServer:
         )
         server.add_sockets(self._sockets)
         return server
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Not tornado's bind_sockets, which forgets to close the socket that it could not bind."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    listening.setblocking(False)
+    return listening
 
 
 #: Requests are not logged: pages poll, and errors are told to whoever asked.

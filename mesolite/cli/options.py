@@ -93,10 +93,9 @@ def cpus_milli(value: str | int) -> int:
     """Read CPUs as people write them into thousandths: "0.5" is 500. For click's `type=`."""
     if isinstance(value, int):
         return value
-    try:
-        milli = Decimal(value) * 1000
-    except InvalidOperation:
-        raise click.BadParameter(f"{value!r} is not a number of CPUs; write it like 0.5") from None
+    milli = _decimal(value) * 1000
+    if milli.is_nan():
+        raise click.BadParameter(f"{value!r} is not a number of CPUs; write it like 0.5")
     if not 1 <= milli <= MAX_CPUS * 1000 or milli != int(milli):
         raise click.BadParameter(f"{value} CPUs: allowed are 0.001 to {MAX_CPUS}, in thousandths")
     return int(milli)
@@ -108,13 +107,20 @@ def mem_mib(value: str | int) -> int:
         return value
     text = value.strip()
     digits = text.rstrip(f"{string.ascii_letters} ")
-    try:
-        mib = Decimal(digits) * _MIB_PER_UNIT[text[len(digits) :].strip().lower()]
-    except (InvalidOperation, KeyError):
-        raise click.BadParameter(f"{value!r} is not an amount of memory; write it like 64, 64MiB or 1.5GiB") from None
+    mib = _decimal(digits) * _MIB_PER_UNIT.get(text[len(digits) :].strip().lower(), Decimal("nan"))
+    if mib.is_nan():
+        raise click.BadParameter(f"{value!r} is not an amount of memory; write it like 64, 64MiB or 1.5GiB")
     if not 0 < mib <= MAX_MEM_MIB:
         raise click.BadParameter(f"{value} is out of range; write it like 64, 64MiB or 1.5GiB")
     return math.ceil(mib)
+
+
+def _decimal(text: str) -> Decimal:
+    """Read a number; what is none becomes NaN."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return Decimal("nan")
 
 
 def _variables(name: str, command: str) -> list[str]:

@@ -1,0 +1,119 @@
+"""A cluster that is only its HTTP faces: rows given by the test, and a record of what the operator asked for."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mesolite.agent.http import AgentHttp
+from mesolite.errors import NotFound
+from mesolite.master.http import MasterHttp
+from mesolite.views import AgentRow, DeadLetterRow, Explanation, FrameworkRow, OfferRow, TaskRow, Why
+
+ENDED = "TASK_FINISHED"
+
+
+class FakeCluster:
+    """Serves whatever its lists hold."""
+
+    def __init__(self, sandboxes: Path) -> None:
+        self.tasks: list[TaskRow] = []
+        self.agents: list[AgentRow] = []
+        self.offers: list[OfferRow] = []
+        self.frameworks: list[FrameworkRow] = []
+        self.dead_letters: list[DeadLetterRow] = []
+        self.killed: list[tuple[str, str]] = []
+        self.torn_down: list[str] = []
+        self.sandboxes = sandboxes
+        self.files = AgentHttp(host="127.0.0.1", port=0, files=Folder(sandboxes), state=dict)
+        self.master = MasterHttp(
+            host="127.0.0.1",
+            port=0,
+            views={
+                "tasks": self._tasks,
+                "agents": lambda _query: self.agents,
+                "offers": lambda _query: self.offers,
+                "frameworks": lambda _query: self.frameworks,
+                "dead_letters": lambda _query: self.dead_letters,
+                "explain": self._explain,
+                "health": lambda _query: {"healthy": True},
+            },
+            actions={"kill": self._kill, "teardown": self._teardown},
+        )
+
+    def start(self) -> None:
+        """Serve."""
+        self.files.start()
+        self.master.start()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self.files.close()
+        self.master.close()
+
+    def add_task(
+        self,
+        task_id: str,
+        *,
+        state: str = "TASK_RUNNING",
+        stdout: bytes | None = None,
+        framework_id: str = "fw",
+        command: str = "",
+    ) -> TaskRow:
+        """Add a task with a sandbox, and its output where given."""
+        row = TaskRow(
+            task_id=task_id,
+            framework_id=framework_id,
+            state=state,
+            agent_id="agent-1",
+            agent_url=self.files.url,
+            sandbox=f"/{framework_id}/{task_id}/latest",
+            resources={"cpus": 0.5, "mem": 64},
+            command=command,
+        )
+        self.tasks.append(row)
+        if stdout is not None:
+            folder = self.sandboxes / framework_id / task_id / "latest"
+            folder.mkdir(parents=True)
+            (folder / "stdout").write_bytes(stdout)
+        return row
+
+    def _tasks(self, query: Mapping[str, str]) -> Sequence[TaskRow]:
+        with_ended = query.get("all") == "1"
+        return [
+            row
+            for row in self.tasks
+            if query.get("task_id") in {None, row.task_id} and (with_ended or row.state != ENDED)
+        ]
+
+    def _explain(self, query: Mapping[str, str]) -> Explanation:
+        return Explanation(
+            framework_id=query["framework_id"],
+            summary="Nothing is offered now: its role is at its quota.",
+            reasons=(Why(reason="quota of role web reached", agents=("agent-1",), role="web"),),
+        )
+
+    def _kill(self, fields: Mapping[str, str]) -> None:
+        self.killed.append((fields["framework_id"], fields["task_id"]))
+
+    def _teardown(self, fields: Mapping[str, str]) -> None:
+        if fields["framework_id"] not in {row.framework_id for row in self.frameworks}:
+            raise NotFound("no such framework")
+        self.torn_down.append(fields["framework_id"])
+
+
+class Folder:
+    """Sandboxes that are simply a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def resolve(self, path: str) -> Path | None:
+        """See `SandboxFiles`."""
+        real = (self._root / path.lstrip("/")).resolve()
+        return real if real.is_relative_to(self._root.resolve()) else None
+
+    def browse(self, path: str) -> list[dict[str, object]] | None:
+        """See `SandboxFiles`."""
+        real = self.resolve(path)
+        if real is None or not real.is_dir():
+            return None
+        return [{"path": f"{path}/{entry.name}", "size": entry.stat().st_size} for entry in sorted(real.iterdir())]

@@ -1,0 +1,75 @@
+"""The root: help, errors, colours, and what is imported for them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mesolite.cli.root import COMMANDS
+
+from .conftest import Run
+
+
+def test_help_lists_every_command(run: Run) -> None:
+    output = run("--help").output
+    assert [name for name in COMMANDS if name not in output] == []
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "demo"])
+def test_every_command_has_help(run: Run, command: str) -> None:
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert "Usage: mesolite" in result.output
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """Goal: `mesolite --help` answers at once. Method: look at what a fresh interpreter has imported afterwards."""
+    program = (
+        "import sys\n"
+        "from click.testing import CliRunner\n"
+        "from mesolite.cli.root import root\n"
+        "assert CliRunner().invoke(root, ['--help']).exit_code == 0\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules} & "
+        "{'redis', 'kombu', 'celery', 'docker', 'tornado', 'rich', 'msgspec', 'numpy', 'requests', 'asyncio'}))"
+    )
+    outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert outcome.stdout.strip() == "[]"
+
+
+def test_without_a_cluster_the_error_says_what_to_do(run: Run) -> None:
+    result = run("ps")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: no cluster runs here")
+    assert "mesolite up" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_master_that_does_not_answer_is_one_line(run: Run) -> None:
+    result = run("ps", MESOLITE_MASTER_URL="http://127.0.0.1:1")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: 127.0.0.1:1 does not answer")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_debug_shows_the_traceback(run: Run) -> None:
+    result = run("--debug", "ps")
+    assert type(result.exception).__name__ == "MasterUnavailable"
+
+
+def test_a_mistyped_command_is_wrong_usage_and_a_near_one_is_named(run: Run) -> None:
+    result = run("agnets")
+    assert result.exit_code == 2
+    assert "did you mean `mesolite agents`?" in result.output
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_call_us(run: Run, shell: str) -> None:
+    assert "_MESOLITE_COMPLETE" in run("completion", shell).output
+
+
+def test_the_settings_file_of_the_folder_is_read_and_checked(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mesolite.toml").write_text("[master]\nhttp_prot = 1\n")
+    result = run("ps")
+    assert result.exit_code == 1
+    assert "did you mean 'http_port'?" in result.stderr

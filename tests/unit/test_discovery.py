@@ -1,0 +1,71 @@
+"""Finding the cluster: where is looked, in which order, and what is said where nothing is found."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from mesolite.discovery import (
+    CLUSTER_FILE,
+    ClusterAddress,
+    ProcessRecord,
+    find_cluster,
+    forget_cluster,
+    state_home,
+    write_cluster,
+)
+from mesolite.errors import ConfigError, MasterUnavailable
+
+
+def address(name: str) -> ClusterAddress:
+    """A cluster told from others by its name."""
+    return ClusterAddress(redis_url="redis://127.0.0.1:1/0", master_url="http://127.0.0.1:2", cluster=name)
+
+
+def test_an_address_survives_the_file_and_is_for_its_owner_only(tmp_path: Path) -> None:
+    record = ProcessRecord(name="master", pid=1, start_ticks=2, log="logs/master.log")
+    written = ClusterAddress(redis_url="redis://:secret@h/0", master_url="http://h:1", processes=(record,))
+    write_cluster(tmp_path, written)
+    assert find_cluster(tmp_path) == written
+    assert stat.S_IMODE((tmp_path / CLUSTER_FILE).stat().st_mode) == 0o600
+
+
+def test_the_environment_comes_first_then_home_then_the_folder_then_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("home", ".mesolite", "state/mesolite"):
+        write_cluster(tmp_path / name, address(name.replace("/", "-")))
+    user = {"XDG_STATE_HOME": str(tmp_path / "state")}
+    home = {**user, "MESOLITE_HOME": str(tmp_path / "home")}
+    direct = {**home, "MESOLITE_MASTER_URL": "http://far:5050/", "MESOLITE_CLUSTER": "far"}
+    assert find_cluster(environment=direct) == ClusterAddress(
+        redis_url="redis://127.0.0.1:6379/0", master_url="http://far:5050", cluster="far"
+    )
+    assert find_cluster(environment=home).cluster == "home"
+    assert find_cluster(environment=user).cluster == ".mesolite"
+    forget_cluster(tmp_path / ".mesolite")
+    assert find_cluster(environment=user).cluster == "state-mesolite"
+
+
+def test_where_nothing_runs_the_error_says_where_was_looked(tmp_path: Path) -> None:
+    with pytest.raises(MasterUnavailable, match="mesolite up") as caught:
+        find_cluster(environment={"MESOLITE_HOME": str(tmp_path)})
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_file_that_is_not_ours_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / CLUSTER_FILE).write_text("{")
+    with pytest.raises(ConfigError, match=CLUSTER_FILE):
+        find_cluster(tmp_path)
+
+
+def test_a_new_cluster_lives_in_the_folder_only_where_that_was_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    user = {"XDG_STATE_HOME": str(tmp_path / "state")}
+    assert state_home(user) == tmp_path / "state" / "mesolite"
+    (tmp_path / ".mesolite").mkdir()
+    assert state_home(user) == tmp_path / ".mesolite"
+    assert state_home({**user, "MESOLITE_HOME": str(tmp_path / "x")}) == tmp_path / "x"
