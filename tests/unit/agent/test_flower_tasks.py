@@ -1,0 +1,238 @@
+"""What Flower is told: views of tasks and endings, the ledger behind inspections, sampling, and the answers."""
+
+import pytest
+
+from mesolite.agent.flower_control import ControlAnswers
+from mesolite.agent.flower_tasks import (
+    MAX_COMMAND_CHARS,
+    MAX_COUNTED_NAMES,
+    MAX_LIVE_TASKS,
+    MAX_REVOKED,
+    OTHER_NAMES,
+    AgentView,
+    Sampler,
+    TaskEnding,
+    TaskLedger,
+    TaskView,
+)
+from mesolite.ids import AgentId, FrameworkId, TaskId
+from mesolite.protocol import (
+    CommandInfo,
+    ContainerInfo,
+    ContainerStatus,
+    FrameworkInfo,
+    Reason,
+    Source,
+    TaskInfo,
+    TaskState,
+    TaskStatus,
+)
+from mesolite.resources import Resource, ResourceType
+
+FRAMEWORK = FrameworkInfo(framework_id=FrameworkId("fw-1"), name="batch")
+
+
+def task(command: CommandInfo | None, name: str = "") -> TaskInfo:
+    """A task with half a CPU."""
+    return TaskInfo(
+        task_id=TaskId("t-1"),
+        agent_id=AgentId("a"),
+        name=name,
+        command=command,
+        resources=(
+            Resource(name="cpus", type=ResourceType.SCALAR, scalar=250),
+            Resource(name="cpus", type=ResourceType.SCALAR, scalar=250, allocation_role="web"),
+            Resource(name="ports", type=ResourceType.RANGES),
+        ),
+        container=ContainerInfo(image="python:3.11"),
+    )
+
+
+def view(number: int, name: str = "sleep") -> TaskView:
+    """A small task."""
+    return TaskView(
+        task_id=TaskId(f"t-{number}"), framework_id=FrameworkId("f"), framework_name="", name=name, command="sleep 1"
+    )
+
+
+def ledger() -> TaskLedger:
+    """A ledger at a time of no interest."""
+    return TaskLedger(lambda: 1.0)
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "expected"),
+    [
+        (CommandInfo(value="/usr/bin/sleep 100"), "", ("sleep", "/usr/bin/sleep 100")),
+        (CommandInfo(value="sleep 100"), "nap", ("nap", "sleep 100")),
+        (CommandInfo(value="python", shell=False, arguments=("python", "-c", "1")), "", ("python", "python -c 1")),
+        (CommandInfo(value="python", shell=False), "", ("python", "python")),
+        (None, "", ("t-1", "")),
+    ],
+)
+def test_a_task_is_named_by_itself_or_by_its_command(
+    command: CommandInfo | None, name: str, expected: tuple[str, str]
+) -> None:
+    seen = TaskView.of(FRAMEWORK, task(command, name))
+    assert (seen.name, seen.command) == expected
+
+
+def test_resources_of_all_roles_are_summed_and_shown_readable() -> None:
+    assert TaskView.of(FRAMEWORK, task(None)).kwargs() == {"cpus": "0.5", "framework": "batch", "image": "python:3.11"}
+
+
+def test_a_long_command_is_cut() -> None:
+    seen = TaskView.of(FRAMEWORK, task(CommandInfo(value="x" * 100_000)))
+    assert len(seen.command) == MAX_COMMAND_CHARS
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome"),
+    [
+        (TaskState.FINISHED, "succeeded"),
+        (TaskState.KILLED, "killed"),
+        (TaskState.FAILED, "failed"),
+        (TaskState.ERROR, "failed"),
+        (TaskState.DROPPED, "failed"),
+        (TaskState.GONE, "failed"),
+    ],
+)
+def test_every_terminal_state_has_an_outcome(state: TaskState, outcome: str) -> None:
+    status = TaskStatus(task_id=TaskId("t"), state=state, source=Source.AGENT, timestamp_ms=1)
+    assert TaskEnding.of(status).outcome == outcome
+
+
+def test_a_failure_shows_reason_and_message() -> None:
+    status = TaskStatus(
+        task_id=TaskId("t"),
+        state=TaskState.FAILED,
+        source=Source.AGENT,
+        timestamp_ms=1,
+        reason=Reason.CONTAINER_LIMITATION_MEMORY,
+        message="used 65 of 64 MiB",
+        container_status=ContainerStatus(exit_code=137),
+    )
+    ending = TaskEnding.of(status)
+    assert ending.exception() == "CONTAINER_LIMITATION_MEMORY: used 65 of 64 MiB"
+    assert ending.exit_code == 137
+
+
+def test_a_failure_without_words_shows_its_exit_code() -> None:
+    assert TaskEnding(task_id=TaskId("t"), outcome="failed", exit_code=3).exception() == "exit code 3"
+
+
+def test_repeating_a_word_about_a_task_changes_nothing() -> None:
+    books = ledger()
+    assert books.received(view(1), shown=True) is not None
+    assert books.received(view(1), shown=True) is None
+    assert books.started("t-1") is not None
+    assert books.started("t-1") is None
+    ending = TaskEnding(task_id=TaskId("t-1"), outcome="succeeded", exit_code=0)
+    assert books.ended(ending) is not None
+    assert books.ended(ending) is None
+    assert books.started("never-seen") is None
+    assert books.totals() == {"sleep": 1}
+
+
+def test_nothing_in_the_ledger_grows_without_bound() -> None:
+    books = ledger()
+    for number in range(MAX_LIVE_TASKS + 1):
+        books.received(view(number, name=f"name-{number}"), shown=True)
+    for number in range(MAX_REVOKED + 1):
+        books.ended(TaskEnding(task_id=TaskId(f"other-{number}"), outcome="killed"))
+    assert len(books.live(running=False)) == MAX_LIVE_TASKS
+    assert len(books.totals()) == MAX_COUNTED_NAMES + 1
+    assert books.totals()[OTHER_NAMES] == MAX_LIVE_TASKS + 1 - MAX_COUNTED_NAMES
+    assert len(books.revoked()) == MAX_REVOKED
+    assert books.revoked()[0] == "other-1"
+
+
+def test_the_sampler_lets_a_burst_through_and_then_its_rate() -> None:
+    now_s = 100.0
+    sampler = Sampler(10, lambda: now_s)
+    assert [sampler.admit() for _ in range(12)] == [True] * 10 + [False] * 2
+    now_s += 0.5
+    assert [sampler.admit() for _ in range(6)] == [True] * 5 + [False]
+    now_s += 1000
+    assert sum(sampler.admit() for _ in range(100)) == 10, "what was not used is not saved up"
+
+
+class Control:
+    """The answers of one agent with two tasks: t-1 runs, t-2 waits."""
+
+    def __init__(self) -> None:
+        self.terminated: list[str] = []
+        books = ledger()
+        books.received(view(1), shown=True)
+        books.received(view(2), shown=True)
+        books.started("t-1")
+        self.answers = ControlAnswers(
+            "mesolite@a",
+            "redis://:secret@host/0",
+            books,
+            lambda: AgentView(hostname="h", containerizer="process", resources_milli=(("cpus", 2500), ("mem", 64_000))),
+            self.terminated.append,
+        )
+
+
+def test_every_question_of_flower_is_answered() -> None:
+    """Goal: nothing that Flower asks at each refresh is refused (flower/inspector.py, `inspect_methods`)."""
+    control = Control()
+    for method in (
+        "ping",
+        "stats",
+        "active_queues",
+        "registered",
+        "scheduled",
+        "active",
+        "reserved",
+        "revoked",
+        "conf",
+    ):
+        answer = control.answers.answer(method, {})
+        assert not (isinstance(answer, dict) and "error" in answer), method
+
+
+def test_running_and_waiting_tasks_are_told_apart() -> None:
+    control = Control()
+
+    def ids(method: str) -> list[object]:
+        rows = control.answers.answer(method, {})
+        assert isinstance(rows, list)
+        return [row["id"] for row in rows]
+
+    assert ids("active") == ["t-1"]
+    assert ids("reserved") == ["t-2"]
+
+
+def test_statistics_say_how_many_tasks_fit_and_hide_the_password() -> None:
+    stats = Control().answers.answer("stats", {})
+    assert isinstance(stats, dict)
+    assert stats["pool"]["max-concurrency"] == 2
+    assert stats["total"] == {"sleep": 2}
+    assert "secret" not in str(stats)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "terminated"),
+    [
+        ({"task_id": "t-1", "terminate": True}, ["t-1"]),
+        ({"task_id": ["t-1", "t-2"], "terminate": True, "signal": "SIGKILL"}, ["t-1", "t-2"]),
+        ({"task_id": "elsewhere", "terminate": True}, ["elsewhere"]),
+        ({"task_id": "t-1"}, []),
+        ({"task_id": "t-2"}, ["t-2"]),
+        ({"task_id": [5, None], "terminate": True}, []),
+        ({"terminate": True}, []),
+        ({}, []),
+    ],
+)
+def test_revoke_does_what_celerys_would(arguments: dict[str, object], terminated: list[str]) -> None:
+    """A running task ends only with `terminate`; one that waits ends anyway; nonsense does nothing."""
+    control = Control()
+    control.answers.answer("revoke", arguments)
+    assert control.terminated == terminated
+
+
+def test_what_an_agent_does_not_do_is_refused_with_a_sentence() -> None:
+    answer = Control().answers.answer("pool_grow", {"n": 1})
+    assert answer == {"error": "a mesolite agent does not do 'pool_grow'"}
