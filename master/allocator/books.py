@@ -8,12 +8,10 @@ Besides what is true, the books note what a run has to look at, so that a run co
 
 After a run nothing more can be offered anywhere until one of these is noted again.
 
-What tasks give back is only noted by `recover` and booked by the next verb that needs the books: most of it comes in
-batches of equal tasks, and adding them up first costs a fraction of booking each.
+What tasks give back is only noted by `recover`, and booked in sums by the next verb that needs the books (parts.py).
 """
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
 
 from mesolite.ids import AgentId, FrameworkId
 from mesolite.protocol import Attribute, Demand
@@ -26,31 +24,8 @@ from .contract import NonOffer, Reason
 from .demand import DemandBook
 from .explain import explain
 from .filters import Filters, refuse_duration_ms
+from .parts import Freed, Part, Parts, of_role
 from .rules import DEFAULT_MIN_ALLOCATABLE, Candidate, judge
-
-#: Stamped values whose parts are remembered: those of tasks, which are few and come back often.
-MAX_PARTS: Final = 4096
-
-
-class Part(NamedTuple):
-    """Stamped resources taken apart."""
-
-    role: str
-    #: Unstamped.
-    resources: Resources
-    #: By name. Not to be changed.
-    amounts: Amounts
-
-    def times(self, times: int) -> "Part":
-        """The sum of so many equal ones, by doubling."""
-        total, power, left = EMPTY, self.resources, times
-        while left:
-            if left & 1:
-                total += power
-            left >>= 1
-            if left:
-                power += power
-        return Part(self.role, total, {name: amount * times for name, amount in self.amounts.items()})
 
 
 class Books:
@@ -73,10 +48,8 @@ class Books:
         self._looks: dict[AgentId, dict[Client, None]] = {}
         #: Clients whose demand, or what is offered for it, changed since the last run.
         self._restated: dict[Client, None] = {}
-        self._parts: dict[Resources, Part] = {}
-        #: What tasks gave back and is not booked yet: by agent and framework, each value with how often it came. Values are
-        #: told apart by identity, because comparing them costs as much as adding them.
-        self._freed: dict[tuple[AgentId, FrameworkId], dict[int, tuple[Resources, int]]] = {}
+        self._parts = Parts()
+        self._freed = Freed()
 
     # -- hooks: what a policy may want to hear
 
@@ -288,9 +261,7 @@ class Books:
         if agent_id not in self._agents or framework_id not in self._frameworks or not resources:
             return
         if not offered and not refuse_ms:
-            freed = self._freed.setdefault((agent_id, framework_id), {})
-            _, times = freed.get(id(resources), (resources, 0))
-            freed[id(resources)] = (resources, times + 1)
+            self._freed.add(agent_id, framework_id, resources)
             self._touched[agent_id] = None
             return
         self._book_freed()
@@ -317,10 +288,9 @@ class Books:
         if agent is None or not resources:
             return
         framework = self._frameworks.setdefault(framework_id, Framework(framework_id))
-        roles = sorted(resources.allocation_roles())
-        for role in roles:
+        for role in sorted(resources.allocation_roles()):
             client = framework.clients.get(role) or self._new_client(framework, role)
-            part = resources.unallocated() if len(roles) == 1 else _of_role(resources, role)
+            part = of_role(resources, role)
             agent.take(client, part)
             self.taken(client, part.quantities().as_dict())
 
@@ -448,15 +418,7 @@ class Books:
 
     def _holder(self, framework_id: FrameworkId, resources: Resources) -> tuple[Client, Part]:
         """Return whose these resources are, and what they are."""
-        part = self._parts.get(resources)
-        if part is None:
-            roles = resources.allocation_roles()
-            assert len(roles) == 1, f"{framework_id}: {resources} belongs to the roles {sorted(roles)}; one is due (I2)"
-            unstamped = resources.unallocated()
-            part = Part(next(iter(roles)), unstamped, unstamped.quantities().as_dict())
-            if len(self._parts) >= MAX_PARTS:
-                self._parts.clear()
-            self._parts[resources] = part
+        part = self._parts.of(resources)
         framework = self._frameworks.get(framework_id)
         client = framework.clients.get(part.role) if framework else None
         assert client is not None, f"{framework_id} holds nothing in role {part.role}"
@@ -479,21 +441,11 @@ class Books:
     def _book_freed(self) -> None:
         if not self._freed:
             return
-        freed, self._freed = self._freed, {}
-        for (agent_id, framework_id), values in freed.items():
-            agent = self._agents.get(agent_id)
-            if agent is None:
-                continue
-            for resources, times in values.values():
-                client, part = self._holder(framework_id, resources)
-                self._free(agent, client, part if times == 1 else part.times(times))
-                self._settle(client)
+        for agent_id, framework_id, resources, times in self._freed.drain():
+            client, part = self._holder(framework_id, resources)
+            self._free(self._agents[agent_id], client, part if times == 1 else part.times(times))
+            self._settle(client)
 
     def _expire_filters(self, now_ms: int) -> None:
         for client, agent_id in self._filters.expire(now_ms):
             self._looks.setdefault(agent_id, {})[client] = None
-
-
-def _of_role(resources: Resources, role: str) -> Resources:
-    """The part that is stamped with the role, unstamped."""
-    return Resources.of(resource for resource in resources if resource.allocation_role == role).unallocated()

@@ -55,7 +55,8 @@ class HierarchicalDrfAllocator(Books):
         """
         super().__init__(min_allocatable=min_allocatable)
         self._totals = Totals()
-        self._roles = role_sorter(self._totals, "")
+        #: Orders the roles.
+        self.role_sorter = role_sorter(self._totals, "")
         self._new_framework_sorter = framework_sorter
         #: Per role: the sorter of its frameworks, its clients, and how many of them are eligible.
         self._sorters: dict[str, Sorter] = {}
@@ -69,14 +70,14 @@ class HierarchicalDrfAllocator(Books):
 
     def set_weight(self, role: str, weight_milli: int) -> None:
         """See `Allocator`."""
-        self._roles.set_weight(role, weight_milli)
+        self.role_sorter.set_weight(role, weight_milli)
 
     # -- asking
 
     def allocate(self, now_ms: int) -> list[Grant]:
         """See `Allocator`."""
         self._touch(self._holds.expire(now_ms))
-        self._roles.begin_run()
+        self.role_sorter.begin_run()
         self._begun.clear()
         grants: list[Grant] = []
         going = True
@@ -101,7 +102,7 @@ class HierarchicalDrfAllocator(Books):
         """See `Allocator`."""
         super().check()
         self._holds.check(self._agents.values())
-        self._roles.check()
+        self.role_sorter.check()
         for role, sorter in self._sorters.items():
             sorter.check()
             assert self._members[role], f"role {role} is kept for nothing"
@@ -198,7 +199,7 @@ class HierarchicalDrfAllocator(Books):
         yield from (client for client in agent.passed if client in waiting)
 
     def _fair_order(self) -> Iterator[Client]:
-        for role in self._roles.order():
+        for role in self.role_sorter.order():
             members = self._members[role]
             for framework_id in self._sorter(role).order():
                 yield members[FrameworkId(framework_id)]
@@ -206,7 +207,7 @@ class HierarchicalDrfAllocator(Books):
     def _fair_order_among(self, clients: Iterable[Client]) -> Iterator[Client]:
         eligible = [client for client in clients if client in self._eligible]
         if len(eligible) > 1:
-            eligible.sort(key=lambda c: (self._roles.rank(c.role), self._sorter(c.role).rank(c.framework_id)))
+            eligible.sort(key=lambda c: (self.role_sorter.rank(c.role), self._sorter(c.role).rank(c.framework_id)))
         return iter(eligible)
 
     def _sorter(self, role: str) -> Sorter:
@@ -222,7 +223,7 @@ class HierarchicalDrfAllocator(Books):
         """See `Books`."""
         role = client.role
         if role not in self._sorters:
-            self._roles.add(role)
+            self.role_sorter.add(role)
             self._sorters[role] = self._new_framework_sorter(self._totals, role)
             self._members[role] = {}
             self._eligible_in[role] = 0
@@ -235,7 +236,7 @@ class HierarchicalDrfAllocator(Books):
         self._sorters[role].remove(client.framework_id)
         del self._members[role][client.framework_id]
         if not self._members[role]:
-            self._roles.remove(role)
+            self.role_sorter.remove(role)
             del self._sorters[role], self._members[role], self._eligible_in[role]
 
     def eligibility_changed(self, client: Client, eligible: bool) -> None:
@@ -245,21 +246,21 @@ class HierarchicalDrfAllocator(Books):
         if eligible:
             self._sorters[role].activate(client.framework_id)
             if self._eligible_in[role] == 1:
-                self._roles.activate(role)
+                self.role_sorter.activate(role)
         else:
             self._sorters[role].deactivate(client.framework_id)
             if not self._eligible_in[role]:
-                self._roles.deactivate(role)
+                self.role_sorter.deactivate(role)
             self._end_hold(client)
 
     def taken(self, client: Client, amounts: Amounts) -> None:
         """See `Books`."""
-        self._roles.allocated(client.role, amounts)
+        self.role_sorter.allocated(client.role, amounts)
         self._sorters[client.role].allocated(client.framework_id, amounts)
 
     def given_back(self, client: Client, amounts: Amounts) -> None:
         """See `Books`."""
-        self._roles.recovered(client.role, amounts)
+        self.role_sorter.recovered(client.role, amounts)
         self._sorters[client.role].recovered(client.framework_id, amounts)
 
     def total_changed(self, before: Mapping[str, int], after: Mapping[str, int]) -> None:
