@@ -1,0 +1,502 @@
+"""Runs containers in a Docker Engine.
+
+The life of a container here, and which thread does what:
+
+    launch --> PREPARING --> STARTING --> RUNNING --> ENDING --> (gone)
+               fetch, pull   create,      died, and   how did it end,
+               [preparing    attach,      output      remove
+               pool]         start        all read    [ending pool]
+                             [launch      [event and
+                             pool]        pump threads]
+
+Nothing is polled for: deaths come from the engine's event stream, output over one attached connection a container, read
+by one thread. Four requests a container is what it costs (create, attach, start, remove), and one more where it failed.
+One more thread keeps time: it samples memory, ends graces, and sweeps, because an event stream can break.
+
+The engine holds the truth. What this process knows is rebuilt by `recover` from labels alone.
+"""
+
+import contextlib
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+import structlog
+
+from mesolite.errors import DockerUnavailable, FetchError, LaunchError, MesoliteError
+from mesolite.ids import AgentId, ContainerId
+
+from ..fetcher import Fetcher
+from .cgroups import docker_peak_paths
+from .contract import (
+    ContainerExited,
+    ContainerLaunchFailed,
+    ContainerPreparing,
+    ContainerSpec,
+    ContainerStarted,
+    EventSink,
+)
+from .docker_config import (
+    CONTAINER_LABEL,
+    MEMORY_LABEL,
+    SANDBOX_LABEL,
+    USER_LABEL,
+    container_body,
+    container_name,
+    owner_labels,
+)
+from .docker_engine import DockerEngine, EventStream, FoundContainer, NoSuchImage
+from .docker_output import LogFollower, OutputPump, open_files
+from .docker_record import Phase, Record
+from .policy import ContainerPolicy, User, check_allowed, default_user, give_sandbox, resolve_user
+
+#: Where direct requests to the engine reach their best rate on two cores; more threads only queue inside the engine.
+_LAUNCH_THREADS: Final = 8
+#: Removals and kills never wait behind launches.
+_ENDING_THREADS: Final = 4
+#: Fetches and pulls wait for the network and may take minutes; so many at once, the rest queue.
+_PREPARING_THREADS: Final = 4
+#: Memory peaks are read so often while a container is young, and less often afterwards: the kernel keeps the maximum,
+#: so only growth within the last interval before the end can be missed.
+_TICK_S: Final = 0.05
+_YOUNG_S: Final = 2.0
+_OLD_TICK_S: Final = 0.25
+#: Output is normally complete before the death is reported; a connection that has not ended so long after it has broken.
+_DRAIN_S: Final = 5.0
+#: An attached connection that ended while its container lives: the engine was restarted under it. Then its log is read.
+_REATTACH_S: Final = 2.0
+#: How often the engine's list is held against ours, in case an event was missed.
+_SWEEP_S: Final = 30.0
+_RECONNECT_S: Final = 1.0
+
+Stage: TypeAlias = Literal["fetch", "image", "start"]
+
+_log = structlog.get_logger(__name__)
+
+
+class DockerContainerizer:
+    """See `Containerizer`. Made by `open_containerizer`."""
+
+    def __init__(
+        self,
+        engine: DockerEngine,
+        *,
+        policy: ContainerPolicy,
+        agent_id: AgentId,
+        work_dir: Path,
+        sink: EventSink,
+        cluster: str = "default",
+    ) -> None:
+        """Begin to watch; nothing is launched or adopted yet.
+
+        Raises:
+            DockerUnavailable: The engine went away.
+        """
+        self._engine = engine
+        self._policy = policy
+        self._work_dir = work_dir.resolve()
+        self._sink = sink
+        self._user = default_user()
+        self._fetcher = Fetcher(file_roots=policy.fetch_file_roots)
+        #: What marks the containers of this agent and no other: also not of one of the same name in another work_dir.
+        self._labels = owner_labels(agent_id, cluster, self._work_dir)
+        self._filters = [f"{key}={value}" for key, value in self._labels.items()]
+        self._peak_paths = docker_peak_paths()
+        #: Guards the table and every record's fields.
+        self._lock = threading.Lock()
+        self._records: dict[ContainerId, Record] = {}
+        self._recovered = False
+        self._closing = threading.Event()
+        #: Set when the timekeeper has something to do sooner than it thinks.
+        self._due = threading.Event()
+        info = engine.info()
+        self._version = str(info.get("ServerVersion", ""))
+        self._events = engine.events(self._filters, CONTAINER_LABEL)
+        self._pump = OutputPump()
+        self._preparing = ThreadPoolExecutor(_PREPARING_THREADS, thread_name_prefix="docker-prepare")
+        self._launching = ThreadPoolExecutor(_LAUNCH_THREADS, thread_name_prefix="docker-launch")
+        self._ending = ThreadPoolExecutor(_ENDING_THREADS, thread_name_prefix="docker-end")
+        self._threads = [
+            threading.Thread(target=self._watch_events, name="docker-events", daemon=True),
+            threading.Thread(target=self._keep_time, name="docker-time", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def name(self) -> str:
+        """See `Containerizer`."""
+        return f"docker {self._version}, hard CPU and memory limits"
+
+    # -- what the agent asks ------------------------------------------------------------------------------------------
+
+    def launch(self, spec: ContainerSpec) -> None:
+        """See `Containerizer`."""
+        record = Record(spec.container_id, spec.sandbox, spec.mem_mib)
+        with self._lock:
+            if self._closing.is_set() or spec.container_id in self._records:
+                return
+            self._records[spec.container_id] = record
+        if spec.uris or spec.force_pull_image:
+            self._submit(self._preparing, self._prepare, record, spec)
+        else:
+            self._submit(self._launching, self._start, record, spec, True)
+
+    def kill(self, container_id: ContainerId, *, grace_ms: int) -> None:
+        """See `Containerizer`."""
+        deadline_s = time.monotonic() + grace_ms / 1000
+        with self._lock:
+            record = self._records.get(container_id)
+            if record is None or record.died:
+                return
+            first = record.kill_at_s is None
+            record.kill_at_s = deadline_s if record.kill_at_s is None else min(record.kill_at_s, deadline_s)
+            running = record.phase is Phase.RUNNING
+        if running and first and grace_ms > 0:
+            self._submit(self._ending, self._terminate, record)
+        self._due.set()
+
+    def recover(self) -> list[ContainerId]:
+        """See `Containerizer`.
+
+        Raises:
+            DockerUnavailable: The engine does not answer; try again.
+        """
+        adopted: list[ContainerId] = []
+        for found in self._engine.find(self._filters):
+            container_id = ContainerId(found.labels.get(CONTAINER_LABEL, ""))
+            if found.state in ("created", "removing") or not container_id:
+                self._engine.remove(found.engine_id)
+                continue
+            adopted.append(container_id)
+            self._adopt(container_id, found)
+        self._recovered = True
+        # Whoever died between the listing and the adoption was not in the table when its event came.
+        self._submit(self._ending, self._sweep)
+        self._due.set()
+        return adopted
+
+    def close(self) -> None:
+        """See `Containerizer`."""
+        with self._lock:
+            if self._closing.is_set():
+                return
+            self._closing.set()
+        self._due.set()
+        self._events.close()
+        for thread in self._threads:
+            thread.join()
+        for pool in (self._preparing, self._launching, self._ending):
+            pool.shutdown(wait=True, cancel_futures=True)
+        self._pump.close()
+        for record in self._records.values():
+            record.let_go()
+            record.close_peak()
+        self._engine.close()
+
+    # -- before it runs -----------------------------------------------------------------------------------------------
+
+    def _prepare(self, record: Record, spec: ContainerSpec) -> None:
+        """Fetch and pull, then queue for the start."""
+        try:
+            user = self._admit(spec)
+            if spec.uris:
+                self._say_preparing(record, f"fetching {len(spec.uris)} file(s)")
+                for uri in spec.uris:
+                    self._fetcher.fetch(uri, spec.sandbox, user, cancelled=record.is_unwanted)
+        except FetchError as error:
+            self._fail(record, "fetch", str(error))
+            return
+        except LaunchError as error:
+            self._fail(record, "start", str(error))
+            return
+        if spec.force_pull_image:
+            self._pull(record, spec)
+        else:
+            self._submit(self._launching, self._start, record, spec, True)
+
+    def _pull(self, record: Record, spec: ContainerSpec) -> None:
+        """Pull the image, then queue for the start."""
+        image = spec.image or self._policy.default_image
+        self._say_preparing(record, f"pulling image {image}")
+        try:
+            self._engine.pull(image, cancelled=record.is_unwanted)
+        except MesoliteError as error:
+            advice = f"check the name, or bring it to the agent's host with `docker pull {image}` or `docker load`"
+            self._fail(record, "image", f"image {image} cannot be pulled: {error}; {advice}")
+            return
+        self._submit(self._launching, self._start, record, spec, False)
+
+    def _say_preparing(self, record: Record, message: str) -> None:
+        if not record.said_preparing:
+            record.said_preparing = True
+            self._sink(ContainerPreparing(container_id=record.container_id, message=message))
+
+    def _admit(self, spec: ContainerSpec) -> User:
+        check_allowed(spec, self._policy)
+        user = resolve_user(spec.user, self._policy, default=self._user)
+        give_sandbox(spec.sandbox, user)
+        return user
+
+    def _start(self, record: Record, spec: ContainerSpec, may_pull: bool) -> None:
+        """Create, attach, start: the part that is measured."""
+        if record.is_unwanted():
+            self._fail(record, "start", "killed before it started")
+            return
+        try:
+            user = self._admit(spec)
+            body = container_body(spec, self._policy, user, self._labels)
+            engine_id = self._engine.create(container_name(spec.container_id), body)
+        except NoSuchImage as error:
+            if may_pull:
+                self._submit(self._preparing, self._pull, record, spec)
+            else:
+                self._fail(record, "image", f"image {spec.image or self._policy.default_image}: {error}")
+            return
+        except MesoliteError as error:
+            self._fail(record, "start", str(error))
+            return
+        record.engine_id = engine_id
+        try:
+            files = record.files = open_files(
+                spec.sandbox, user, self._policy.max_output_bytes, self._records_dir(record)
+            )
+            record.stream = self._engine.attach(engine_id)
+            self._pump.add(record.stream, files, lambda: self._output_ended(record))
+            self._engine.start(engine_id)
+        except (MesoliteError, OSError) as error:
+            self._remove(engine_id)
+            self._fail(record, "start", f"{spec.argv[0]!r} could not be started: {error}")
+            return
+        self._started(record, engine_id)
+
+    def _started(self, record: Record, engine_id: str) -> None:
+        record.open_peak(self._peak_paths, engine_id)
+        self._sink(ContainerStarted(container_id=record.container_id))
+        with self._lock:
+            record.phase = Phase.RUNNING
+            kill = record.kill_at_s is not None
+        self._finish_if_over(record)
+        self._due.set()
+        if kill:
+            self._submit(self._ending, self._terminate, record)
+
+    def _fail(self, record: Record, stage: Stage, message: str) -> None:
+        """Nothing runs: say so, as a kill where one was asked for."""
+        with self._lock:
+            self._records.pop(record.container_id, None)
+            killed = record.kill_at_s is not None
+        record.let_go()
+        self._forget_files(record)
+        if self._closing.is_set():
+            return
+        if killed:
+            self._sink(
+                ContainerExited(
+                    container_id=record.container_id,
+                    exit_code=None,
+                    oom_killed=False,
+                    peak_mem_bytes=None,
+                    message="killed before it started",
+                )
+            )
+            return
+        self._sink(ContainerLaunchFailed(container_id=record.container_id, stage=stage, message=message))
+
+    # -- while it runs ------------------------------------------------------------------------------------------------
+
+    def _adopt(self, container_id: ContainerId, found: FoundContainer) -> None:
+        sandbox = Path(found.labels.get(SANDBOX_LABEL, ""))
+        mem_mib = found.labels.get(MEMORY_LABEL, "")
+        record = Record(container_id, sandbox, int(mem_mib) if mem_mib.isdigit() else None)
+        record.engine_id = found.engine_id
+        record.died = found.state != "running"
+        with self._lock:
+            self._records[container_id] = record
+        record.open_peak(self._peak_paths, found.engine_id)
+        try:
+            user = resolve_user(found.labels.get(USER_LABEL), ContainerPolicy(allow_root=True), default=self._user)
+            record.files = open_files(sandbox, user, self._policy.max_output_bytes, self._records_dir(record))
+            record.follower = LogFollower(
+                self._engine, found.engine_id, record.files, lambda: self._output_ended(record)
+            )
+        except (OSError, LaunchError) as error:
+            _log.warning("output_not_resumed", container_id=container_id, error=str(error))
+            self._output_ended(record)
+        with self._lock:
+            record.phase = Phase.RUNNING
+        self._finish_if_over(record)
+
+    def _terminate(self, record: Record) -> None:
+        """Ask it to end; where its first process would not hear, end it at once, as the kernel would any other."""
+        with contextlib.suppress(MesoliteError):
+            if self._engine.catches_sigterm(record.engine_id):
+                self._engine.signal(record.engine_id, "SIGTERM")
+            else:
+                record.deaf = True
+                self._engine.signal(record.engine_id, "SIGKILL")
+
+    def _destroy(self, record: Record) -> None:
+        with contextlib.suppress(MesoliteError):
+            self._engine.signal(record.engine_id, "SIGKILL")
+
+    def _watch_events(self) -> None:
+        while True:
+            try:
+                for event in self._events:
+                    self._take_event(ContainerId(event.container_id), event.action, event.exit_code)
+            except DockerUnavailable as error:
+                if not self._closing.is_set():
+                    _log.warning("event_stream_broke", error=str(error))
+            stream: EventStream | None = None
+            while stream is None:
+                if self._closing.wait(_RECONNECT_S):
+                    return
+                with contextlib.suppress(MesoliteError):
+                    stream = self._engine.events(self._filters, CONTAINER_LABEL)
+            self._events = stream
+            if self._closing.is_set():
+                stream.close()
+            self._submit(self._ending, self._sweep)
+
+    def _take_event(self, container_id: ContainerId, action: str, exit_code: int | None) -> None:
+        with self._lock:
+            record = self._records.get(container_id)
+            if record is None:
+                return
+            if action == "oom":
+                record.oom_killed = True
+                return
+            record.mark_dead(exit_code)
+        self._finish_if_over(record)
+        self._due.set()
+
+    def _output_ended(self, record: Record) -> None:
+        with self._lock:
+            record.output_ended_s = time.monotonic()
+        self._finish_if_over(record)
+
+    # -- afterwards ---------------------------------------------------------------------------------------------------
+
+    def _finish_if_over(self, record: Record) -> None:
+        with self._lock:
+            if record.phase is not Phase.RUNNING or not record.died or record.output_ended_s is None:
+                return
+            record.phase = Phase.ENDING
+        self._submit(self._ending, self._finish, record)
+
+    def _finish(self, record: Record) -> None:
+        """Learn how it ended where that is in doubt, remove it, and report."""
+        try:
+            if record.exit_code != 0 and not record.oom_killed:
+                state = self._engine.end_state(record.engine_id)
+                record.oom_killed = state.oom_killed
+                record.exit_code = state.exit_code if record.exit_code is None else record.exit_code
+            self._engine.remove(record.engine_id)
+        except MesoliteError as error:
+            # The engine is away. The next sweep finds the container dead and comes back here.
+            _log.warning("container_not_removed", container_id=record.container_id, error=str(error))
+            with self._lock:
+                record.phase = Phase.RUNNING
+            return
+        with self._lock:
+            self._records.pop(record.container_id, None)
+            record.close_peak()
+        event = record.exited()
+        record.let_go()
+        self._forget_files(record)
+        self._sink(event)
+
+    def _keep_time(self) -> None:
+        next_sweep_s = time.monotonic() + _SWEEP_S
+        while not self._closing.is_set():
+            now_s = time.monotonic()
+            wait_s = self._tick(now_s)
+            if now_s >= next_sweep_s:
+                next_sweep_s = now_s + _SWEEP_S
+                self._submit(self._ending, self._sweep)
+            self._due.wait(min(wait_s, next_sweep_s - now_s))
+            self._due.clear()
+
+    def _tick(self, now_s: float) -> float:
+        """Sample memory and act on what is due; returns how long until the next time."""
+        wait_s = _SWEEP_S
+        with self._lock:
+            running = [record for record in self._records.values() if record.phase is Phase.RUNNING]
+            for record in running:
+                record.sample()
+        for record in running:
+            young = now_s - record.since_s < _YOUNG_S
+            wait_s = min(wait_s, _TICK_S if young else _OLD_TICK_S)
+            if record.kill_at_s is not None and not record.died and not record.destroyed:
+                if now_s >= record.kill_at_s:
+                    record.destroyed = True
+                    self._submit(self._ending, self._destroy, record)
+                wait_s = min(wait_s, _TICK_S)
+            self._mend_output(record, now_s)
+        return wait_s
+
+    def _mend_output(self, record: Record, now_s: float) -> None:
+        """A death without the end of the output, or the reverse, does not last: else a connection has broken."""
+        ended_s, dead_s = record.output_ended_s, record.dead_since_s
+        if dead_s is not None and ended_s is None and now_s - dead_s > _DRAIN_S and record.follower is None:
+            if record.stream is not None:
+                record.stream.abandon()
+        elif ended_s is not None and not record.died and now_s - ended_s > _REATTACH_S and record.follower is None:
+            if record.files is None:
+                return
+            with self._lock:
+                record.output_ended_s = None
+            record.follower = LogFollower(
+                self._engine, record.engine_id, record.files, lambda: self._output_ended(record)
+            )
+
+    def _sweep(self) -> None:
+        """Hold the engine's list against ours: find deaths that no event told of, and remove what nobody knows."""
+        with self._lock:
+            before = dict(self._records)
+        try:
+            found = {row.labels.get(CONTAINER_LABEL, ""): row for row in self._engine.find(self._filters)}
+        except DockerUnavailable:
+            return
+        for container_id, record in before.items():
+            row = found.get(container_id)
+            if record.phase is Phase.RUNNING and (row is None or row.state in ("exited", "dead")):
+                with self._lock:
+                    record.mark_dead(None)
+                self._finish_if_over(record)
+        with self._lock:
+            unknown = [row for name, row in found.items() if name not in before and name not in self._records]
+        if self._recovered:
+            for row in unknown:
+                self._remove(row.engine_id)
+
+    def _remove(self, engine_id: str) -> None:
+        try:
+            self._engine.remove(engine_id)
+        except MesoliteError as error:
+            _log.warning("container_left_behind", engine_id=engine_id, error=str(error))
+
+    def _records_dir(self, record: Record) -> Path:
+        return self._work_dir / "containers" / record.container_id
+
+    def _forget_files(self, record: Record) -> None:
+        directory = self._records_dir(record)
+        if directory.exists():
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def _submit(self, pool: ThreadPoolExecutor, work: Callable[..., None], *arguments: object) -> None:
+        """Run in a pool. A bug in the work must be seen, not kept in a future that nobody asks."""
+        with contextlib.suppress(RuntimeError):  # closed meanwhile
+            pool.submit(self._run, work, *arguments)
+
+    def _run(self, work: Callable[..., None], *arguments: object) -> None:
+        try:
+            work(*arguments)
+        except Exception:
+            _log.exception("containerizer_bug", work=work.__name__)
+            raise

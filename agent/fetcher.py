@@ -1,0 +1,256 @@
+"""Brings URIs into a sandbox before a task starts: local files and http(s), archives extracted (reference 1.17).
+
+A task names what the agent reads, and the agent has more rights than the task. Hence the rules:
+
+- A local file is read only where the task's user could read it itself, or where it lies below a configured root.
+- Nothing is written outside of the sandbox, whatever a URI or an archive says; `stdout` and `stderr` are the agent's.
+- Everything has a bound: size, silence, total time, members of an archive, what they expand to.
+- A file appears whole under its name or not at all: it is written beside, then renamed.
+- The agent's own credentials (`.netrc`) are not sent, and a URI's are not repeated in messages.
+"""
+
+import contextlib
+import errno
+import os
+import stat
+import tempfile
+import time
+import urllib.parse
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import requests
+import requests.utils
+
+from mesolite.errors import FetchError
+from mesolite.protocol import Uri
+
+from .archives import Extractor, is_archive
+from .containerizer.policy import User
+
+#: Twice the cache that Mesos gives all its fetches together (2 GB): larger inputs belong on a volume.
+MAX_FETCH_BYTES: Final = 4 * 1024**3
+#: Silence after which a server is given up (mesos `fetcher_stall_timeout`, 1 min).
+STALL_TIMEOUT_S: Final = 60.0
+CONNECT_TIMEOUT_S: Final = 10.0
+#: For one URI as a whole: a server that sends a byte a minute is a stall as well.
+TOTAL_TIMEOUT_S: Final = 1800.0
+_CHUNK_BYTES: Final = 1 << 20
+_RESERVED: Final = frozenset({"stdout", "stderr"})
+
+
+class _PlainSession(requests.Session):
+    """Without the agent's `.netrc`, which requests would read for any host, at redirects too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trust_env = False
+
+
+class Fetcher:
+    """Fetches for one agent. Safe from any thread."""
+
+    def __init__(
+        self,
+        *,
+        file_roots: Sequence[str] = (),
+        max_bytes: int = MAX_FETCH_BYTES,
+        stall_timeout_s: float = STALL_TIMEOUT_S,
+    ) -> None:
+        """See the module.
+
+        Args:
+            file_roots: Local files at or below these are fetched with the agent's rights.
+            max_bytes: Bound of one file as it comes, before extraction.
+            stall_timeout_s: Silence after which a server is given up (seconds).
+        """
+        self._file_roots = [Path(root).resolve() for root in file_roots]
+        self._max_bytes = max_bytes
+        self._stall_timeout_s = stall_timeout_s
+
+    def fetch(self, uri: Uri, sandbox: Path, user: User, *, cancelled: Callable[[], bool] = lambda: False) -> None:
+        """Bring one URI into the sandbox, and extract it where it is an archive and that was not declined.
+
+        Args:
+            uri: What to fetch.
+            sandbox: Where to; must exist.
+            user: Who will own the files.
+            cancelled: Asked between chunks; True ends the fetch.
+
+        Raises:
+            FetchError: Names the URI and says what is wrong with it.
+        """
+        shown = redacted(uri.value)
+        try:
+            target = _target(uri, sandbox)
+            with contextlib.closing(self._chunks(uri.value, user)) as chunks:
+                self._store(chunks, target, user, executable=uri.executable, cancelled=cancelled)
+            if uri.extract and not uri.executable and is_archive(target.name):
+                Extractor(sandbox, user, cancelled).extract(target)
+        except FetchError as error:
+            raise FetchError(f"{shown}: {error}") from None
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            why = "the agent's disk is full" if full else f"{error.strerror or error}"
+            raise FetchError(f"{shown}: {why}") from None
+
+    def _chunks(self, value: str, user: User) -> Generator[bytes, None, None]:
+        scheme = urllib.parse.urlsplit(value).scheme.lower()
+        if scheme in ("http", "https"):
+            return self._download(value)
+        if scheme == "file":
+            parts = urllib.parse.urlsplit(value)
+            if parts.netloc not in ("", "localhost"):
+                raise FetchError("a file: URI names a path on the agent's host: file:///path")
+            return self._read_local(Path(urllib.parse.unquote(parts.path)), user)
+        if value.startswith("/"):
+            return self._read_local(Path(value), user)
+        raise FetchError("only http:, https:, file: and absolute paths can be fetched")
+
+    def _read_local(self, path: Path, user: User) -> Generator[bytes, None, None]:
+        if not path.is_absolute():
+            raise FetchError("the path is not absolute")
+        real = path.resolve()
+        trusted = any(real.is_relative_to(root) for root in self._file_roots)
+        try:
+            descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            raise FetchError("there is no such file on the agent's host") from None
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            mode = os.fstat(descriptor).st_mode
+            if not trusted and not _may_read(real, os.fstat(descriptor), user):
+                raise FetchError(
+                    f"user {user} may not read this file, and it is not below any of the agent's fetch_file_roots"
+                )
+            if stat.S_ISDIR(mode):
+                raise FetchError("this is a directory; fetch an archive of it, or use a volume")
+            if not stat.S_ISREG(mode):
+                raise FetchError("this is not a regular file")
+            while chunk := file.read(_CHUNK_BYTES):
+                yield chunk
+
+    def _download(self, url: str) -> Generator[bytes, None, None]:
+        try:
+            with (
+                _PlainSession() as session,
+                session.get(
+                    url,
+                    stream=True,
+                    timeout=(CONNECT_TIMEOUT_S, self._stall_timeout_s),
+                    proxies=requests.utils.get_environ_proxies(url, no_proxy=None),
+                ) as response,
+            ):
+                if response.status_code != requests.codes.ok:
+                    raise FetchError(f"the server answered {response.status_code} {response.reason}")
+                yield from response.iter_content(_CHUNK_BYTES)
+        except (requests.RequestException, ValueError) as error:
+            raise FetchError(_network_words(error, self._stall_timeout_s)) from None
+
+    def _store(
+        self, chunks: Iterator[bytes], target: Path, user: User, *, executable: bool, cancelled: Callable[[], bool]
+    ) -> None:
+        deadline_s = time.monotonic() + TOTAL_TIMEOUT_S
+        # The target's folder may be missing: it is made only once there is something to put there.
+        descriptor, draft = tempfile.mkstemp(prefix=".fetching-", dir=_existing_parent(target))
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                size = 0
+                for chunk in chunks:
+                    size += len(chunk)
+                    if size > self._max_bytes:
+                        raise FetchError(f"it is larger than the limit of {self._max_bytes} bytes")
+                    if time.monotonic() > deadline_s:
+                        raise FetchError(f"it took longer than {TOTAL_TIMEOUT_S:.0f} s")
+                    if cancelled():
+                        raise FetchError("the task was killed while it was fetched")
+                    file.write(chunk)
+                file.flush()
+                os.fchmod(file.fileno(), 0o755 if executable else 0o644)
+                own(file.fileno(), user)
+            for folder in reversed([parent for parent in target.parents if not parent.exists()]):
+                folder.mkdir()
+                own(folder, user)
+            Path(draft).rename(target)
+        except BaseException:
+            Path(draft).unlink(missing_ok=True)
+            raise
+
+
+def own(what: int | Path, user: User) -> None:
+    """Give a file or folder, itself and not what a link points to, to the task's user where the agent may."""
+    if os.geteuid() == 0:
+        if isinstance(what, int):
+            os.fchown(what, user.uid, user.gid)
+        else:
+            os.chown(what, user.uid, user.gid, follow_symlinks=False)
+
+
+def redacted(uri: str) -> str:
+    """A URI without what may be secret in it: user, password, query."""
+    try:
+        parts = urllib.parse.urlsplit(uri)
+    except ValueError:
+        return "the URI"
+    host = parts.netloc.rpartition("@")[2]
+    query = "..." if parts.query else ""
+    return urllib.parse.urlunsplit((parts.scheme, host, parts.path, query, ""))
+
+
+def _target(uri: Uri, sandbox: Path) -> Path:
+    """Where a URI goes; the part of the path that exists must really be in the sandbox."""
+    name = uri.output_file
+    if name is None:
+        name = PurePosixPath(urllib.parse.unquote(urllib.parse.urlsplit(uri.value).path)).name
+    relative = PurePosixPath(name)
+    if not name or "\0" in name or relative.is_absolute() or ".." in relative.parts or not relative.name:
+        raise FetchError(f"{name!r} is no place inside the sandbox; set output_file to a relative path")
+    if str(relative) in _RESERVED:
+        raise FetchError(f"{name!r} is the task's own output; set output_file to another name")
+    target = sandbox / relative
+    if not _existing_parent(target).resolve().is_relative_to(sandbox.resolve()):
+        raise FetchError(f"{name!r} leads out of the sandbox")
+    if target.is_dir() and not target.is_symlink():
+        raise FetchError(f"{name!r} is a directory in the sandbox already")
+    return target
+
+
+def _existing_parent(target: Path) -> Path:
+    return next(parent for parent in target.parents if parent.exists())
+
+
+def _may_read(path: Path, found: os.stat_result, user: User) -> bool:
+    """Whether the mode bits let a user reach and read a file. Access lists are not asked: they can only be too strict."""
+    if not _bits(found, user) & 4:
+        return False
+    return all(_bits(parent.stat(), user) & 1 for parent in path.parents)
+
+
+def _bits(found: os.stat_result, user: User) -> int:
+    if user.uid == 0:
+        return 7
+    if found.st_uid == user.uid:
+        return (found.st_mode >> 6) & 7
+    if found.st_gid == user.gid:
+        return (found.st_mode >> 3) & 7
+    return found.st_mode & 7
+
+
+def _network_words(error: Exception, stall_timeout_s: float) -> str:
+    """What went wrong, without the address, which requests repeats with all that is secret in it."""
+    match error:
+        case requests.exceptions.ConnectTimeout():
+            return f"the server did not accept a connection within {CONNECT_TIMEOUT_S:.0f} s"
+        case requests.exceptions.Timeout():
+            return f"the server was silent for {stall_timeout_s:.0f} s"
+        case requests.exceptions.SSLError():
+            return "the server's certificate is not trusted by the agent"
+        case requests.exceptions.TooManyRedirects():
+            return "the server redirects without end"
+        case requests.exceptions.ChunkedEncodingError() | requests.exceptions.ContentDecodingError():
+            return "the server broke off"
+        case requests.exceptions.ConnectionError():
+            timed_out = "timed out" in str(error)
+            return f"the server was silent for {stall_timeout_s:.0f} s" if timed_out else "the server cannot be reached"
+        case _:
+            return f"it is not a usable address ({type(error).__name__})"
