@@ -354,8 +354,6 @@ def _counted(identity: Identity, milli: int) -> int:
 def _chopped(identity: Identity, milli: int, room: int | None) -> int:
     if room is None or _counted(identity, milli) <= room:
         return milli
-    if identity.shared:
-        return 0
     piece = identity.volume_milli or (MILLI if identity.name == "gpus" else 1)
     return room - room % piece
 

@@ -52,9 +52,6 @@ def milli_from_text(name: str, text: str) -> int:
         shown = text if len(text) <= MAX_NUMERAL_LENGTH else text[:MAX_NUMERAL_LENGTH] + "..."
         raise ResourceError(f"{name}: {shown!r} is not an amount; write a number like {name}:1 or {name}:0.5")
     number = Decimal(text)
-    # Compared before it is scaled: rounding 1e999 to three decimals would overflow the decimal context.
-    if abs(number) > max_milli(name):
-        raise _too_large(name, text)
     milli = int((number * MILLI).to_integral_value(rounding=ROUND_HALF_UP))
     return _checked(name, milli, negative=number < 0, zero=number == 0, shown=text)
 

@@ -110,7 +110,6 @@ def sort_key(identity: Identity) -> SortKey:
         identity.type.value,
         identity.revocable,
         _or_nothing(identity.allocation_role),
-        len(identity.reservations),
         tuple((step.type.value, step.role, _or_nothing(step.principal), step.labels) for step in identity.reservations),
         ()
         if disk is None

@@ -16,7 +16,6 @@ from .amounts import milli_from_text, text_from_milli
 from .intervals import MAX_RANGE_VALUE
 from .resource import Range, Reservation, ReservationType, Resource, ResourceType
 from .roles import DEFAULT_ROLE
-from .validation import type_conflict, validate
 
 #: How much of a wrong entry an error repeats.
 MAX_SHOWN_LENGTH: Final = 80
@@ -30,20 +29,12 @@ def parse(text: str) -> list[Resource]:
     """Read the language.
 
     Returns:
-        One valid resource per entry, in the order written; nothing merged, zeros kept.
+        One resource per entry, in the order written. Each is well formed, none is validated: `Resources.of` does that.
 
     Raises:
-        ResourceError: An entry means nothing, or a name has two types; the message says what to write.
+        ResourceError: An entry is not of the language; the message says what to write.
     """
-    resources: list[Resource] = []
-    types: dict[str, ResourceType] = {}
-    for entry in filter(None, map(str.strip, text.split(";"))):
-        resource = _resource(entry)
-        error = validate(resource) or type_conflict(types, resource)
-        if error is not None:
-            raise ResourceError(f"{_shown(entry)}: {error}")
-        resources.append(resource)
-    return resources
+    return [_resource(entry) for entry in filter(None, map(str.strip, text.split(";")))]
 
 
 def format_resources(resources: Iterable[Resource]) -> str:

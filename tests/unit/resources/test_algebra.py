@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import msgspec
 import pytest
 
 from mesolite.errors import ResourceError
@@ -135,6 +136,31 @@ def test_the_wire_form_is_sorted_and_the_same_for_equal_values() -> None:
     assert one.to_wire() == other.to_wire()
     assert [resource.name for resource in one] == ["cpus", "cpus", "mem"]
     assert one.to_wire() is one.to_wire()
+
+
+def test_the_order_of_the_wire_form_sees_every_part_of_the_identity() -> None:
+    eng = Reservation(type=DYNAMIC, role="eng")
+    disk = volume(1, "a")
+    variants = [
+        cpus(1000),
+        cpus(1000, revocable=True),
+        cpus(1000, role="eng"),
+        cpus(1000, eng),
+        cpus(1000, Reservation(type=STATIC, role="eng")),
+        cpus(1000, Reservation(type=DYNAMIC, role="eng", principal="")),
+        cpus(1000, Reservation(type=DYNAMIC, role="eng", labels=(("k", "v"),))),
+        cpus(1000, eng, Reservation(type=DYNAMIC, role="eng/web")),
+        Resource(name="cpus", type=ResourceType.SCALAR, scalar=1000, provider_id=""),
+        disk,
+        volume(2, "a"),
+        volume(1, "b"),
+        volume(1, "a", shared=True),
+        msgspec.structs.replace(disk, disk=DiskInfo(persistence_id="a", container_path="other")),
+        msgspec.structs.replace(disk, disk=DiskInfo(persistence_id="a", container_path="data", principal="p")),
+    ]
+    wire = Resources.of(variants).to_wire()
+    assert len(wire) == len(variants)
+    assert Resources.of(reversed(variants)).to_wire() == wire
 
 
 def test_of_adds_up_equal_identities_and_drops_zeros() -> None:
