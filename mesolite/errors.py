@@ -12,6 +12,7 @@
     |   +-- RedisUnavailable
     |   +-- DockerUnavailable
     |   +-- MasterUnavailable    no leading master answers
+    |   +-- CheckpointFailed     an agent's disk takes nothing
     +-- CommitRefused            another master took the epoch, or the store forgot a tail (DESIGN 4)
     +-- FrameworkError           the master ended this framework's subscription; do not retry with the same id
 
@@ -69,6 +70,10 @@ class DockerUnavailable(Unavailable):
 
 class MasterUnavailable(Unavailable):
     """No leading master answers; start a cluster with `mesolite up`."""
+
+
+class CheckpointFailed(Unavailable):
+    """The agent's state cannot be written; make room on the disk of its work_dir. Running tasks are not affected."""
 
 
 class CommitRefused(MesoliteError):

@@ -48,6 +48,7 @@ SHELLS: Final = {
     "agent/containerizer/*.py": "runs containers",
     "agent/flower*.py": "speaks Celery's events and remote control",
     "agent/http.py": "the sandbox and operator API",
+    "agent/checkpoint.py": "keeps the agent's state in SQLite",
     "frameworks/driver/driver.py": "the scheduler driver's threads and streams",
 }
 

@@ -7,7 +7,20 @@ import pytest
 PUBLIC_NAMES: dict[str, list[str]] = {
     "mesolite": [],
     "mesolite.frameworks": [],
-    "mesolite.executors": [],
+    "mesolite.executors": [
+        "KillCause",
+        "Limits",
+        "Outcome",
+        "Verdict",
+        "argv_of",
+        "command_error",
+        "container_status_of",
+        "environment_of",
+        "grace_of",
+        "limits_of",
+        "role_of",
+        "verdict_of",
+    ],
 }
 
 

@@ -1,0 +1,329 @@
+"""What an agent remembers over its own death, on disk.
+
+One SQLite database in the work directory, in WAL mode, one transaction for all that one pass of the shell changed. Each
+commit is synced (`synchronous=FULL`). Syncing less would survive a crash of the agent, but not of the machine: a launch
+whose record is lost, and whose confirmation is lost too, would be sent and started again after the reboot. A sync per pass
+costs a few milliseconds, whatever the number of tasks in it.
+
+A database that cannot be read is moved aside, and its agent with it: under the old id the agent would launch again what it
+has forgotten to have launched. It begins under a new id, whose queue holds no old commands; the containers of the old one
+are ended as nobody's, and the master learns of their tasks' end by the old id's silence.
+
+A full disk must not stop the accounting of what runs, so some space is kept in reserve beside the database: it is given up
+when a commit finds no room, and taken back when there is some again.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Final, Protocol, assert_never
+
+import msgspec
+
+from mesolite.errors import CheckpointFailed
+from mesolite.ids import FrameworkId, TaskId
+
+from .records import (
+    AgentRecord,
+    FrameworkDropped,
+    FrameworkRecord,
+    ProgressRecord,
+    Put,
+    Record,
+    SeenDropped,
+    SeenRecord,
+    TaskDropped,
+    TaskRecord,
+)
+from .settings import RESERVE_MIB
+
+_MIB: Final = 1024 * 1024
+#: Raised when the tables or the records change their meaning; a database of another version is moved aside.
+SCHEMA_VERSION: Final = 1
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS agent (one INTEGER PRIMARY KEY CHECK (one = 1), record BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS frameworks (framework_id TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tasks (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, framework_id TEXT NOT NULL, task_id TEXT NOT NULL, record BLOB NOT NULL,
+    UNIQUE (framework_id, task_id));
+CREATE TABLE IF NOT EXISTS progress (
+    framework_id TEXT NOT NULL, task_id TEXT NOT NULL, record BLOB NOT NULL,
+    PRIMARY KEY (framework_id, task_id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seen (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, framework_id TEXT NOT NULL, task_id TEXT NOT NULL,
+    UNIQUE (framework_id, task_id));
+"""
+
+_encode = msgspec.msgpack.Encoder().encode
+_agent = msgspec.msgpack.Decoder(AgentRecord)
+_framework = msgspec.msgpack.Decoder(FrameworkRecord)
+_task = msgspec.msgpack.Decoder(TaskRecord)
+_progress = msgspec.msgpack.Decoder(ProgressRecord)
+
+
+class CheckpointStore(Protocol):
+    """Keeps records. One instance is used from one thread."""
+
+    def load(self) -> list[Put]:
+        """Return everything kept: the agent, frameworks, tasks, their progress, then the seen, each in order of arrival."""
+        ...
+
+    def save(self, records: Sequence[Record]) -> None:
+        """Put and drop in order, all or nothing; durable on return.
+
+        Raises:
+            CheckpointFailed: Nothing was changed.
+        """
+        ...
+
+    def clear(self) -> None:
+        """Drop everything: the agent left the cluster for good."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the disk."""
+        ...
+
+
+class MemoryCheckpoint:
+    """A checkpoint for tests and the simulator: it outlives cores and shells, as a disk would, but no process."""
+
+    def __init__(self) -> None:
+        self._agent: AgentRecord | None = None
+        self._frameworks: dict[FrameworkId, FrameworkRecord] = {}
+        self._tasks: dict[tuple[FrameworkId, TaskId], TaskRecord] = {}
+        self._progress: dict[tuple[FrameworkId, TaskId], ProgressRecord] = {}
+        self._seen: dict[tuple[FrameworkId, TaskId], SeenRecord] = {}
+        #: Set by tests: every save fails with this message.
+        self.failure = ""
+
+    def load(self) -> list[Put]:
+        """See `CheckpointStore`."""
+        return [
+            *([self._agent] if self._agent is not None else []),
+            *self._frameworks.values(),
+            *self._tasks.values(),
+            *self._progress.values(),
+            *self._seen.values(),
+        ]
+
+    def save(self, records: Sequence[Record]) -> None:
+        """See `CheckpointStore`."""
+        if self.failure:
+            raise CheckpointFailed(self.failure)
+        for record in records:
+            self._apply(record)
+
+    def clear(self) -> None:
+        """See `CheckpointStore`."""
+        self._agent = None
+        for table in (self._frameworks, self._tasks, self._progress, self._seen):
+            table.clear()
+
+    def close(self) -> None:
+        """See `CheckpointStore`."""
+
+    def _apply(self, record: Record) -> None:
+        match record:
+            case ProgressRecord():
+                self._progress[record.framework_id, record.task_id] = record
+            case TaskRecord():
+                self._tasks[record.framework_id, record.task.task_id] = record
+            case TaskDropped():
+                self._tasks.pop((record.framework_id, record.task_id), None)
+                self._progress.pop((record.framework_id, record.task_id), None)
+            case SeenRecord():
+                self._seen.setdefault((record.framework_id, record.task_id), record)
+            case SeenDropped():
+                self._seen.pop((record.framework_id, record.task_id), None)
+            case FrameworkRecord():
+                self._frameworks[record.framework.framework_id] = record
+            case FrameworkDropped():
+                self._frameworks.pop(record.framework_id, None)
+                if record.with_seen:
+                    for key in [key for key in self._seen if key[0] == record.framework_id]:
+                        del self._seen[key]
+            case AgentRecord():
+                self._agent = record
+            case _:
+                assert_never(record)
+
+
+class SqliteCheckpoint:
+    """The checkpoint of a real agent."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the database.
+
+        Raises:
+            CheckpointFailed: The disk does not let us.
+            sqlite3.DatabaseError: The file is no database of ours; see `open_checkpoint`.
+        """
+        self._reserve: Final = path.with_name(path.name + ".reserve")
+        #: The reserve was given up: the disk is full.
+        self.short_of_space = False
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None)
+        except sqlite3.OperationalError as error:
+            raise CheckpointFailed(f"{path} cannot be opened: {error}") from error
+        try:
+            self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+        self.regain_reserve()
+
+    def load(self) -> list[Put]:
+        """See `CheckpointStore`.
+
+        Raises:
+            sqlite3.DatabaseError: The database is damaged.
+            msgspec.MsgspecError: A record is not of this version.
+        """
+        rows = self._connection.execute
+        return [
+            *(_agent.decode(blob) for (blob,) in rows("SELECT record FROM agent")),
+            *(_framework.decode(blob) for (blob,) in rows("SELECT record FROM frameworks ORDER BY framework_id")),
+            *(_task.decode(blob) for (blob,) in rows("SELECT record FROM tasks ORDER BY number")),
+            *(_progress.decode(blob) for (blob,) in rows("SELECT record FROM progress ORDER BY framework_id, task_id")),
+            *(SeenRecord(*row) for row in rows("SELECT framework_id, task_id FROM seen ORDER BY number")),
+        ]
+
+    def save(self, records: Sequence[Record]) -> None:
+        """See `CheckpointStore`. On a full disk the reserve is given up for it."""
+        try:
+            self._transact(records)
+        except sqlite3.OperationalError as error:
+            if not _is_full(error) or not self._reserve.exists():
+                raise CheckpointFailed(
+                    f"the checkpoint cannot be written: {error}; make room or mend the disk"
+                ) from error
+            self._reserve.unlink()
+            self.short_of_space = True
+            try:
+                self._transact(records)
+            except sqlite3.OperationalError as again:
+                raise CheckpointFailed(f"the checkpoint cannot be written: {again}; make room on its disk") from again
+
+    def regain_reserve(self) -> None:
+        """Take the reserve back where there is room for it, at start and when the disk has space again."""
+        try:
+            with self._reserve.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, RESERVE_MIB * _MIB)
+        except OSError:
+            self._reserve.unlink(missing_ok=True)
+            self.short_of_space = True
+        else:
+            self.short_of_space = False
+
+    def clear(self) -> None:
+        """See `CheckpointStore`."""
+        self._connection.executescript(
+            "BEGIN; DELETE FROM agent; DELETE FROM frameworks; DELETE FROM tasks;"
+            "DELETE FROM progress; DELETE FROM seen; COMMIT;"
+        )
+
+    def close(self) -> None:
+        """See `CheckpointStore`."""
+        self._connection.close()
+        self._reserve.unlink(missing_ok=True)
+
+    def _prepare(self) -> None:
+        execute = self._connection.execute
+        execute("PRAGMA journal_mode=WAL")
+        execute("PRAGMA synchronous=FULL")
+        (version,) = execute("PRAGMA user_version").fetchone()
+        if version not in (0, SCHEMA_VERSION):
+            raise sqlite3.DatabaseError(f"its version is {version}, this is version {SCHEMA_VERSION}")
+        (verdict,) = execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(str(verdict))
+        self._connection.executescript(_SCHEMA)
+        execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    def _transact(self, records: Sequence[Record]) -> None:
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        try:
+            for kind, group in groupby(records, type):
+                self._write(kind, group)
+            execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                execute("ROLLBACK")
+            raise
+
+    def _write(self, kind: type[Record], group: Iterable[Record]) -> None:
+        """Write consecutive records of one kind with one prepared statement."""
+        rows: list[tuple[object, ...]] = [_row(record) for record in group]
+        for statement in _STATEMENTS[kind]:
+            self._connection.executemany(statement, rows)
+
+
+#: Per kind of record: the statements for its row.
+_STATEMENTS: Final[dict[type[Record], tuple[str, ...]]] = {
+    AgentRecord: ("INSERT OR REPLACE INTO agent VALUES (1, ?1)",),
+    FrameworkRecord: ("INSERT OR REPLACE INTO frameworks VALUES (?1, ?2)",),
+    TaskRecord: ("INSERT OR REPLACE INTO tasks (framework_id, task_id, record) VALUES (?1, ?2, ?3)",),
+    ProgressRecord: ("INSERT OR REPLACE INTO progress VALUES (?1, ?2, ?3)",),
+    SeenRecord: ("INSERT OR IGNORE INTO seen (framework_id, task_id) VALUES (?1, ?2)",),
+    TaskDropped: (
+        "DELETE FROM tasks WHERE framework_id = ?1 AND task_id = ?2",
+        "DELETE FROM progress WHERE framework_id = ?1 AND task_id = ?2",
+    ),
+    SeenDropped: ("DELETE FROM seen WHERE framework_id = ?1 AND task_id = ?2",),
+    FrameworkDropped: (
+        "DELETE FROM frameworks WHERE framework_id = ?1 AND ?2 = ?2",
+        "DELETE FROM seen WHERE framework_id = ?1 AND ?2",
+    ),
+}
+
+
+def open_checkpoint(path: Path, now_ms: int) -> tuple[SqliteCheckpoint, list[Put], str]:
+    """Open an agent's checkpoint and read it, moving aside one that cannot be read.
+
+    Returns:
+        The checkpoint, what it keeps, and why an earlier one was moved aside (empty where none was).
+
+    Raises:
+        CheckpointFailed: The disk does not let us.
+    """
+    try:
+        checkpoint = SqliteCheckpoint(path)
+        try:
+            return checkpoint, checkpoint.load(), ""
+        except BaseException:
+            checkpoint.close()
+            raise
+    except (sqlite3.DatabaseError, msgspec.MsgspecError) as error:
+        damage = str(error)
+    for ending in ("", "-wal", "-shm"):
+        file = path.with_name(path.name + ending)
+        if file.exists():
+            file.rename(path.with_name(f"{path.name}.damaged-{now_ms}{ending}"))
+    return SqliteCheckpoint(path), [], damage
+
+
+def _row(record: Record) -> tuple[object, ...]:
+    match record:
+        case ProgressRecord():
+            return record.framework_id, record.task_id, _encode(record)
+        case TaskRecord():
+            return record.framework_id, record.task.task_id, _encode(record)
+        case SeenRecord() | SeenDropped() | TaskDropped():
+            return record.framework_id, record.task_id
+        case FrameworkRecord():
+            return record.framework.framework_id, _encode(record)
+        case FrameworkDropped():
+            return record.framework_id, record.with_seen
+        case AgentRecord():
+            return (_encode(record),)
+        case _:
+            assert_never(record)
+
+
+def _is_full(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorcode in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)

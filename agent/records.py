@@ -1,0 +1,90 @@
+"""What an agent keeps on disk: whole things to put under a key, and things to drop.
+
+The core says what changed with these; the checkpoint stores them as they are and gives the puts back at the next start.
+Storing is idempotent: a put replaces what its key had, a drop of nothing is nothing.
+"""
+
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from mesolite.executors import KillCause
+from mesolite.ids import AgentId, ContainerId, FrameworkId, TaskId
+from mesolite.protocol import FrameworkInfo, TaskInfo, TaskStatus
+
+from .lifecycle import Phase
+
+
+class AgentRecord(Struct, frozen=True):
+    """The agent itself; one per checkpoint."""
+
+    agent_id: AgentId
+    #: The newest master's epoch that was followed; older ones are refused for ever.
+    epoch: int
+    #: The kernel's boot: no container outlives it.
+    boot_id: str
+
+
+class FrameworkRecord(Struct, frozen=True):
+    """A framework that has tasks here. Key: its id."""
+
+    framework: FrameworkInfo
+    #: It was shut down: its tasks are being ended and nothing of it is launched.
+    removed: bool = False
+
+
+class TaskRecord(Struct, frozen=True):
+    """What of a task never changes. Key: framework and task id. Written once."""
+
+    framework_id: FrameworkId
+    container_id: ContainerId
+    task: TaskInfo
+
+
+class ProgressRecord(Struct, frozen=True):
+    """What of a task changes. Key: framework and task id. Written whole at each change."""
+
+    framework_id: FrameworkId
+    task_id: TaskId
+    phase: Phase
+    #: Set from the kill on.
+    kill_cause: KillCause | None
+    kill_grace_ms: int
+    #: When its first process ran; None before.
+    started_ms: int | None
+    #: Updates that are not acknowledged, oldest first; only the first may be on its way.
+    pending: tuple[TaskStatus, ...]
+    #: The newest update that was acknowledged.
+    acknowledged: TaskStatus | None
+
+
+class SeenRecord(Struct, frozen=True):
+    """A task that is over and forgotten, whose id must not be launched again. Key: both ids; kept in order of arrival."""
+
+    framework_id: FrameworkId
+    task_id: TaskId
+
+
+class TaskDropped(Struct, frozen=True):
+    """Drop a task's TaskRecord and ProgressRecord."""
+
+    framework_id: FrameworkId
+    task_id: TaskId
+
+
+class SeenDropped(Struct, frozen=True):
+    """Drop one SeenRecord."""
+
+    framework_id: FrameworkId
+    task_id: TaskId
+
+
+class FrameworkDropped(Struct, frozen=True):
+    """Drop a FrameworkRecord and, where `with_seen`, all SeenRecords of the framework."""
+
+    framework_id: FrameworkId
+    with_seen: bool = False
+
+
+Put: TypeAlias = AgentRecord | FrameworkRecord | TaskRecord | ProgressRecord | SeenRecord
+Record: TypeAlias = Put | TaskDropped | SeenDropped | FrameworkDropped

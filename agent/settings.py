@@ -1,0 +1,69 @@
+"""The agent's numbers, each with its reason. What an operator may choose is `mesolite.config.AgentConfig`."""
+
+from typing import Final
+
+# Updates (reference 1.8).
+
+#: First pause before an unacknowledged update is sent again; doubles each time.
+UPDATE_RETRY_MS: Final = 10_000
+#: The longest such pause. It is never given up.
+UPDATE_RETRY_CAP_MS: Final = 600_000
+
+# Registration (reference 1.15).
+
+#: First bound of the random pause between two registrations; doubles each time.
+REGISTRATION_BACKOFF_MS: Final = 1_000
+#: The largest such bound.
+REGISTRATION_BACKOFF_CAP_MS: Final = 60_000
+#: Two registrations are at least this far apart, however often a master asks: each one lists every task.
+REGISTRATION_GAP_MS: Final = 500
+#: Longest time over which an agent lets a master spread its registration: the master waits 10 min for it.
+MAX_REGISTRATION_SPREAD_MS: Final = 300_000
+#: Bounds for the heartbeat interval that a master asks for: no busy loop, and no silence beyond a minute.
+MIN_HEARTBEAT_MS: Final = 10
+MAX_HEARTBEAT_MS: Final = 60_000
+#: A missing command is complained about again after so long: everything sent since is behind it, and one word is enough.
+GAP_REPEAT_MS: Final = 1_000
+
+# Tasks.
+
+#: Tasks that are not acknowledged to the end. A registration that lists them stays well below the payload limit of 16 MiB.
+MAX_TASKS: Final = 20_000
+#: Ids of forgotten tasks. A repeated launch can only be one that the agent has not confirmed yet; the master keeps at most
+#: a few thousand of those, so this many is far beyond what can come back.
+MAX_SEEN_TASKS: Final = 100_000
+#: Steps of its story that a task remembers for the message of a broken invariant; a life has six, kills may repeat.
+MAX_STORY_STEPS: Final = 16
+
+# The shell.
+
+#: Longest wait for commands in the bus, and so the longest delay of a stop.
+COMMAND_WAIT_MS: Final = 1_000
+#: Batches taken out of the bus at once.
+MAX_COMMAND_BATCHES: Final = 64
+#: Events that may wait for the core before no more commands are taken out of the bus.
+MAX_WAITING_EVENTS: Final = 10_000
+#: Events that one pass of the shell takes up, so that one transaction stays short.
+MAX_EVENTS_PER_PASS: Final = 1_000
+#: Reports in one stream entry.
+MAX_REPORTS_PER_BATCH: Final = 1_000
+#: Entries of a reports stream. The master trims behind its cursor; this is for when none leads: 20,000 agents once each.
+MAX_REPORT_ENTRIES: Final = 100_000
+#: Entries kept of what could not be decoded.
+MAX_DEAD_LETTERS: Final = 1_000
+#: Pauses between two attempts to reach Redis: DESIGN wants everything resumed soon after it is back.
+REDIS_BACKOFF_MS: Final = 100
+REDIS_BACKOFF_CAP_MS: Final = 2_000
+#: Pause between two attempts to write a checkpoint that the disk refused.
+CHECKPOINT_RETRY_MS: Final = 1_000
+#: How often disk space and old sandboxes are looked at (reference 1.21, disk_watch_interval).
+DISK_WATCH_MS: Final = 60_000
+
+# The disk.
+
+#: Below this much free space nothing is launched: bookkeeping of what runs comes first.
+MIN_FREE_DISK_MIB: Final = 64
+#: Launching begins again from here on, so that it does not flap.
+RESUME_FREE_DISK_MIB: Final = 128
+#: Kept allocated beside the checkpoint and given up when the disk is full, so that what runs can still be accounted for.
+RESERVE_MIB: Final = 8
