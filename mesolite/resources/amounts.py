@@ -50,7 +50,8 @@ def milli_from_text(name: str, text: str) -> int:
     """
     if len(text) > MAX_NUMERAL_LENGTH or not _NUMERAL.fullmatch(text):
         shown = text if len(text) <= MAX_NUMERAL_LENGTH else text[:MAX_NUMERAL_LENGTH] + "..."
-        raise ResourceError(f"{name}: {shown!r} is not an amount; write a number like {name}:1 or {name}:0.5")
+        unit = " of MiB, without the unit," if name in MIB_NAMES else ""
+        raise ResourceError(f"{name}: {shown!r} is not an amount; write a number{unit} like {name}:64 or {name}:0.5")
     number = Decimal(text)
     milli = int((number * MILLI).to_integral_value(rounding=ROUND_HALF_UP))
     return _checked(name, milli, negative=number < 0, zero=number == 0, shown=text)
