@@ -12,7 +12,7 @@ import contextlib
 import time
 from collections import deque
 from typing import Any, Final
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import redis
 from kombu.connection import Connection
@@ -247,17 +247,20 @@ def _kombu_settings(url: str) -> tuple[str, dict[str, object]]:
 def _kombu_url(url: str, scheme: str) -> str:
     try:
         parts = urlsplit(url)
+        # Reading the port checks it.
+        port = "" if parts.port is None else f":{parts.port}"
         query = parse_qs(parts.query)
-        int(database := query.get("db", [""])[0] or ("" if scheme == "unix" else parts.path.strip("/")) or "0")
+        in_path = "" if scheme == "unix" else parts.path.strip("/")
+        database = int(query.get("db", [in_path])[0] or 0)
     except ValueError as error:
         raise ConfigError(f"the address {shown(url)} cannot be read: {error}") from None
     user = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
     if scheme == "unix":
-        return f"redis+socket://{user}{quote(parts.path)}?virtual_host={database}"
-    host = parts.netloc.rpartition("@")[2]
+        return f"redis+socket://{user}{quote(unquote(parts.path))}?virtual_host={database}"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or "localhost"
     # Unlike redis-py, kombu does not check the server's certificate unless told to.
     secure = "" if scheme == "redis" else "?ssl_cert_reqs=" + query.get("ssl_cert_reqs", ["required"])[0]
-    return f"{scheme}://{user}{host}/{database}{secure}"
+    return f"{scheme}://{user}{host}{port}/{database}{secure}"
 
 
 #: What kombu and the transports below it raise. KeyError: it looks up a file descriptor that a reconnection took away

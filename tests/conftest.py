@@ -1,0 +1,70 @@
+"""What tests of every folder may ask for: a real Redis, a cluster of their own in it, a Docker Engine.
+
+In CI nothing is skipped quietly: whatever a test there needs is there, so a skip fails the run.
+"""
+
+import os
+from collections.abc import Generator, Iterator
+from itertools import count
+from typing import Final
+
+import docker
+import docker.errors
+import pytest
+from requests.exceptions import RequestException
+
+from mesolite.embedded_redis import EmbeddedRedis
+
+IN_CI: Final = os.environ.get("CI", "").lower() in {"1", "true"} or "MESOLITE_CI" in os.environ
+_DOCKER_TIMEOUT_S: Final = 5
+
+_clusters = count(1)
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Redis for the whole session; with xdist one for each worker. Tests share it and keep apart by `cluster`."""
+    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as server:
+        yield server.url
+
+
+@pytest.fixture
+def cluster() -> str:
+    """The name of a cluster that no other test of this session uses."""
+    return f"test-{next(_clusters)}"
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[docker.DockerClient]:
+    """A Docker Engine that answers, or a skip that says why none does."""
+    try:
+        client = docker.from_env(timeout=_DOCKER_TIMEOUT_S)
+    except docker.errors.DockerException as error:
+        pytest.skip(f"no Docker Engine: {error}")
+    try:
+        client.ping()
+    except (docker.errors.DockerException, RequestException, OSError) as error:
+        client.close()
+        pytest.skip(f"no Docker Engine: {error}")
+    yield client
+    client.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure in CI; an expected failure is none."""
+    report = yield
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI, where nothing may be missing: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a module that skips itself."""
+    report = yield
+    if IN_CI and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI, where nothing may be missing: {report.longrepr}"
+    return report
