@@ -46,7 +46,7 @@ def up(ctx: click.Context, /, as_json: bool, **_: object) -> None:
     options = ctx.find_object(RootOptions) or RootOptions()
     home = options.home or state_home()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _locked(home):
+    with locked(home):
         startup = Startup(home, config, options.config, say=lambda line: click.echo(line, err=True))
         address = startup.run()
     if as_json:
@@ -61,7 +61,7 @@ def down(ctx: click.Context) -> None:
     """Stop the cluster that `up` started, its tasks included. Logs and sandboxes stay."""
     options = ctx.find_object(RootOptions) or RootOptions()
     home = _running_home(options)
-    with _locked(home):
+    with locked(home):
         address = read_cluster(home)
         if address is None:
             click.echo("nothing to stop: no cluster was started here")
@@ -113,7 +113,7 @@ def _process_cells(record: ProcessRecord, urls: dict[str, str], home: Path) -> l
 
 
 @contextmanager
-def _locked(home: Path) -> Generator[None]:
+def locked(home: Path) -> Generator[None]:
     """Let one `up` or `down` at a time work on a cluster (flock: freed by the kernel whatever happens to us)."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (home / LOCK_FILE).open("w") as lock:
