@@ -35,8 +35,10 @@ class OperatorClient:
         self.master_url: Final = master_url.rstrip("/")
         self._timeout_s = timeout_s
 
-    def tasks(self, *, include_ended: bool = False, task_id: str | None = None) -> list[TaskRow]:
-        """Return tasks, newest first.
+    def tasks(
+        self, *, include_ended: bool = False, task_id: str | None = None, framework_id: str | None = None
+    ) -> list[TaskRow]:
+        """Return tasks, newest first; those with an id or of a framework where given.
 
         Raises:
             MasterUnavailable: No master answers. So do all methods here.
@@ -44,6 +46,8 @@ class OperatorClient:
         query: dict[str, str | int] = {"all": int(include_ended)}
         if task_id is not None:
             query["task_id"] = task_id
+        if framework_id is not None:
+            query["framework_id"] = framework_id
         return self._rows("tasks", TaskRow, query)
 
     def agents(self) -> list[AgentRow]:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from mesolite.agent.http import MAX_READ_BYTES, AgentHttp
+from mesolite.agent.http import AgentHttp
+from mesolite.agent.sandbox import MAX_READ_BYTES
 from mesolite.errors import BadInput, MasterUnavailable, NotFound, Unavailable
 from mesolite.master.http import MasterHttp
 from mesolite.operator import OperatorClient, follow_sandbox, read_sandbox
 from mesolite.webserver import MAX_BODY_BYTES
-from tests.unit.cli.fake_cluster import Folder
 
 LOCAL = "127.0.0.1"
 JSON = {"Content-Type": "application/json"}
@@ -97,9 +97,17 @@ def master() -> Generator[Master]:
 
 
 @pytest.fixture
+def sandbox(tmp_path: Path) -> Path:
+    """The only run of task t of framework f."""
+    path = tmp_path / "sandboxes" / "f" / "t" / "c-1"
+    path.mkdir(parents=True)
+    return path
+
+
+@pytest.fixture
 def agent(tmp_path: Path) -> Generator[AgentHttp]:
-    """An agent's face before a folder."""
-    face = AgentHttp(host=LOCAL, port=0, files=Folder(tmp_path), state=lambda: {"agent_id": "a", "path": tmp_path})
+    """An agent's face before its work directory."""
+    face = AgentHttp(host=LOCAL, port=0, work_dir=tmp_path, state=lambda: {"agent_id": "a", "path": tmp_path})
     face.start()
     yield face
     face.close()
@@ -222,12 +230,12 @@ def test_a_taken_port_is_an_error_that_says_what_to_do(master: Master) -> None:
 # The agent
 
 
-def test_files_are_read_as_in_mesos(agent: AgentHttp, tmp_path: Path) -> None:
+def test_files_are_read_as_in_mesos(agent: AgentHttp, sandbox: Path) -> None:
     """Reference 3.4: offset -1 or none asks for the size, one read is capped, beyond the end is empty."""
-    (tmp_path / "stdout").write_bytes(b"x" * (MAX_READ_BYTES + 10))
+    (sandbox / "stdout").write_bytes(b"x" * (MAX_READ_BYTES + 10))
 
     def read(query: str) -> object:
-        return json.loads(ask(agent.url, f"/files/read?path=/stdout&{query}").body)
+        return json.loads(ask(agent.url, f"/files/read?path=/f/t/latest/stdout&{query}").body)
 
     size = MAX_READ_BYTES + 10
     assert read("") == {"data": "", "offset": size}
@@ -242,37 +250,37 @@ def test_files_are_read_as_in_mesos(agent: AgentHttp, tmp_path: Path) -> None:
     ("path", "status"),
     [
         ("/files/read", 400),
-        ("/files/read?path=/absent", 404),
-        ("/files/read?path=/folder", 400),
-        ("/files/read?path=/../../etc/passwd", 404),
-        ("/files/read?path=/f&offset=-2", 400),
-        ("/files/read?path=/f&offset=0&length=-2", 400),
-        ("/files/read?path=/f&offset=0&wait_ms=999999", 400),
+        ("/files/read?path=/f/t/latest/absent", 404),
+        ("/files/read?path=/f/t/latest/folder", 400),
+        ("/files/read?path=/f/t/latest/../../../../etc/passwd", 404),
+        ("/files/read?path=/f/t/latest/file&offset=-2", 400),
+        ("/files/read?path=/f/t/latest/file&offset=0&length=-2", 400),
+        ("/files/read?path=/f/t/latest/file&offset=0&wait_ms=999999", 400),
         ("/files/browse", 400),
-        ("/files/browse?path=/absent", 404),
-        ("/files/download?path=/absent", 404),
+        ("/files/browse?path=/f/t/latest/absent", 404),
+        ("/files/download?path=/f/t/latest/absent", 404),
     ],
 )
-def test_a_read_that_makes_no_sense_is_refused(agent: AgentHttp, tmp_path: Path, path: str, status: int) -> None:
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "f").write_bytes(b"f")
+def test_a_read_that_makes_no_sense_is_refused(agent: AgentHttp, sandbox: Path, path: str, status: int) -> None:
+    (sandbox / "folder").mkdir()
+    (sandbox / "file").write_bytes(b"f")
     answer = ask(agent.url, path)
     assert answer.status == status
     assert answer.error
 
 
-def test_a_download_is_the_whole_file(agent: AgentHttp, tmp_path: Path) -> None:
+def test_a_download_is_the_whole_file(agent: AgentHttp, sandbox: Path) -> None:
     content = bytes(range(256)) * 4096
-    (tmp_path / "out put\n.bin").write_bytes(content)
-    answer = ask(agent.url, "/files/download?path=/out%20put%0A.bin")
+    (sandbox / "out put\n.bin").write_bytes(content)
+    answer = ask(agent.url, "/files/download?path=/f/t/c-1/out%20put%0A.bin")
     assert answer.body == content
     assert answer.headers["Content-Disposition"] == 'attachment; filename="out_put_.bin"'
 
 
-def test_a_folder_is_listed(agent: AgentHttp, tmp_path: Path) -> None:
-    (tmp_path / "b").write_bytes(b"12")
-    (tmp_path / "a").write_bytes(b"1")
-    rows = json.loads(ask(agent.url, "/files/browse?path=/").body)
+def test_a_folder_is_listed(agent: AgentHttp, sandbox: Path) -> None:
+    (sandbox / "b").write_bytes(b"12")
+    (sandbox / "a").write_bytes(b"1")
+    rows = json.loads(ask(agent.url, "/files/browse?path=/f/t/latest").body)
     assert [row["size"] for row in rows] == [1, 2]
 
 
@@ -281,12 +289,14 @@ def test_state_and_health_are_served(agent: AgentHttp, tmp_path: Path) -> None:
     assert json.loads(ask(agent.url, "/state").body) == {"agent_id": "a", "path": str(tmp_path)}
 
 
-def test_a_read_may_wait_for_bytes_that_are_not_there_yet(agent: AgentHttp, tmp_path: Path) -> None:
+def test_a_read_may_wait_for_bytes_that_are_not_there_yet(agent: AgentHttp, sandbox: Path) -> None:
     """Goal: `logs -f` sees output at once. Method: the read is under way when the bytes are written."""
-    file = tmp_path / "stdout"
+    file = sandbox / "stdout"
     file.write_bytes(b"one\n")
     seen: list[bytes] = []
-    reader = threading.Thread(target=lambda: seen.append(read_sandbox(agent.url, "/stdout", offset=4, wait_ms=20_000)))
+    reader = threading.Thread(
+        target=lambda: seen.append(read_sandbox(agent.url, "/f/t/latest/stdout", offset=4, wait_ms=20_000))
+    )
     reader.start()
     with file.open("ab") as opened:
         opened.write(b"two\n")
@@ -294,30 +304,30 @@ def test_a_read_may_wait_for_bytes_that_are_not_there_yet(agent: AgentHttp, tmp_
     assert seen == [b"two\n"]
 
 
-def test_a_read_that_waits_in_vain_is_empty(agent: AgentHttp, tmp_path: Path) -> None:
-    (tmp_path / "stdout").write_bytes(b"one\n")
-    assert read_sandbox(agent.url, "/stdout", offset=4, wait_ms=50) == b""
+def test_a_read_that_waits_in_vain_is_empty(agent: AgentHttp, sandbox: Path) -> None:
+    (sandbox / "stdout").write_bytes(b"one\n")
+    assert read_sandbox(agent.url, "/f/t/latest/stdout", offset=4, wait_ms=50) == b""
 
 
-def test_following_ends_only_when_all_that_was_written_is_read(agent: AgentHttp, tmp_path: Path) -> None:
+def test_following_ends_only_when_all_that_was_written_is_read(agent: AgentHttp, sandbox: Path) -> None:
     """Goal: the last words of a task are not lost. Method: they are written when the task is asked whether it ended."""
-    file = tmp_path / "stdout"
+    file = sandbox / "stdout"
 
     def ended() -> bool:
         file.write_bytes(b"last words")
         return True
 
-    assert b"".join(follow_sandbox(agent.url, "/stdout", ended, wait_ms=10)) == b"last words"
+    assert b"".join(follow_sandbox(agent.url, "/f/t/latest/stdout", ended, wait_ms=10)) == b"last words"
 
 
 def test_an_agent_that_is_away_is_not_taken_for_a_missing_master() -> None:
     with pytest.raises(Unavailable) as caught:
-        read_sandbox(f"http://{LOCAL}:1", "/stdout", offset=0)
+        read_sandbox(f"http://{LOCAL}:1", "/f/t/latest/stdout", offset=0)
     assert not isinstance(caught.value, MasterUnavailable)
 
 
 def test_a_server_that_never_started_can_be_closed(tmp_path: Path) -> None:
-    face = AgentHttp(host=LOCAL, port=0, files=Folder(tmp_path), state=dict)
+    face = AgentHttp(host=LOCAL, port=0, work_dir=tmp_path, state=dict)
     face.close()
     with pytest.raises(AssertionError):
         _ = face.url

@@ -14,7 +14,7 @@ ENDED = "TASK_FINISHED"
 class FakeCluster:
     """Serves whatever its lists hold."""
 
-    def __init__(self, sandboxes: Path) -> None:
+    def __init__(self, work_dir: Path) -> None:
         self.tasks: list[TaskRow] = []
         self.agents: list[AgentRow] = []
         self.offers: list[OfferRow] = []
@@ -22,8 +22,8 @@ class FakeCluster:
         self.dead_letters: list[DeadLetterRow] = []
         self.killed: list[tuple[str, str]] = []
         self.torn_down: list[str] = []
-        self.sandboxes = sandboxes
-        self.files = AgentHttp(host="127.0.0.1", port=0, files=Folder(sandboxes), state=dict)
+        self.work_dir = work_dir
+        self.files = AgentHttp(host="127.0.0.1", port=0, work_dir=work_dir, state=dict)
         self.master = MasterHttp(
             host="127.0.0.1",
             port=0,
@@ -71,7 +71,7 @@ class FakeCluster:
         )
         self.tasks.append(row)
         if stdout is not None:
-            folder = self.sandboxes / framework_id / task_id / "latest"
+            folder = self.work_dir / "sandboxes" / framework_id / task_id / "container-1"
             folder.mkdir(parents=True)
             (folder / "stdout").write_bytes(stdout)
         return row
@@ -98,22 +98,3 @@ class FakeCluster:
         if fields["framework_id"] not in {row.framework_id for row in self.frameworks}:
             raise NotFound("no such framework")
         self.torn_down.append(fields["framework_id"])
-
-
-class Folder:
-    """Sandboxes that are simply a folder."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    def resolve(self, path: str) -> Path | None:
-        """See `SandboxFiles`."""
-        real = (self._root / path.lstrip("/")).resolve()
-        return real if real.is_relative_to(self._root.resolve()) else None
-
-    def browse(self, path: str) -> list[dict[str, object]] | None:
-        """See `SandboxFiles`."""
-        real = self.resolve(path)
-        if real is None or not real.is_dir():
-            return None
-        return [{"path": f"{path}/{entry.name}", "size": entry.stat().st_size} for entry in sorted(real.iterdir())]
