@@ -1,7 +1,7 @@
 """The project's own sources, read as text and as syntax, for the tests that guard its rules (test_layers, test_tidy, ...)."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -147,3 +147,8 @@ def document_files() -> list[Path]:
     folders = [*PARTS.values(), *(ROOT / name for name in ("docs", "tests", "bench", "compose"))]
     pages = {path for folder in folders for path in folder.rglob("*.md") if path.resolve() == path}
     return sorted(pages | set(ROOT.glob("*.md")))
+
+
+def listed(findings: Iterable[str]) -> str:
+    """Return findings as lines, for the message of an assertion: all of them, where pytest would show the first."""
+    return "\n" + "\n".join(sorted(findings))

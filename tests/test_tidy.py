@@ -11,13 +11,16 @@ from typing import Final
 
 import pytest
 
-from tests.source_tree import ROOT, all_python_files, imports_of, package_modules
+from mesolite.cli.root import COMMANDS
+from tests.source_tree import ROOT, all_python_files, imports_of, listed, package_modules
 
 MAX_FILE_LINES: Final = 500
 MAX_FUNCTION_LINES: Final = 70
 
 #: Where `except Exception` stands, and why nothing narrower will do.
-BROAD_EXCEPTS: Final[dict[str, str]] = {}
+BROAD_EXCEPTS: Final[dict[str, str]] = {
+    "frameworks/driver/shell.py": "a thread has nobody to raise to; `join` raises it",
+}
 
 #: Where tests may sleep. One place polls for all the others, and gives up at a deadline.
 SLEEPS: Final[dict[str, str]] = {}
@@ -61,7 +64,8 @@ def text_files(folder: Path = ROOT) -> Iterator[Path]:
 
 def test_no_file_is_too_long_to_keep_in_mind() -> None:
     lengths = {shown(path): len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
-    assert {name: lines for name, lines in lengths.items() if lines > MAX_FILE_LINES} == {}
+    too_long = {f"{name} has {lines} lines" for name, lines in lengths.items() if lines > MAX_FILE_LINES}
+    assert not too_long, listed(too_long)
 
 
 def test_no_function_is_too_long_to_see_at_once() -> None:
@@ -72,7 +76,8 @@ def test_no_function_is_too_long_to_see_at_once() -> None:
         for node in ast.walk(tree_of(path))
         if isinstance(node, functions)
     }
-    assert {name: lines for name, lines in lengths.items() if lines > MAX_FUNCTION_LINES} == {}
+    too_long = {f"{name} has {lines} lines" for name, lines in lengths.items() if lines > MAX_FUNCTION_LINES}
+    assert not too_long, listed(too_long)
 
 
 def test_no_test_sleeps() -> None:
@@ -84,7 +89,7 @@ def test_no_test_sleeps() -> None:
         for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "sleep"
     }
-    assert sleeping == set()
+    assert not sleeping, listed(sleeping)
 
 
 def test_nothing_catches_every_exception_but_where_it_says_why() -> None:
@@ -95,11 +100,14 @@ def test_nothing_catches_every_exception_but_where_it_says_why() -> None:
         for node in ast.walk(tree_of(path))
         if isinstance(node, ast.ExceptHandler) and is_broad(node)
     }
-    assert catching == set()
+    assert not catching, listed(catching)
 
 
 def is_broad(handler: ast.ExceptHandler) -> bool:
-    """Whether it takes whatever comes, alone or among others."""
+    """Whether it takes whatever comes, alone or among others, and keeps it: who cleans up and raises on is not meant."""
+    last = handler.body[-1]
+    if isinstance(last, ast.Raise) and last.exc is None:
+        return False
     if handler.type is None:
         return True
     names = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
@@ -129,19 +137,19 @@ def test_no_comment_puts_work_off() -> None:
         for token in tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline)
         if token.type == tokenize.COMMENT and put_off.search(token.string)
     ]
-    assert found == []
+    assert not found, listed(found)
 
 
 def test_no_module_has_a_name_that_says_nothing() -> None:
     named = {module.shown for module in package_modules() if module.name.split(".")[-1] in EMPTY_NAMES}
-    assert named == set()
+    assert not named, listed(named)
 
 
 def test_every_module_says_what_it_is() -> None:
     silent = [
         module.shown for module in package_modules() if len(ast.get_docstring(module.tree()) or "") < len("The agent.")
     ]
-    assert silent == []
+    assert not silent, listed(silent)
 
 
 def test_no_module_is_dead() -> None:
@@ -153,9 +161,9 @@ def test_no_module_is_dead() -> None:
         for found in imports_of(module):
             alive |= {found.module, f"{found.module}.{found.name}"} & known - {module.name}
     alive |= {module.name for module in modules if module.path.name in {"__init__.py", "__main__.py"}}
-    alive |= entry_point_modules()
+    alive |= entry_point_modules() | {f"mesolite.cli.{module}" for module, _, _ in COMMANDS.values()}
     dead = {module.shown for module in modules if module.name not in alive and module.shown not in STARTED_FROM_OUTSIDE}
-    assert dead == set()
+    assert not dead, listed(dead)
 
 
 def entry_point_modules() -> set[str]:
@@ -172,4 +180,4 @@ def test_no_text_names_a_folder_of_one_machine() -> None:
         for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1)
         if HOME_PATH.search(line)
     ]
-    assert offending == []
+    assert not offending, listed(offending)
