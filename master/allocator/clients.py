@@ -13,7 +13,7 @@ from mesolite.resources import Quantities, Resources
 from .demand import DemandBook
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Framework:
     """A framework: what its clients have in common."""
 
@@ -26,7 +26,7 @@ class Framework:
     clients: "dict[str, Client]" = field(default_factory=lambda: dict[str, Client]())
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Client:
     """One framework in one role."""
 
@@ -57,6 +57,9 @@ class Client:
             and not self.suppressed
             and (self.demand is None or self.demand.hungry())
         )
+
+    def __repr__(self) -> str:
+        return f"<Client {self.name()}>"
 
     def name(self) -> str:
         """For people."""

@@ -90,7 +90,7 @@ class HierarchicalDrfAllocator(Books):
             self._watch_waiting(now_ms)
             # A second round comes only where a gift ended a hold on an agent that had been visited already.
             going = bool(self._touched)
-        self._holds.begin(self._agents.values(), self._filters, now_ms)
+        self._holds.begin(self._agents.values(), self._eligible, self._filters, now_ms)
         return grants
 
     def next_deadline_ms(self) -> int | None:
@@ -152,7 +152,7 @@ class HierarchicalDrfAllocator(Books):
             )
 
     def _give(self, agent: AgentBook, among: dict[Client, None] | None, gifts: dict[Client, Resources]) -> None:
-        #: Clients that get no more of this agent: what stands against something stands against less as well.
+        #: Eligible clients that get no more of this agent: what stands against something stands against less as well.
         out: dict[Client, None] = {}
         while agent.free:
             for client in self._turns(agent, among):
@@ -164,13 +164,14 @@ class HierarchicalDrfAllocator(Books):
                     out[client] = None
                     continue
                 gift = most if others <= 0 else self._slice(agent, client, most)
-                if gift is most and (client.demand is None or len(client.demand.wants) == 1):
-                    out[client] = None
                 self.grant(agent, client, gift)
                 self._holds.served(client, agent, gift.want)
                 gifts[client] = gifts[client] + gift.resources if client in gifts else gift.resources
-                if others <= 0 and client in out:
-                    return
+                if gift is most and (client.demand is None or len(client.demand.wants) == 1):
+                    if others <= 0:
+                        return
+                    if client in self._eligible:
+                        out[client] = None
                 break
             else:
                 return

@@ -5,10 +5,13 @@ smaller things as soon as it opens. So after `HOLD_AFTER_MS` the agent that lack
 free there goes to nobody else until the unit fits, or until `HOLD_FOR_MS` has passed. Then it is open to all again, and the
 demand starts waiting anew. A hold also ends when its client wants the unit no longer, or when the agent changes.
 
+Only units that others crowd out are helped so: where every gap that anybody could use is large enough for the unit, it is
+merely not its turn, and fair order is what serves it.
+
 This costs the cluster idle space, hence the bounds: one agent a client, and at most one agent in `AGENTS_PER_HOLD`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from heapq import heappop, heappush
@@ -89,13 +92,14 @@ class Holds:
         over = [client for client, agent in self._held.items() if agent.hold is None or agent.hold.until_ms <= now_ms]
         return [agent_id for client in over if (agent_id := self.release(client)) is not None]
 
-    def begin(self, agents: Collection[AgentBook], filters: Filters, now_ms: int) -> None:
+    def begin(self, agents: Collection[AgentBook], eligible: Iterable[Client], filters: Filters, now_ms: int) -> None:
         """Hold an agent for each want that has waited long enough, within the bounds."""
         while self._due and self._due[0][0] <= now_ms:
             due_ms, _, client, want = heappop(self._due)
             if not self._waits(client, want, due_ms):
                 continue
-            if client not in self._held and len(self._held) < max(1, len(agents) // self.limits.agents_per_hold):
+            room = len(self._held) < max(1, len(agents) // self.limits.agents_per_hold)
+            if room and client not in self._held and _is_crowded_out(client, want, eligible):
                 agent = _closest(agents, client, want, filters)
                 if agent is not None:
                     agent.hold = Hold(client, want.amounts, now_ms + self.limits.for_ms)
@@ -133,6 +137,23 @@ class Holds:
             and want in client.demand.wants
             and want.needed() > 0
         )
+
+
+def _is_crowded_out(client: Client, want: Want, eligible: Iterable[Client]) -> bool:
+    """Tell whether somebody could use a gap that is too small for the unit."""
+    for other in eligible:
+        if other.demand is None:
+            if other is not client:
+                return True
+            continue
+        for rival in other.demand.wants:
+            if rival is not want and rival.needed() and not _contains(rival.amounts, want.amounts):
+                return True
+    return False
+
+
+def _contains(amounts: Amounts, unit: Amounts) -> bool:
+    return all(amounts.get(name, 0) >= amount for name, amount in unit.items())
 
 
 def _closest(agents: Collection[AgentBook], client: Client, want: Want, filters: Filters) -> AgentBook | None:

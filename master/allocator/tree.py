@@ -99,6 +99,8 @@ class ClientTree:
         assert not node.allocation, f"client {client} is removed while it holds {node.allocation}"
         node.client = None
         while node.parent is not None and not node.children and node.client is None:
+            displace(node)
+            self.changed.pop(node, None)
             del node.parent.children[node.name]
             node = node.parent
         if list(node.children) == [VIRTUAL_LEAF]:
@@ -231,13 +233,15 @@ class ClientTree:
 
 def place(node: Node, key: int | Fraction) -> None:
     """Put a node where its key belongs among its siblings, or take it out of their ranking where it is inactive."""
-    parent = node.parent
-    if parent is None:
-        return
-    ranked = parent.ranked
-    if node.entry is not None:
+    displace(node)
+    if node.active and node.parent is not None:
+        node.entry = (key, node.count, node.path, node)
+        insort(node.parent.ranked, node.entry)
+
+
+def displace(node: Node) -> None:
+    """Take a node out of its siblings' ranking."""
+    if node.entry is not None and node.parent is not None:
+        ranked = node.parent.ranked
         del ranked[bisect_left(ranked, node.entry)]
         node.entry = None
-    if node.active:
-        node.entry = (key, node.count, node.path, node)
-        insort(ranked, node.entry)

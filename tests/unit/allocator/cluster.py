@@ -17,7 +17,9 @@ class Cluster:
 
     # -- agents and frameworks
 
-    def agent(self, agent_id: str, total: str, *attributes: Attribute, used: dict[str, Resources] | None = None) -> None:
+    def agent(
+        self, agent_id: str, total: str, *attributes: Attribute, used: dict[str, Resources] | None = None
+    ) -> None:
         holders = {FrameworkId(framework_id): resources for framework_id, resources in (used or {}).items()}
         self.allocator.add_agent(AgentId(agent_id), f"{agent_id}.example", Resources.parse(total), attributes, holders)
         self.check()
@@ -65,7 +67,9 @@ class Cluster:
         for offer in self.take_offers(framework_id, agent_id):
             self.recover(framework_id, offer.agent_id, offer.resources, offered=True, refuse_ms=refuse_ms)
 
-    def accept(self, framework_id: str, agent_id: str, used: str | None = None, *, refuse_ms: int | None = 5000) -> None:
+    def accept(
+        self, framework_id: str, agent_id: str, used: str | None = None, *, refuse_ms: int | None = 5000
+    ) -> None:
         """Use part of the framework's offers of an agent, or all; what is left over is declined."""
         offers = self.take_offers(framework_id, agent_id)
         role = offers[0].role

@@ -29,7 +29,9 @@ def _random_allocator() -> Allocator:
     return HierarchicalDrfAllocator(role_sorter=_lottery, framework_sorter=_lottery)
 
 
-@pytest.fixture(params=[HierarchicalDrfAllocator, _random_allocator, OneEachAllocator], ids=["drf", "random", "one_each"])
+@pytest.fixture(
+    params=[HierarchicalDrfAllocator, _random_allocator, OneEachAllocator], ids=["drf", "random", "one_each"]
+)
 def cluster(request: pytest.FixtureRequest) -> Cluster:
     make: Callable[[], Allocator] = request.param
     return Cluster(make())
