@@ -27,7 +27,7 @@ from typing import Final, Self
 from urllib.parse import quote, urlsplit
 
 from mesolite.errors import ConfigError, RedisUnavailable
-from mesolite.redis_program import find_server, major_version, process_exists, spawn_detached, spawn_guarded
+from mesolite.redis_program import find_server, major_version, process_runs, spawn_detached, spawn_guarded
 from mesolite.transport.address import shown
 from mesolite.transport.redis_client import connect, redis_errors
 
@@ -279,7 +279,7 @@ class EmbeddedRedis:
                 return ("redis" in program or "valkey" in program) and (process / "cwd").samefile(self.directory)
             except OSError:
                 return False
-        if self._url is None or not process_exists(pid):
+        if self._url is None or not process_runs(pid):
             return False
         with (
             contextlib.suppress(RedisUnavailable),
@@ -371,7 +371,7 @@ def _quoted(path: Path) -> str:
 
 
 def _gone(pid: int) -> bool:
-    return not process_exists(pid)
+    return not process_runs(pid)
 
 
 def _guard_ended(guard: subprocess.Popen[bytes]) -> bool:

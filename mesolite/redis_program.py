@@ -94,12 +94,17 @@ def spawn_detached(command: list[str]) -> int:
     return int(answer.stdout)
 
 
-def process_exists(pid: int) -> bool:
-    """Tell whether any process has this number, a dead one that nobody waited for included."""
+def process_runs(pid: int) -> bool:
+    """Tell whether a process with this number runs; one that ended and that nobody has waited for yet does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return True
+    try:
+        # proc_pid_stat(5): the state follows the name, which stands in parentheses and may hold any character.
+        status = (Path("/proc") / str(pid) / "stat").read_text()
+    except OSError:
+        return True
+    return status.rpartition(")")[2].split()[0] != "Z"

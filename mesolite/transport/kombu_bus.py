@@ -170,8 +170,6 @@ class _Reader:
             taken = self._take_present(limit)
         if taken:
             self._heard_at = time.monotonic()
-        else:
-            self._probe()
         return taken
 
     def _take_present(self, limit: int) -> list[bytes]:
@@ -200,15 +198,18 @@ class _Reader:
             self._consuming = True
         deadline = time.monotonic() + wait_s
         while not self._arrived and (left := deadline - time.monotonic()) > 0:
+            turn_s = max(min(left / 2, PROBE_EVERY_S), min(left, _SHORTEST_TURN_S))
             self._popping = True
             with contextlib.suppress(TimeoutError):
-                self.link.connection.drain_events(timeout=max(left / 2, min(left, _SHORTEST_TURN_S)))
+                self.link.connection.drain_events(timeout=turn_s)
                 self._popping = False
+            self._probe()
 
     def _arrive(self, message: Any) -> None:
         self._arrived.append(_body(message))
 
     def _probe(self) -> None:
+        """Ask the server for a sign of life, where none came for long."""
         now = time.monotonic()
         if now - self._heard_at >= PROBE_EVERY_S:
             self._heard_at = now
