@@ -8,12 +8,15 @@ import fcntl
 import os
 import subprocess
 import sys
+import time
 import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
+#: Shorter is noise; longer, and people think that it hangs.
+SIGN_OF_LIFE_SECONDS = 20
 USABLE = "import sys; sys.exit(sys.version_info < (3, 11))"
 
 
@@ -33,14 +36,26 @@ def bring_up_to_date(extra: str) -> int:
         venv.create(VENV, clear=True, with_pip=True)
     say("installing what pyproject.toml asks for into .venv (a minute the first time)")
     what = f"{ROOT}[{extra}]" if extra else str(ROOT)
-    command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--editable", what]
-    status = subprocess.call(command)
+    # Twice quiet: errors alone. Warnings about the machine's own package sources would bury them.
+    command = [str(PYTHON), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--editable", what]
+    status = run_with_signs_of_life(command)
     if status:
         say("the installation failed; pip's words are above")
         return status
     for name in stamps(extra):
         (VENV / name).touch()
     return 0
+
+
+def run_with_signs_of_life(command: list[str]) -> int:
+    """Run a command that says nothing, and say now and then that it has not stopped; return its exit status."""
+    started = time.monotonic()
+    process = subprocess.Popen(command)
+    while True:
+        try:
+            return process.wait(timeout=SIGN_OF_LIFE_SECONDS)
+        except subprocess.TimeoutExpired:
+            say(f"still installing ({time.monotonic() - started:.0f} s)")
 
 
 def stamps(extra: str) -> tuple[str, ...]:
