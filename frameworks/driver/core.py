@@ -422,7 +422,7 @@ class DriverCore:
             if timers.heartbeat_is_due(now_ms):
                 self._outbox.add(Heartbeat())
             if timers.reconciliation_is_due(now_ms):
-                self._reconcile_unfinished(now_ms)
+                self._restate_all(now_ms)  # calls may have been lost without a trace
             if batch := self.reconciliation.take(now_ms):
                 asked = tuple(ReconcileTask(task_id, self.tasks.agent_of(task_id)) for task_id in batch)
                 self._outbox.add(Reconcile(asked))

@@ -54,7 +54,8 @@ class DriverSettings:
     #: Updates are acknowledged when the scheduler's callback has returned. False: the scheduler does it, with
     #: `SchedulerDriver.acknowledge`, once it has the update in its own safe place.
     implicit_acknowledgements: bool = True
-    #: All tasks that have not ended are asked for so often. Yelp: 5 minutes; Aurora: an hour (appendix A).
+    #: All tasks that have not ended are asked for so often, and demand and kills are said again. Yelp: 5 minutes; Aurora: an
+    #: hour (appendix A).
     reconcile_interval_ms: int = 600_000
 
     def __post_init__(self) -> None:
