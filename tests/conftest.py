@@ -16,8 +16,6 @@ from requests.exceptions import RequestException
 from mesolite.embedded_redis import EmbeddedRedis
 
 IN_CI: Final = os.environ.get("CI", "").lower() in {"1", "true"} or "MESOLITE_CI" in os.environ
-#: Marks of tests that would slow or disturb each other.
-ONE_AT_A_TIME: Final = ("docker", "flower", "slow")
 _DOCKER_TIMEOUT_S: Final = 5
 
 _clusters = count(1)
@@ -50,17 +48,6 @@ def docker_engine() -> Iterator[docker.DockerClient]:
         pytest.skip(f"no Docker Engine: {error}")
     yield client
     client.close()
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what shares the machine's one Docker Engine, or fills a core by itself, in one process of pytest-xdist.
-
-    First, because xdist reads the groups in the same hook.
-    """
-    for item in items:
-        if any(item.get_closest_marker(name) for name in ONE_AT_A_TIME):
-            item.add_marker(pytest.mark.xdist_group("one-at-a-time"))
 
 
 @pytest.hookimpl(wrapper=True)

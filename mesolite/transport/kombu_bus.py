@@ -32,11 +32,11 @@ _TRANSIENT: Final = 1
 PROBE_EVERY_S: Final = 5.0
 #: kombu's memory transport cannot wait, it looks again this often.
 _MEMORY_POLL_S: Final = 0.002
-#: The shortest turn of waiting, and how long an answer already on its way is waited for.
-_SHORTEST_TURN_S: Final = 0.01
-
-#: Longest a blocking pop stands at the server is kombu's `brpop_timeout`, one second: so an idle reader costs one command a
-#: second, and a message wakes it at once.
+#: How long an answer already on its way is waited for.
+_GRACE_S: Final = 0.01
+#: The last turn of a wait: shorter ones would keep time more closely and cost a reader with nothing to do more of its CPU.
+#: (A message ends any turn at once. At the server a pop stands for one second, kombu's `brpop_timeout`.)
+_LAST_TURN_S: Final = 0.05
 
 
 class KombuBus:
@@ -163,7 +163,7 @@ class _Reader:
     def take(self, limit: int, wait_s: float) -> list[bytes]:
         """Return up to `limit` messages, waiting at most `wait_s` for the first."""
         if self._popping:
-            self._wait(max(wait_s, _SHORTEST_TURN_S))
+            self._wait(max(wait_s, _GRACE_S))
         taken = self._take_present(limit)
         if not taken and not self._popping and wait_s > 0:
             self._wait(wait_s)
@@ -191,14 +191,14 @@ class _Reader:
         """Wait until a message arrived or the time is over.
 
         One wait of kombu may take twice the time it is given: where the pop ends without a message it begins another, and
-        waits the whole time again. So each is given half of what is left.
+        waits the whole time again. So each is given half of what is left, until that is little.
         """
         if not self._consuming:
             self.link.channel.basic_consume(self._queue, no_ack=True, callback=self._arrive, consumer_tag=self._queue)
             self._consuming = True
         deadline = time.monotonic() + wait_s
         while not self._arrived and (left := deadline - time.monotonic()) > 0:
-            turn_s = max(min(left / 2, PROBE_EVERY_S), min(left, _SHORTEST_TURN_S))
+            turn_s = max(min(left / 2, PROBE_EVERY_S), min(left, _LAST_TURN_S))
             self._popping = True
             with contextlib.suppress(TimeoutError):
                 self.link.connection.drain_events(timeout=turn_s)

@@ -1,0 +1,334 @@
+"""What every containerizer promises (agent/containerizer/contract.py): the fake one, processes, Docker."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from mesolite.agent.containerizer.contract import (
+    ContainerExited,
+    ContainerLaunchFailed,
+    ContainerPreparing,
+    ContainerSpec,
+    ContainerStarted,
+)
+from mesolite.agent.containerizer.policy import ContainerPolicy
+from mesolite.ids import ContainerId
+from mesolite.protocol import Network, Uri
+from tests.contract.containerizer_hosts import (
+    IMAGE,
+    DockerHost,
+    GroupedProcessHost,
+    Host,
+    VirtualHost,
+    WatchedProcessHost,
+)
+
+POLICY: Final = ContainerPolicy(default_image=IMAGE)
+
+
+@pytest.fixture(
+    params=[
+        "fake",
+        "process",
+        "process-watched",
+        pytest.param("docker", marks=pytest.mark.docker),
+    ]
+)
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
+    """Each kind of host in turn."""
+    made: Host
+    match request.param:
+        case "fake":
+            made = VirtualHost(tmp_path, POLICY)
+        case "process":
+            made = GroupedProcessHost(tmp_path, POLICY)
+        case "process-watched":
+            made = WatchedProcessHost(tmp_path, POLICY)
+        case _:
+            request.getfixturevalue("docker_engine")
+            made = DockerHost(tmp_path, POLICY)
+    yield made
+    made.clean()
+
+
+def started(host: Host, spec: ContainerSpec) -> bool:
+    return any(isinstance(event, ContainerStarted) for event in host.events_of(spec))
+
+
+def ended(host: Host, spec: ContainerSpec) -> ContainerExited | None:
+    last = host.events_of(spec)[-1:]
+    return next((event for event in last if isinstance(event, ContainerExited)), None)
+
+
+def exit_of(host: Host, spec: ContainerSpec) -> ContainerExited:
+    host.wait_for(lambda: ended(host, spec) or failed(host, spec))
+    event = ended(host, spec)
+    assert event is not None, host.events_of(spec)
+    return event
+
+
+def failed(host: Host, spec: ContainerSpec) -> ContainerLaunchFailed | None:
+    last = host.events_of(spec)[-1:]
+    return next((event for event in last if isinstance(event, ContainerLaunchFailed)), None)
+
+
+def failure_of(host: Host, spec: ContainerSpec) -> ContainerLaunchFailed:
+    host.wait_for(lambda: failed(host, spec) or ended(host, spec))
+    event = failed(host, spec)
+    assert event is not None, host.events_of(spec)
+    return event
+
+
+def output_of(spec: ContainerSpec, stream: str = "stdout") -> str:
+    return (spec.sandbox / stream).read_text()
+
+
+def test_a_container_that_succeeds_is_started_then_exited_with_zero(host: Host) -> None:
+    containerizer = host.open()
+    spec = host.spec("true")
+    containerizer.launch(spec)
+    assert exit_of(host, spec).exit_code == 0
+    assert [type(event) for event in host.events_of(spec)] == [ContainerStarted, ContainerExited]
+
+
+def test_the_exit_code_is_the_programs_own(host: Host) -> None:
+    containerizer = host.open()
+    spec = host.spec("sh", "-c", "exit 7")
+    containerizer.launch(spec)
+    event = exit_of(host, spec)
+    assert (event.exit_code, event.oom_killed) == (7, False)
+
+
+def test_output_is_complete_when_the_exit_is_reported(host: Host) -> None:
+    containerizer = host.open()
+    spec = host.spec("echo", "one", "line")
+    containerizer.launch(spec)
+    exit_of(host, spec)
+    assert (output_of(spec), output_of(spec, "stderr")) == ("one line\n", "")
+
+
+def test_a_missing_executable_fails_at_the_start_and_is_named(host: Host) -> None:
+    containerizer = host.open()
+    spec = host.spec(*host.missing)
+    containerizer.launch(spec)
+    event = failure_of(host, spec)
+    assert event.stage == "start"
+    assert spec.argv[0] in event.message
+    assert host.events_of(spec) == [event]
+
+
+def test_after_a_failed_launch_the_next_one_works(host: Host) -> None:
+    containerizer = host.open()
+    bad, good = host.spec(*host.missing), host.spec("true")
+    containerizer.launch(bad)
+    containerizer.launch(good)
+    failure_of(host, bad)
+    assert exit_of(host, good).exit_code == 0
+
+
+def test_a_kill_ends_a_container_that_hears_it_long_before_the_grace_is_over(host: Host) -> None:
+    containerizer = host.open()
+    spec = host.spec("sleep", "3600")
+    containerizer.launch(spec)
+    host.wait_for(lambda: started(host, spec))
+    containerizer.kill(spec.container_id, grace_ms=3_600_000)
+    assert exit_of(host, spec).exit_code == 143
+
+
+def test_a_container_that_does_not_hear_is_killed_after_the_grace(host: Host) -> None:
+    containerizer = host.open()
+    spec = host.spec(*host.ignores_sigterm)
+    containerizer.launch(spec)
+    host.wait_for(lambda: started(host, spec))
+    wait_until_deaf(host, spec)
+    containerizer.kill(spec.container_id, grace_ms=300)
+    assert exit_of(host, spec).exit_code == 137
+
+
+def test_a_second_kill_may_shorten_the_grace(host: Host) -> None:
+    containerizer = host.open()
+    spec = host.spec(*host.ignores_sigterm)
+    containerizer.launch(spec)
+    host.wait_for(lambda: started(host, spec))
+    wait_until_deaf(host, spec)
+    containerizer.kill(spec.container_id, grace_ms=3_600_000)
+    containerizer.kill(spec.container_id, grace_ms=100)
+    assert exit_of(host, spec).exit_code == 137
+
+
+def wait_until_deaf(host: Host, spec: ContainerSpec) -> None:
+    """The program says when it has set its trap."""
+    if host.is_real:
+        host.wait_for(lambda: "ready" in output_of(spec))
+
+
+def test_a_kill_of_the_unknown_or_the_ended_is_ignored(host: Host) -> None:
+    containerizer = host.open()
+    spec = host.spec("true")
+    containerizer.launch(spec)
+    exit_of(host, spec)
+    containerizer.kill(spec.container_id, grace_ms=0)
+    containerizer.kill(ContainerId("never-seen"), grace_ms=0)
+    other = host.spec("true")
+    containerizer.launch(other)
+    exit_of(host, other)
+    assert len(host.events_of(spec)) == 2
+
+
+def test_a_kill_at_once_after_the_launch_leaves_nothing_running(host: Host) -> None:
+    containerizer = host.open()
+    spec = host.spec("sleep", "3600")
+    containerizer.launch(spec)
+    containerizer.kill(spec.container_id, grace_ms=500)
+    host.wait_for(lambda: ended(host, spec) or failed(host, spec))
+    _, recovered = host.restart(containerizer)
+    assert recovered == []
+
+
+def test_a_second_launch_of_a_running_id_is_ignored(host: Host) -> None:
+    containerizer = host.open()
+    spec = host.spec("sleep", "3600")
+    containerizer.launch(spec)
+    containerizer.launch(spec)
+    host.wait_for(lambda: started(host, spec))
+    containerizer.launch(spec)
+    containerizer.kill(spec.container_id, grace_ms=0)
+    exit_of(host, spec)
+    assert [type(event) for event in host.events_of(spec)] == [ContainerStarted, ContainerExited]
+
+
+def test_exceeding_the_memory_limit_is_told_apart_from_other_deaths(host: Host) -> None:
+    containerizer = host.open()
+    spec = host.spec(*host.exhausts_memory, mem_mib=32)
+    containerizer.launch(spec)
+    event = exit_of(host, spec)
+    assert event.oom_killed
+    assert event.exit_code == 137
+    assert event.peak_mem_bytes is not None
+    assert event.peak_mem_bytes >= 32 * 1024 * 1024
+    assert "32 MiB" in event.message
+
+
+def test_a_running_container_survives_the_agent_and_is_adopted(host: Host) -> None:
+    first = host.open()
+    spec = host.spec("sleep", "3600")
+    first.launch(spec)
+    host.wait_for(lambda: started(host, spec))
+    second, recovered = host.restart(first)
+    assert recovered == [spec.container_id]
+    assert ended(host, spec) is None
+    second.kill(spec.container_id, grace_ms=3_600_000)
+    assert exit_of(host, spec).exit_code == 143
+
+
+def test_a_container_that_ended_while_nobody_watched_is_reported_at_once(host: Host) -> None:
+    first = host.open()
+    spec = host.spec("sleep", "1")
+    first.launch(spec)
+    host.wait_for(lambda: started(host, spec))
+    first.close()
+    # Another one's life is longer than the first's: real time passes without a clock being read.
+    bystander_host = host.spec("true")
+    second = host.open()
+    assert second.recover() == [spec.container_id]
+    second.launch(bystander_host)
+    assert exit_of(host, spec).exit_code == 0
+    third, recovered = host.restart(second)
+    assert recovered == []
+    third.close()
+
+
+def test_nothing_is_recovered_twice(host: Host) -> None:
+    first = host.open()
+    spec = host.spec("true")
+    first.launch(spec)
+    exit_of(host, spec)
+    _, recovered = host.restart(first)
+    assert recovered == []
+
+
+def test_an_uri_that_cannot_be_had_fails_the_fetch_and_is_named(host: Host) -> None:
+    containerizer = host.open()
+    spec = host.spec("true", uris=(Uri(value=str(host.work_dir / "missing.txt")),))
+    containerizer.launch(spec)
+    event = failure_of(host, spec)
+    assert event.stage == "fetch"
+    assert "missing.txt" in event.message
+    assert [type(seen) for seen in host.events_of(spec)] == [ContainerPreparing, ContainerLaunchFailed]
+
+
+def test_fetching_shows_as_preparing_before_the_start(host: Host, web: str) -> None:
+    containerizer = host.open()
+    spec = host.spec("cat", "greeting.txt", uris=(Uri(value=f"{web}/greeting.txt"),))
+    containerizer.launch(spec)
+    assert exit_of(host, spec).exit_code == 0
+    kinds = [type(event) for event in host.events_of(spec)]
+    assert kinds == [ContainerPreparing, ContainerStarted, ContainerExited]
+    if host.is_real:
+        assert output_of(spec) == "hello\n"
+
+
+def test_an_image_that_cannot_be_had_fails_and_is_named(host: Host) -> None:
+    containerizer = host.open()
+    spec = host.spec("true", image="localhost:1/missing:none")
+    containerizer.launch(spec)
+    event = failure_of(host, spec)
+    assert event.stage == "image"
+    assert "localhost:1/missing:none" in event.message
+
+
+def test_what_the_policy_does_not_allow_is_refused_with_the_setting_that_would(host: Host) -> None:
+    containerizer = host.open()
+    privileged = host.spec("true", privileged=True)
+    on_host = host.spec("true", network=Network.HOST)
+    for spec, setting in ((privileged, "allow_privileged"), (on_host, "allow_host_network")):
+        containerizer.launch(spec)
+        event = failure_of(host, spec)
+        assert (event.stage, setting in event.message) == ("start", True)
+
+
+def test_no_event_comes_after_the_close(host: Host) -> None:
+    containerizer = host.open()
+    spec = host.spec("sleep", "3600")
+    containerizer.launch(spec)
+    host.wait_for(lambda: started(host, spec))
+    containerizer.close()
+    containerizer.launch(host.spec("true"))
+    containerizer.kill(spec.container_id, grace_ms=0)
+    seen = list(host.events)
+    following = host.open()
+    assert following.recover() == [spec.container_id]
+    assert host.events == seen
+
+
+def test_the_name_says_how_limits_are_held(host: Host) -> None:
+    assert host.open().name.partition(",")[0].split()[0] in {"fake", "process", "docker"}
+
+
+class Greeting(BaseHTTPRequestHandler):
+    """Says hello, whatever is asked."""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"hello\n")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing on the test's stderr."""
+
+
+@pytest.fixture
+def web() -> Iterator[str]:
+    """The address of a server on this machine."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Greeting)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
