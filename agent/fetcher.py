@@ -28,6 +28,7 @@ from mesolite.protocol import Uri
 
 from .archives import Extractor, is_archive
 from .containerizer.policy import User
+from .permissions import may_read
 
 #: Twice the cache that Mesos gives all its fetches together (2 GB): larger inputs belong on a volume.
 MAX_FETCH_BYTES: Final = 4 * 1024**3
@@ -119,7 +120,7 @@ class Fetcher:
             raise FetchError("there is no such file on the agent's host") from None
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             mode = os.fstat(descriptor).st_mode
-            if not trusted and not _may_read(real, os.fstat(descriptor), user):
+            if not trusted and not may_read(real, os.fstat(descriptor), user):
                 raise FetchError(
                     f"user {user} may not read this file, and it is not below any of the agent's fetch_file_roots"
                 )
@@ -172,9 +173,8 @@ class Fetcher:
                 folder.mkdir()
                 own(folder, user)
             Path(draft).rename(target)
-        except BaseException:
+        finally:
             Path(draft).unlink(missing_ok=True)
-            raise
 
 
 def own(what: int | Path, user: User) -> None:
@@ -217,23 +217,6 @@ def _target(uri: Uri, sandbox: Path) -> Path:
 
 def _existing_parent(target: Path) -> Path:
     return next(parent for parent in target.parents if parent.exists())
-
-
-def _may_read(path: Path, found: os.stat_result, user: User) -> bool:
-    """Whether the mode bits let a user reach and read a file. Access lists are not asked: they can only be too strict."""
-    if not _bits(found, user) & 4:
-        return False
-    return all(_bits(parent.stat(), user) & 1 for parent in path.parents)
-
-
-def _bits(found: os.stat_result, user: User) -> int:
-    if user.uid == 0:
-        return 7
-    if found.st_uid == user.uid:
-        return (found.st_mode >> 6) & 7
-    if found.st_gid == user.gid:
-        return (found.st_mode >> 3) & 7
-    return found.st_mode & 7
 
 
 def _network_words(error: Exception, stall_timeout_s: float) -> str:

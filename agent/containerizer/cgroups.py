@@ -7,7 +7,6 @@ its own again and an operator sees whose they are.
 
 import contextlib
 import os
-import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,14 +86,6 @@ class Group:
                 if key == "oom_kill":
                     return int(count)
         return 0
-
-    def kill_all(self, *, but: int | None = None, signal_number: int = signal.SIGKILL) -> int:
-        """Signal every process in it; returns how many there were."""
-        pids = [pid for pid in self.pids() if pid != but]
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal_number)
-        return len(pids)
 
     def remove(self) -> bool:
         """Remove the empty group; False where the kernel says it is still busy."""

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 import structlog
 
@@ -53,6 +53,7 @@ from .docker_engine import DockerEngine, EventStream, FoundContainer, NoSuchImag
 from .docker_output import LogFollower, OutputPump, open_files
 from .docker_record import Phase, Record
 from .policy import ContainerPolicy, User, check_allowed, default_user, give_sandbox, resolve_user
+from .pools import Stage, report_bug
 
 #: Where direct requests to the engine reach their best rate on two cores; more threads only queue inside the engine.
 _LAUNCH_THREADS: Final = 8
@@ -72,8 +73,6 @@ _REATTACH_S: Final = 2.0
 #: How often the engine's list is held against ours, in case an event was missed.
 _SWEEP_S: Final = 30.0
 _RECONNECT_S: Final = 1.0
-
-Stage: TypeAlias = Literal["fetch", "image", "start"]
 
 _log = structlog.get_logger(__name__)
 
@@ -332,13 +331,13 @@ class DockerContainerizer:
         self._finish_if_over(record)
 
     def _terminate(self, record: Record) -> None:
-        """Ask it to end; where its first process would not hear, end it at once, as the kernel would any other."""
+        """Ask it to end; where the kernel would keep that from killing its first process, do as it does to any other."""
         with contextlib.suppress(MesoliteError):
-            if self._engine.catches_sigterm(record.engine_id):
-                self._engine.signal(record.engine_id, "SIGTERM")
-            else:
-                record.deaf = True
+            if self._engine.dies_of_sigterm(record.engine_id):
+                record.died_as_asked = True
                 self._engine.signal(record.engine_id, "SIGKILL")
+            else:
+                self._engine.signal(record.engine_id, "SIGTERM")
 
     def _destroy(self, record: Record) -> None:
         with contextlib.suppress(MesoliteError):
@@ -490,13 +489,6 @@ class DockerContainerizer:
             shutil.rmtree(directory, ignore_errors=True)
 
     def _submit(self, pool: ThreadPoolExecutor, work: Callable[..., None], *arguments: object) -> None:
-        """Run in a pool. A bug in the work must be seen, not kept in a future that nobody asks."""
-        with contextlib.suppress(RuntimeError):  # closed meanwhile
-            pool.submit(self._run, work, *arguments)
-
-    def _run(self, work: Callable[..., None], *arguments: object) -> None:
-        try:
-            work(*arguments)
-        except Exception:
-            _log.exception("containerizer_bug", work=work.__name__)
-            raise
+        """Run in a pool, if it is not closed meanwhile."""
+        with contextlib.suppress(RuntimeError):
+            pool.submit(work, *arguments).add_done_callback(report_bug)

@@ -24,7 +24,7 @@ REQUEST_TIMEOUT_S: Final = 120
 PROBE_TIMEOUT_S: Final = 5
 #: Idle connections kept: two thread pools' worth (docker_containerizer.py), so that none is opened for each request.
 _POOLED_CONNECTIONS: Final = 24
-#: SIGTERM is signal 15: bit 14 of the mask of caught signals that ps prints in hexadecimal.
+#: SIGTERM is signal 15: bit 14 of the masks of caught and of ignored signals that ps prints in hexadecimal.
 _SIGTERM_BIT: Final = 1 << 14
 _MESSAGE_CHARACTERS: Final = 600
 
@@ -192,17 +192,16 @@ class DockerEngine:
         with _translated(engine_id), _ignoring(404, 409):
             self._client.kill(engine_id, signal_name)
 
-    def catches_sigterm(self, engine_id: str) -> bool:
-        """Whether the first process handles SIGTERM; True where that cannot be learnt.
+    def dies_of_sigterm(self, engine_id: str) -> bool:
+        """Whether the first process leaves SIGTERM to its default, which is to die; False where that cannot be learnt.
 
-        The kernel drops a signal that the first process of a PID namespace does not handle, where any other process
-        would die of it.
+        The kernel spares the first process of a PID namespace from that default: the signal is lost on it.
         """
         with contextlib.suppress(docker.errors.DockerException, requests.RequestException, ValueError, LookupError):
-            rows = self._client.top(engine_id, ps_args="-o pid,caught")["Processes"]
+            rows = self._client.top(engine_id, ps_args="-o pid,caught,ignored")["Processes"]
             first = min(rows or (), key=lambda row: int(row[0]))
-            return bool(int(first[1], 16) & _SIGTERM_BIT)
-        return True
+            return not (int(first[1], 16) | int(first[2], 16)) & _SIGTERM_BIT
+        return False
 
     def remove(self, engine_id: str) -> None:
         """Remove it with its anonymous volumes, by force where it runs; one that is gone, or going, is ignored."""

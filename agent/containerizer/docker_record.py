@@ -46,8 +46,8 @@ class Record:
         self.kill_at_s: float | None = None
         #: SIGKILL was sent at the end of the grace.
         self.destroyed = False
-        #: SIGKILL was sent in place of a SIGTERM that its first process would not have heard.
-        self.deaf = False
+        #: SIGKILL was sent in place of a SIGTERM that would have killed any process but a container's first.
+        self.died_as_asked = False
         self.died = False
         self.dead_since_s: float | None = None
         self.exit_code: int | None = None
@@ -89,7 +89,7 @@ class Record:
     def exited(self) -> ContainerExited:
         """The report of its end."""
         code, peak, message = self.exit_code, self.peak_bytes, ""
-        if self.deaf and code == _SIGKILL_CODE and not self.oom_killed:
+        if self.died_as_asked and code == _SIGKILL_CODE and not self.oom_killed:
             code = _SIGTERM_CODE
         if self.oom_killed and self.mem_limit_bytes is not None:
             # The last sample came before the moment that counts; at that moment the limit was reached.

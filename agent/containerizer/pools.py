@@ -1,0 +1,20 @@
+"""What both real containerizers do with their thread pools."""
+
+from concurrent.futures import Future
+from typing import Literal, TypeAlias
+
+import structlog
+
+#: Where a launch failed (contract.ContainerLaunchFailed).
+Stage: TypeAlias = Literal["fetch", "image", "start"]
+
+_log = structlog.get_logger(__name__)
+
+
+def report_bug(future: "Future[None]") -> None:
+    """Log what a job raised: nobody asks its future. Jobs handle what can be expected, so this is a bug of ours."""
+    if future.cancelled():
+        return
+    error = future.exception()
+    if error is not None:
+        _log.error("containerizer_bug", error=repr(error), exc_info=error)
