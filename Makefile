@@ -5,8 +5,6 @@
 BIN := .venv/bin
 RUN := .venv/.installed
 DEV := .venv/.installed-dev
-#: More pytest processes than this only wait for each other: the tests against a real Docker Engine run in one of them.
-TEST_PROCESSES ?= 4
 #: The image that tests and demo run tasks in: the agent's default, unless given.
 export MESOLITE_IMAGE ?= python:3.11-slim
 #: For one test or an option: make test ARGS="tests/unit -k drf"
@@ -28,7 +26,7 @@ down: ## stop what `make up` started
 
 test: $(DEV) ## run the tests
 	@scripts/base-image
-	@$(BIN)/pytest --numprocesses auto --maxprocesses $(TEST_PROCESSES) --dist loadgroup $(ARGS)
+	@scripts/test $(ARGS)
 
 check: lint test ## all that CI checks: format, lint, types, tests
 
