@@ -149,20 +149,31 @@ class MasterShell:
     def run(self, stop: threading.Event) -> None:
         """Lead until told to stop. Waits for a store that is away, and goes on when it is back."""
         while not stop.is_set():
-            try:
-                if self._core is None:
-                    self.lead()
-                self.step(MAX_WAIT_MS)
-                if self._silenced:
-                    _log.info("master.store_returned")
-            except CommitRefused as refused:
-                _log.warning("master.commit_refused", reason=str(refused))
-                self._core = None
-            except Unavailable as unavailable:
-                if not self._silenced:
-                    _log.warning("master.store_away", reason=str(unavailable), retry_seconds=RETRY_SECONDS)
-                self._silenced = True
+            if not self.turn(MAX_WAIT_MS):
                 stop.wait(RETRY_SECONDS)
+
+    def turn(self, wait_ms: int) -> bool:
+        """Lead, where it does not yet or no longer, and take one batch; as `step`, but nothing is left to the caller.
+
+        Returns:
+            False where the store is away: try again after RETRY_SECONDS.
+        """
+        try:
+            if self._core is None:
+                self.lead()
+            away = self._silenced
+            self.step(wait_ms)
+            if away:
+                _log.info("master.store_returned")
+        except CommitRefused as refused:
+            _log.warning("master.commit_refused", reason=str(refused))
+            self._core = None
+        except Unavailable as unavailable:
+            if not self._silenced:
+                _log.warning("master.store_away", reason=str(unavailable), retry_seconds=RETRY_SECONDS)
+            self._silenced = True
+            return False
+        return True
 
     def ask(self, event: MasterEvent) -> None:
         """Hand in what an operator wants, from any thread."""
