@@ -21,7 +21,7 @@ from .agents import AgentBook
 from .carving import Amounts
 from .clients import Client, Framework
 from .contract import NonOffer, Reason
-from .demand import DemandBook
+from .demand import DemandBook, Want
 from .explain import explain
 from .filters import Filters, refuse_duration_ms
 from .parts import Freed, Part, Parts, of_role
@@ -149,19 +149,14 @@ class Books:
         for client in framework.clients.values() if framework else ():
             if not client.subscribed:
                 continue
-            before = client.demand
-            if demands is None:
-                client.demand = None
-            else:
+            before = _needs(client)
+            if demands is not None:
                 stated = [demand for demand in demands if demand.role == client.role]
-                client.demand = DemandBook.stated(stated, client.offered, before)
-                self._restated[client] = None
-            waited = client in self._eligible
-            self._settle(client)
-            same = client.demand.same_shapes(before) if client.demand is not None else before is None
-            # More of what it waits for already: every agent has been looked at for that.
-            if client in self._eligible and not (waited and same):
+                client.demand = DemandBook.stated(stated, client.offered, client.demand)
+            elif client.demand is not None:
+                client.demand = None
                 self._fresh[client] = None
+            self._demand_changed(client, before)
 
     # -- agents
 
@@ -206,12 +201,13 @@ class Books:
             return
         self.agent_changed(agent)
         for client, resources in list(agent.held.items()):
+            before = _needs(client)
             client.offered.pop(agent_id, None)
             if client.demand is not None:
                 client.demand.nothing_offered(agent_id)
             agent.give_back(client, resources)
             self.given_back(client, resources.quantities().as_dict())
-            self._settle(client)
+            self._demand_changed(client, before)
         self._filters.drop_agent(agent_id)
         del self._agents[agent_id]
         self.total_changed(agent.total_scalars, {})
@@ -241,11 +237,14 @@ class Books:
             return
         client, part = self._holder(framework_id, resources)
         used = part.resources
+        before = _needs(client)
         self._take_off_offered(client, agent_id, used)
         agent.passed.pop(client, None)
         if client.demand is not None:
             client.demand.accepted(agent_id, part.amounts)
-        self._settle_demand(client, agent_id)
+            if agent_id not in client.offered:
+                client.demand.nothing_offered(agent_id)
+        self._demand_changed(client, before)
 
     def recover(
         self,
@@ -274,12 +273,15 @@ class Books:
         elif offered:
             agent.passed.pop(client, None)
             agent.passed[client] = None
+        before = _needs(client)
         if offered:
             self._take_off_offered(client, agent_id, returned)
             if client.demand is not None:
                 client.demand.returned(agent_id, part.amounts)
+                if agent_id not in client.offered:
+                    client.demand.nothing_offered(agent_id)
         self._free(agent, client, part)
-        self._settle_demand(client, agent_id)
+        self._demand_changed(client, before)
 
     def allocated(self, framework_id: FrameworkId, agent_id: AgentId, resources: Resources) -> None:
         """See `Allocator`."""
@@ -409,12 +411,21 @@ class Books:
             if not framework.known and not framework.clients:
                 self._frameworks.pop(framework.framework_id, None)
 
-    def _settle_demand(self, client: Client, agent_id: AgentId) -> None:
-        if client.demand is not None:
-            self._restated[client] = None
-            if agent_id not in client.offered:
-                client.demand.nothing_offered(agent_id)
+    def _demand_changed(self, client: Client, before: dict[Want, int]) -> None:
+        """Settle a client, and look at every agent for it where that could give what the last run could not.
+
+        More of what it waited for already gives nothing new: every agent has been looked at for that. Unless an offer was
+        kept from it for its size: by its own smallest offer, or by a filter that contained it.
+        """
         self._settle(client)
+        if client.demand is None:
+            return
+        self._restated[client] = None
+        by_size = bool(client.min_allocatable) or self._filters.any_of(client)
+        for want, needed in _needs(client).items():
+            waited_for = before.get(want, 0)
+            if needed > waited_for and (by_size or not waited_for) and client in self._eligible:
+                self._fresh[client] = None
 
     def _holder(self, framework_id: FrameworkId, resources: Resources) -> tuple[Client, Part]:
         """Return whose these resources are, and what they are."""
@@ -449,3 +460,8 @@ class Books:
     def _expire_filters(self, now_ms: int) -> None:
         for client, agent_id in self._filters.expire(now_ms):
             self._looks.setdefault(agent_id, {})[client] = None
+
+
+def _needs(client: Client) -> dict[Want, int]:
+    """How many units of each shape are still to be offered."""
+    return {want: want.needed() for want in client.demand.wants} if client.demand is not None else {}

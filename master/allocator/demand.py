@@ -116,10 +116,6 @@ class DemandBook:
         """Tell whether anything is still to be offered."""
         return any(want.count > want.covered for want in self.wants)
 
-    def same_shapes(self, other: "DemandBook | None") -> bool:
-        """Tell whether only numbers differ."""
-        return other is not None and self.wants == other.wants
-
     def fits(self, amounts: Amounts) -> Iterator[tuple[Want, int]]:
         """The wants of which units are needed and fit, and how many, each as if it were alone."""
         for want in self.wants:

@@ -68,6 +68,10 @@ class Filters:
                 return filter_
         return None
 
+    def any_of(self, client: Client) -> bool:
+        """Tell whether a client refuses anything anywhere."""
+        return client in self._filters
+
     def ends_ms(self, client: Client, agent_id: AgentId) -> int | None:
         """When the last filter between them ends; None where there is none."""
         standing = self._filters.get(client, {}).get(agent_id, ())

@@ -186,3 +186,36 @@ def test_resources_of_two_roles_are_taken_back_one_by_one() -> None:
     cluster.finish("A", "a1", "cpus:2", role="y")
     cluster.finish("A", "a1", "cpus:1", role="x")
     assert cluster.allocate() == ["A a1 cpus:3;mem:1000 (x)"]
+
+
+def test_a_shape_that_is_needed_again_is_looked_for_everywhere() -> None:
+    """The framework waited all the while, but for another shape."""
+    cluster = Cluster()
+    cluster.framework("A")
+    cluster.demand("A", "1x cpus:1", "1x cpus:100")
+    cluster.agent("a1", "cpus:2;mem:100")
+    cluster.agent("a2", "cpus:2;mem:100")
+    assert cluster.allocate() == ["A a1 cpus:1"]
+    cluster.decline("A", refuse_ms=60_000)
+    assert cluster.allocate() == ["A a2 cpus:1"]
+
+
+def test_more_demand_than_was_refused_passes_the_filter() -> None:
+    cluster = Cluster()
+    cluster.framework("A")
+    cluster.demand("A", "2x cpus:1")
+    cluster.agent("a1", "cpus:8;mem:100")
+    cluster.allocate()
+    cluster.decline("A", refuse_ms=60_000)
+    assert cluster.allocate() == []
+    cluster.demand("A", "3x cpus:1")
+    assert cluster.allocate() == ["A a1 cpus:3"]
+
+
+def test_all_demands_on_one_agent_are_served_in_one_run() -> None:
+    cluster = Cluster()
+    for number in range(5):
+        cluster.framework(f"F{number}")
+        cluster.demand(f"F{number}", "1x cpus:1")
+    cluster.agent("a1", "cpus:5")
+    assert cluster.allocate() == [f"F{number} a1 cpus:1" for number in range(5)]
