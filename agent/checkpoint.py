@@ -16,6 +16,7 @@ when a commit finds no room, and taken back when there is some again.
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 from typing import Final, Protocol, assert_never
@@ -169,11 +170,10 @@ class SqliteCheckpoint:
             self._connection = sqlite3.connect(path, isolation_level=None)
         except sqlite3.OperationalError as error:
             raise CheckpointFailed(f"{path} cannot be opened: {error}") from error
-        try:
+        with ExitStack() as on_failure:
+            on_failure.callback(self._connection.close)
             self._prepare()
-        except BaseException:
-            self._connection.close()
-            raise
+            on_failure.pop_all()
         self.regain_reserve()
 
     def load(self) -> list[Put]:
@@ -245,16 +245,11 @@ class SqliteCheckpoint:
         execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def _transact(self, records: Sequence[Record]) -> None:
-        execute = self._connection.execute
-        execute("BEGIN IMMEDIATE")
-        try:
+        # The connection, as a context, commits at its end or rolls back.
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
             for kind, group in groupby(records, type):
                 self._write(kind, group)
-            execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                execute("ROLLBACK")
-            raise
 
     def _write(self, kind: type[Record], group: Iterable[Record]) -> None:
         """Write consecutive records of one kind with one prepared statement."""
@@ -293,11 +288,11 @@ def open_checkpoint(path: Path, now_ms: int) -> tuple[SqliteCheckpoint, list[Put
     """
     try:
         checkpoint = SqliteCheckpoint(path)
-        try:
-            return checkpoint, checkpoint.load(), ""
-        except BaseException:
-            checkpoint.close()
-            raise
+        with ExitStack() as on_failure:
+            on_failure.callback(checkpoint.close)
+            records = checkpoint.load()
+            on_failure.pop_all()
+        return checkpoint, records, ""
     except (sqlite3.DatabaseError, msgspec.MsgspecError) as error:
         damage = str(error)
     for ending in ("", "-wal", "-shm"):

@@ -41,6 +41,7 @@ from .events import (
     ContainersRecovered,
     ContainersReported,
     DiskChanged,
+    ReportsLost,
     ShutdownRequested,
     TaskEndRequested,
     Tick,
@@ -133,6 +134,8 @@ class AgentCore:
                 self._containers_recovered(event, outbox)
             case TaskEndRequested():
                 self._task_end_requested(event, outbox)
+            case ReportsLost():
+                self._reports_lost(now_ms, outbox)
             case DiskChanged():
                 self.book.admission.shortage = event.shortage
             case ShutdownRequested():
@@ -264,6 +267,14 @@ class AgentCore:
         keys = [key for key in self.book.tasks if key[1] == event.task_id and event.framework_id in (None, key[0])]
         for key in keys:
             self.book.kill(key, KillCause.OPERATOR, None, event.now_ms, outbox)
+
+    def _reports_lost(self, now_ms: int, outbox: Outbox) -> None:
+        """Say at once what the pauses would have said later: the whole cluster waits for it."""
+        if self.link.registered:
+            outbox.must_report = True
+            self.book.begin_reporting(now_ms, outbox)
+        elif self._recovered:
+            self.link.leave(now_ms, 0)
 
     def _shut_down(self, message: str, now_ms: int, outbox: Outbox) -> None:
         if not self.book.admission.farewell:

@@ -56,7 +56,7 @@ class TaskChange(NamedTuple):
     framework: FrameworkInfo
     task: TaskInfo
     state: TaskState
-    #: None for STAGING, which is never reported.
+    #: None for STAGING, which is never reported, and for what a former life reported.
     status: TaskStatus | None
 
 

@@ -58,6 +58,13 @@ class TaskEndRequested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReportsLost:
+    """Reports could not be handed over for a while; now they can again."""
+
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DiskChanged:
     """The work directory's disk ran short of space, or has space again."""
 
@@ -80,6 +87,7 @@ AgentEvent: TypeAlias = (
     | ContainersReported
     | Tick
     | TaskEndRequested
+    | ReportsLost
     | DiskChanged
     | ShutdownRequested
 )

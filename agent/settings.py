@@ -47,15 +47,13 @@ MAX_WAITING_EVENTS: Final = 10_000
 MAX_EVENTS_PER_PASS: Final = 1_000
 #: Reports in one stream entry.
 MAX_REPORTS_PER_BATCH: Final = 1_000
-#: Entries of a reports stream. The master trims behind its cursor; this is for when none leads: 20,000 agents once each.
-MAX_REPORT_ENTRIES: Final = 100_000
-#: Entries kept of what could not be decoded.
-MAX_DEAD_LETTERS: Final = 1_000
 #: Pauses between two attempts to reach Redis: DESIGN wants everything resumed soon after it is back.
 REDIS_BACKOFF_MS: Final = 100
 REDIS_BACKOFF_CAP_MS: Final = 2_000
 #: Pause between two attempts to write a checkpoint that the disk refused.
 CHECKPOINT_RETRY_MS: Final = 1_000
+#: Longest wait for the containers of an agent whose checkpoint was lost to end, before a new agent begins beside them.
+MAX_ORPHAN_WAIT_MS: Final = 30_000
 #: How often disk space and old sandboxes are looked at (reference 1.21, disk_watch_interval).
 DISK_WATCH_MS: Final = 60_000
 

@@ -190,6 +190,10 @@ class TaskBook:
                 outbox.kills.append(KillContainer(container_id=task.container_id, grace_ms=task.kill_grace_ms))
             else:
                 self._arm(task)
+        for task in self.containers.values():
+            outbox.shown.append(self._change(task, TaskState.STAGING, None))
+            if task.phase in (Phase.RUNNING, Phase.KILLING):
+                outbox.shown.append(self._change(task, TaskState.RUNNING, None))
         self.clear_away(sorted(living - self.containers.keys()), outbox)
 
     def clear_away(self, container_ids: Iterable[ContainerId], outbox: Outbox) -> None:

@@ -177,7 +177,7 @@ def verdict_of(outcome: Outcome, cause: KillCause | None, limits: Limits) -> Ver
         return Verdict(
             state=TaskState.FAILED,
             reason=Reason.CONTAINER_LIMITATION_MEMORY,
-            message=_joined(f"the task exceeded its memory limit of {limits.mem_mib} MiB{peak}", outcome.message),
+            message=f"the task exceeded its memory limit of {limits.mem_mib} MiB{peak}",
         )
     if outcome.exit_code == 0:
         return Verdict(state=TaskState.FINISHED, message=outcome.message)

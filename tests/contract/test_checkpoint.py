@@ -13,6 +13,7 @@ from mesolite.agent.records import (
     FrameworkDropped,
     FrameworkRecord,
     ProgressRecord,
+    Put,
     SeenDropped,
     SeenRecord,
     TaskDropped,
@@ -86,7 +87,7 @@ def test_what_was_put_is_found_by_the_next_life_by_kind_and_in_order(reopen: Reo
 
 def test_a_put_replaces_what_its_key_had(reopen: Reopen) -> None:
     reopen().save([AGENT, FRAMEWORK, task("a"), progress("a")])
-    newer = [
+    newer: list[Put] = [
         AgentRecord(AgentId("a"), 4, "boot"),
         FrameworkRecord(FRAMEWORK.framework, True),
         task("a"),
@@ -217,13 +218,12 @@ def test_on_a_full_disk_the_reserve_is_given_up_and_then_the_failure_is_said(tmp
     many = [task(f"t{number}") for number in range(1000)]
     with pytest.raises(CheckpointFailed, match="full"):
         checkpoint.save(many)
-    assert checkpoint.short_of_space
-    assert not reserve.exists()
+    assert (checkpoint.short_of_space, reserve.exists()) == (True, False)
     assert checkpoint.load() == [], "nothing of it was kept"
     fill_up(checkpoint, 1_000_000)
     checkpoint.save(many)
     checkpoint.regain_reserve()
-    assert not checkpoint.short_of_space
+    assert (checkpoint.short_of_space, reserve.exists()) == (False, True)
     assert len(checkpoint.load()) == 1000
     checkpoint.close()
 

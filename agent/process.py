@@ -1,0 +1,229 @@
+"""An agent as a process: settings in, everything up in the right order, until a signal says stop."""
+
+import random
+import secrets
+import signal
+import socket
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import structlog
+
+from mesolite.clock import SystemClock
+from mesolite.config import AgentConfig
+from mesolite.ids import AgentId, SessionId, TaskId
+from mesolite.protocol import TERMINAL_STATES, AgentInfo, TaskState
+from mesolite.transport import open_bus, open_store
+from mesolite.transport.address import shown
+
+from .checkpoint import SqliteCheckpoint, open_checkpoint
+from .containerizer import Chosen, open_containerizer
+from .containerizer.contract import ContainerEvent, ContainerExited, EventSink
+from .containerizer.policy import ContainerPolicy
+from .core import LIFE_BYTES, AgentCore
+from .detect import attributes_of, resources_of
+from .disk import DiskWatch
+from .effects import TaskChange
+from .events import TaskEndRequested
+from .flower import AgentView, FlowerPresence, TaskEnding, TaskView
+from .http import AgentHttp
+from .inbox import Inbox
+from .records import Put
+from .settings import MAX_ORPHAN_WAIT_MS, MAX_WAITING_EVENTS
+from .shell import AgentShell
+from .workdir import WorkDir
+
+#: The kernel draws it at each boot (proc(5)).
+BOOT_ID_PATH: Final = Path("/proc/sys/kernel/random/boot_id")
+
+_log = structlog.get_logger("mesolite.agent")
+
+
+def run_agent(config: AgentConfig, stop: threading.Event | None = None) -> None:
+    """Run an agent until SIGTERM or SIGINT, or until it has left the cluster for good. Its tasks run on after a signal.
+
+    A Redis that is down is waited for, with a line in the log.
+
+    Args:
+        config: The settings.
+        stop: Ends it instead of signals, where it is not the process's main business.
+
+    Raises:
+        ConfigError: A setting cannot be used; the message says which.
+        Unavailable: The HTTP port is taken, or Docker was asked for and does not answer, or the disk takes nothing.
+    """
+    if stop is None:
+        stop = _stop_on_signals()
+    with ExitStack() as cleanup:
+        work_dir = WorkDir(Path(config.work_dir))
+        cleanup.callback(work_dir.close)
+        clock = SystemClock()
+        checkpoint, records = _checkpoint(config, work_dir, clock.now_ms())
+        cleanup.callback(checkpoint.close)
+        hostname = config.hostname or socket.gethostname()
+        agent_id = work_dir.identify(config.agent_id, hostname)
+        inbox = Inbox(crowded_at=MAX_WAITING_EVENTS)
+        chosen = _containerizer(config, agent_id, work_dir.path, inbox.put)
+        cleanup.callback(chosen.containerizer.close)
+        shell = _Shells()
+        http = AgentHttp(host=config.http_host, port=config.http_port, work_dir=work_dir.path, state=shell.view)
+        http.start()
+        cleanup.callback(http.close)
+        info = _info(config, agent_id, hostname, work_dir.path, http.url, chosen)
+        core = AgentCore.recover(
+            records,
+            info,
+            session=SessionId(secrets.token_hex(8)),
+            life=secrets.token_bytes(LIFE_BYTES),
+            boot_id=BOOT_ID_PATH.read_text(encoding="ascii").strip(),
+            sandbox_root=work_dir.sandbox_root,
+        )
+        observers: list[FlowerObserver] = []
+        if config.flower:
+            presence = _flower(config, info, inbox, clock)
+            observers.append(FlowerObserver(presence))
+            presence.start()
+            cleanup.callback(presence.close)
+        store = open_store(config.redis_url, config.cluster)
+        cleanup.callback(store.close)
+        bus = open_bus(config.redis_url, config.cluster)
+        cleanup.callback(bus.close)
+        shell.running = AgentShell(
+            core=core,
+            store=store,
+            bus=bus,
+            containerizer=chosen.containerizer,
+            inbox=inbox,
+            checkpoint=checkpoint,
+            clock=clock,
+            # Registrations are to be spread, not to be unguessable.
+            random=random.Random(core.session).random,
+            principal=config.principal,
+            cluster=config.cluster,
+            disk=DiskWatch(work_dir.path, checkpoint),
+            observers=observers,
+        )
+        _log.info(
+            "agent.started", agent_id=agent_id, url=http.url, redis=shown(config.redis_url), containerizer=chosen.reason
+        )
+        shell.running.run(stop)
+        if shell.running.left:
+            work_dir.retire(agent_id)
+        _log.info("agent.stopped", agent_id=agent_id, left=shell.running.left)
+
+
+class FlowerObserver:
+    """Passes tasks' steps on to Flower."""
+
+    def __init__(self, presence: FlowerPresence) -> None:
+        self._presence: Final = presence
+
+    def tasks_changed(self, changes: Sequence[TaskChange]) -> None:
+        """See `TaskObserver`."""
+        for change in changes:
+            if change.state is TaskState.STAGING:
+                self._presence.task_received(TaskView.of(change.framework, change.task))
+            elif change.state is TaskState.RUNNING:
+                self._presence.task_started(change.task.task_id)
+            elif change.state in TERMINAL_STATES and change.status is not None:
+                self._presence.task_ended(TaskEnding.of(change.status))
+
+
+class _Shells:
+    """The shell, for those who must be made before it."""
+
+    def __init__(self) -> None:
+        self.running: AgentShell | None = None
+
+    def view(self) -> dict[str, object]:
+        """What the agent tells about itself; nothing before it runs."""
+        return self.running.view() if self.running is not None else {}
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    return stop
+
+
+def _checkpoint(config: AgentConfig, work_dir: WorkDir, now_ms: int) -> tuple[SqliteCheckpoint, list[Put]]:
+    """Open the checkpoint; where it was damaged, end what its agent ran, and retire the agent's id."""
+    checkpoint, records, damage = open_checkpoint(work_dir.checkpoint_path, now_ms)
+    stored = work_dir.stored_id()
+    if damage:
+        _log.error("agent.checkpoint_damaged", agent_id=stored, reason=damage, kept_in=str(work_dir.path))
+    if damage and stored is not None:
+        _end_orphans(config, stored, work_dir.path)
+        work_dir.retire(stored)
+    return checkpoint, records
+
+
+def _end_orphans(config: AgentConfig, agent_id: AgentId, work_dir: Path) -> None:
+    """End the containers of an agent whose memory is lost, and wait for it, but not for ever."""
+    gone: set[str] = set()
+    changed = threading.Condition()
+
+    def note(event: ContainerEvent) -> None:
+        if isinstance(event, ContainerExited):
+            with changed:
+                gone.add(event.container_id)
+                changed.notify_all()
+
+    containerizer = _containerizer(config, agent_id, work_dir, note).containerizer
+    orphans = set(containerizer.recover())
+    for container_id in sorted(orphans):
+        containerizer.kill(container_id, grace_ms=0)
+    with changed:
+        all_gone = changed.wait_for(lambda: orphans <= gone, timeout=MAX_ORPHAN_WAIT_MS / 1000)
+    containerizer.close()
+    _log.warning("agent.orphans_ended", agent_id=agent_id, count=len(orphans), all_gone=all_gone)
+
+
+def _containerizer(config: AgentConfig, agent_id: AgentId, work_dir: Path, sink: EventSink) -> Chosen:
+    policy = ContainerPolicy(
+        default_image=config.image,
+        allow_privileged=config.allow_privileged,
+        allow_host_network=config.allow_host_network,
+        allow_root=config.allow_root,
+        allowed_host_paths=config.allowed_host_paths,
+    )
+    return open_containerizer(config.containerizer, policy, agent_id, work_dir, sink, cluster=config.cluster)
+
+
+def _info(config: AgentConfig, agent_id: AgentId, hostname: str, work_dir: Path, url: str, chosen: Chosen) -> AgentInfo:
+    return AgentInfo(
+        agent_id=agent_id,
+        hostname=hostname,
+        url=url,
+        resources=resources_of(config.resources, work_dir),
+        attributes=attributes_of(config.attributes),
+        containerizer=chosen.reason,
+        version=version("mesolite"),
+    )
+
+
+def _flower(config: AgentConfig, info: AgentInfo, inbox: Inbox, clock: SystemClock) -> FlowerPresence:
+    view = AgentView(
+        hostname=info.hostname,
+        containerizer=info.containerizer,
+        resources_milli=tuple((each.name, each.scalar) for each in info.resources if each.scalar is not None),
+        version=info.version,
+        url=info.url,
+    )
+    return FlowerPresence(
+        agent_id=info.agent_id,
+        broker_url=config.redis_url,
+        details=lambda: view,
+        on_terminate=lambda task_id: inbox.put(TaskEndRequested(now_ms=clock.now_ms(), task_id=TaskId(task_id))),
+        shown_tasks_per_s=config.flower_tasks_per_s,
+    )

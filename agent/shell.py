@@ -1,0 +1,328 @@
+"""The agent's shell: takes what happened, lets the core decide, and does it. It decides nothing.
+
+    bus --reader thread--> inbox <--any thread-- containerizer, Flower
+                             |
+                     work(): apply to the core --> checkpoint --> reports --> containers --> observers
+
+All of one pass is one transaction and one report. Nothing is visible before it is durable: while the disk takes no
+checkpoint, the shell waits, and the tasks run on. While Redis is away everything but the reports goes on.
+
+`step` does one pass on the caller's thread, for the simulator and tests; `run` is the process.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, assert_never
+
+import structlog
+
+from mesolite.clock import Clock
+from mesolite.errors import CheckpointFailed
+from mesolite.protocol import TERMINAL_STATES, CommandBatch, TaskState
+from mesolite.transport.contract import CommandBus, Store
+from mesolite.transport.keys import agent_queue
+
+from .checkpoint import CheckpointStore
+from .containerizer.contract import (
+    ContainerEvent,
+    Containerizer,
+    ContainerLaunchFailed,
+    ContainerSpec,
+)
+from .containerizer.policy import default_user
+from .core import AgentCore
+from .disk import DiskWatch
+from .effects import (
+    AgentEffect,
+    Checkpoint,
+    KillContainer,
+    LaunchContainers,
+    Refusal,
+    Rejected,
+    SendReports,
+    ShowTasks,
+    StopAgent,
+    TaskChange,
+)
+from .events import (
+    AgentEvent,
+    CommandsArrived,
+    ContainersRecovered,
+    ContainersReported,
+    DiskChanged,
+    ReportsLost,
+    ShutdownRequested,
+    TaskEndRequested,
+    Tick,
+)
+from .inbox import Inbox, Item, Undecodable
+from .reader import CommandReader
+from .records import Record
+from .reporter import Reporter
+from .sandbox import create_sandbox
+from .settings import CHECKPOINT_RETRY_MS, COMMAND_WAIT_MS, MAX_EVENTS_PER_PASS
+from .view import agent_view
+
+_log = structlog.get_logger("mesolite.agent")
+
+#: An end that somebody may have to look into.
+_BAD_ENDS: Final = TERMINAL_STATES - {TaskState.FINISHED, TaskState.KILLED}
+#: Duplicates and stragglers, which a sound master sends too: counted, not logged.
+_HARMLESS: Final = frozenset(
+    {Refusal.KNOWN_TASK, Refusal.UNKNOWN_TASK, Refusal.WRONG_SESSION, Refusal.WRONG_ACKNOWLEDGEMENT}
+)
+
+
+class TaskObserver(Protocol):
+    """Wants to know about tasks; must return at once."""
+
+    def tasks_changed(self, changes: Sequence[TaskChange]) -> None:
+        """These steps happened, in this order."""
+        ...
+
+
+class AgentShell:
+    """Runs one core.
+
+    Args:
+        core: Freshly recovered; nothing was applied to it yet.
+        store: Used only from the thread that calls `step` or `run`.
+        bus: Used only from the thread that calls `step`, or from the reader's that `run` starts.
+        containerizer: Its sink is `inbox.put`.
+        inbox: Where news comes in.
+        checkpoint: What the core was recovered from.
+        clock: The time.
+        random: Gives fractions in [0, 1).
+        principal: Whose reports stream is written.
+        cluster: Stands in the name of the queue.
+        make_sandbox: Makes the directory that a spec names; raises OSError. The simulator has none to make.
+        disk: Watches the disk, where there is one.
+        observers: Told about every step of a task.
+    """
+
+    def __init__(
+        self,
+        *,
+        core: AgentCore,
+        store: Store,
+        bus: CommandBus,
+        containerizer: Containerizer,
+        inbox: Inbox,
+        checkpoint: CheckpointStore,
+        clock: Clock,
+        random: Callable[[], float],
+        principal: str,
+        cluster: str,
+        make_sandbox: Callable[[ContainerSpec], None] | None = None,
+        disk: DiskWatch | None = None,
+        observers: Sequence[TaskObserver] = (),
+    ) -> None:
+        self.core: Final = core
+        self._containerizer: Final = containerizer
+        self._inbox: Final = inbox
+        self._checkpoint: Final = checkpoint
+        self._clock: Final = clock
+        self._random: Final = random
+        self._make_sandbox: Final = make_sandbox if make_sandbox is not None else _make_sandbox
+        self._disk: Final = disk
+        self._observers: Final = tuple(observers)
+        self._reader: Final = CommandReader(bus, agent_queue(core.info.agent_id, cluster), inbox)
+        self._reporter: Final = Reporter(store, core.info.agent_id, core.session, principal)
+        #: Held while the core changes, so that `view` sees whole passes.
+        self._lock: Final = threading.Lock()
+        #: Refused inputs by their reason.
+        self.refusals: Final[Counter[str]] = Counter()
+        self._was_registered = False
+        #: Set while `run` runs: what ends it.
+        self._stop: threading.Event | None = None
+        #: The agent has left the cluster for good.
+        self.left = False
+
+    def recover(self) -> None:
+        """Adopt what survived; before anything else, once."""
+        survivors = tuple(self._containerizer.recover())
+        _log.info("agent.recovered", agent_id=self.core.info.agent_id, containers=len(survivors))
+        self.handle([ContainersRecovered(now_ms=self._clock.now_ms(), container_ids=survivors)])
+
+    def step(self) -> int:
+        """Take up what is there, without waiting.
+
+        Returns:
+            How many things there were; 0 means that nothing will happen until somebody acts or time passes.
+
+        Raises:
+            Unavailable: The broker does not answer; nothing is lost, call again.
+            CheckpointFailed: The disk takes nothing. What was decided is lost: recover a new core.
+        """
+        self._reader.poll(0)
+        return self.work(0)
+
+    def work(self, wait_ms: int) -> int:
+        """Take up what is in the inbox, waiting for it at most `wait_ms`, or until somebody's deadline."""
+        now_ms = self._clock.now_ms()
+        for deadline_ms in (
+            self.core.next_deadline_ms(),
+            self._reporter.deadline_ms,
+            self._disk.deadline_ms if self._disk is not None else None,
+        ):
+            if deadline_ms is not None:
+                wait_ms = max(0, min(wait_ms, deadline_ms - now_ms))
+        items = self._inbox.take(MAX_EVENTS_PER_PASS, wait_ms)
+        now_ms = self._clock.now_ms()
+        events = [*self._events(items, now_ms), *self._due(now_ms)]
+        if events:
+            self.handle(events)
+        return len(items)
+
+    def handle(self, events: Sequence[AgentEvent]) -> None:
+        """Apply events and do what follows, as one pass.
+
+        Raises:
+            CheckpointFailed: The disk takes nothing, and nothing of the pass became visible.
+        """
+        effects: list[AgentEffect] = []
+        with self._lock:
+            for event in events:
+                effects.extend(self.core.apply(event))
+        records: list[Record] = []
+        for effect in effects:
+            if isinstance(effect, Checkpoint):
+                records.extend(effect.records)
+        if records:
+            self._save(records)
+        self._reporter.send((each for each in effects if isinstance(each, SendReports)), self._clock.now_ms())
+        for effect in effects:
+            self._perform(effect)
+        if self.core.link.registered != self._was_registered:
+            self._was_registered = self.core.link.registered
+            name = "agent.registered" if self._was_registered else "agent.unregistered"
+            _log.info(name, agent_id=self.core.info.agent_id, epoch=self.core.link.epoch)
+
+    def run(self, stop: threading.Event) -> None:
+        """Be an agent until `stop` is set, or the agent has left the cluster for good. After a stop its tasks run on."""
+        self._stop = stop
+        done = threading.Event()
+        reader = threading.Thread(target=self._reader.run, args=(done,), name="agent-commands", daemon=True)
+        try:
+            self.recover()
+            reader.start()
+            while not stop.is_set() and not self.left:
+                self.work(COMMAND_WAIT_MS)
+        except CheckpointFailed as error:
+            # The stop came while the disk was waited for; the next life goes on from the last checkpoint.
+            _log.error("agent.stopped_without_checkpoint", reason=str(error))
+        finally:
+            done.set()
+            if reader.ident is not None:
+                reader.join(timeout=3 * COMMAND_WAIT_MS / 1000)
+
+    def view(self) -> dict[str, object]:
+        """Describe the agent as a JSON value; from any thread."""
+        with self._lock:
+            return agent_view(self.core, self.refusals)
+
+    def _events(self, items: Sequence[Item], now_ms: int) -> list[AgentEvent]:
+        """Make events of what came in, the news of containers that came in a row as one."""
+        events: list[AgentEvent] = []
+        news: list[ContainerEvent] = []
+
+        def end_news() -> None:
+            if news:
+                events.append(ContainersReported(now_ms=now_ms, events=tuple(news)))
+                news.clear()
+
+        for item in items:
+            if isinstance(item, ContainerEvent):
+                news.append(item)
+                continue
+            end_news()
+            match item:
+                case CommandBatch():
+                    events.append(CommandsArrived(now_ms=now_ms, batch=item, random=self._random()))
+                case Undecodable():
+                    self._reporter.set_aside(item, now_ms)
+                case TaskEndRequested() | ShutdownRequested():
+                    events.append(item)
+                case _:
+                    assert_never(item)
+        end_news()
+        return events
+
+    def _due(self, now_ms: int) -> list[AgentEvent]:
+        """Make events of what the passing of time brought."""
+        events: list[AgentEvent] = []
+        if self._disk is not None:
+            shortage = self._disk.watch(now_ms, self.core.book.containers.keys())
+            if shortage is not None:
+                events.append(DiskChanged(now_ms=now_ms, shortage=shortage))
+        if self._reporter.is_back(now_ms):
+            events.append(ReportsLost(now_ms=now_ms))
+        deadline_ms = self.core.next_deadline_ms()
+        if events or (deadline_ms is not None and now_ms >= deadline_ms):
+            events.append(Tick(now_ms=now_ms, random=self._random()))
+        return events
+
+    def _save(self, records: list[Record]) -> None:
+        """Make records durable; in a process, however long the disk takes to have room, because all else must wait."""
+        complained = False
+        while True:
+            try:
+                self._checkpoint.save(records)
+            except CheckpointFailed as error:
+                if not complained:
+                    _log.error("agent.checkpoint_failed", reason=str(error))
+                complained = True
+                if self._stop is None or self._stop.wait(CHECKPOINT_RETRY_MS / 1000):
+                    raise
+            else:
+                return
+
+    def _perform(self, effect: AgentEffect) -> None:
+        match effect:
+            case LaunchContainers():
+                for spec in effect.specs:
+                    self._launch(spec)
+            case KillContainer():
+                self._containerizer.kill(effect.container_id, grace_ms=effect.grace_ms)
+            case ShowTasks():
+                self._show(effect.changes)
+            case Rejected():
+                self.refusals[effect.refusal.value] += 1
+                if effect.refusal not in _HARMLESS:
+                    _log.info("agent.refused", refusal=effect.refusal.value, message=effect.message)
+            case StopAgent():
+                _log.warning("agent.left", agent_id=self.core.info.agent_id, message=effect.message)
+                self._checkpoint.clear()
+                self.left = True
+            case Checkpoint() | SendReports():
+                pass
+            case _:
+                assert_never(effect)
+
+    def _launch(self, spec: ContainerSpec) -> None:
+        try:
+            self._make_sandbox(spec)
+        except OSError as error:
+            message = f"the sandbox cannot be made: {error.strerror or error}"
+            self._inbox.put(ContainerLaunchFailed(container_id=spec.container_id, stage="start", message=message))
+            return
+        self._containerizer.launch(spec)
+
+    def _show(self, changes: Sequence[TaskChange]) -> None:
+        for observer in self._observers:
+            observer.tasks_changed(changes)
+        for change in changes:
+            if change.state in _BAD_ENDS and change.status is not None:
+                _log.info(
+                    "agent.task_ended_badly",
+                    framework_id=change.framework.framework_id,
+                    task_id=change.task.task_id,
+                    state=change.state.value,
+                    reason=change.status.reason.value if change.status.reason is not None else None,
+                    message=change.status.message,
+                )
+
+
+def _make_sandbox(spec: ContainerSpec) -> None:
+    create_sandbox(spec.sandbox, default_user())
