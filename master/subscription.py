@@ -84,6 +84,7 @@ def recovered(context: Context, info: FrameworkInfo, session: SessionId, princip
         registered_ms=context.now_ms,
         last_heard_ms=context.now_ms,
         silent_since_ms=context.now_ms,
+        last_told_ms=context.now_ms,
     )
     context.state.frameworks[info.framework_id] = framework
     _tell_allocator(context, framework)

@@ -1,0 +1,186 @@
+"""The master's shell on memory: one batch goes in whole or not at all, whatever the store does."""
+
+import msgspec
+import pytest
+
+from mesolite.clock import ManualClock
+from mesolite.errors import CommitRefused, RedisUnavailable, Unavailable
+from mesolite.ids import AgentId, FrameworkId, SessionId
+from mesolite.master import MasterSettings, MasterShell
+from mesolite.master.allocator import HierarchicalDrfAllocator
+from mesolite.protocol import (
+    AgentInfo,
+    CallBatch,
+    EventBatch,
+    FrameworkInfo,
+    Offers,
+    RegisterAgent,
+    ReportBatch,
+    Resubscribe,
+    Subscribe,
+    Subscribed,
+    decode_commands,
+    decode_dead_letter,
+    decode_events,
+    encode,
+)
+from mesolite.resources import scalars
+from mesolite.transport.contract import BEGINNING, Commit, Entry
+from mesolite.transport.keys import DEAD_LETTERS, agent_queue, calls_stream, framework_stream, reports_stream
+from mesolite.transport.memory import MemoryBus, MemoryStore
+from mesolite.transport.memory_broker import MemoryBroker
+
+F, A, S = FrameworkId("f"), AgentId("a"), SessionId("s")
+
+
+class BreakingStore(MemoryStore):
+    """Raises at the next commit, before or after it happened."""
+
+    break_before = False
+    break_after = False
+
+    def commit(self, commit: Commit) -> None:
+        if self.break_before:
+            self.break_before = False
+            raise RedisUnavailable("broken before")
+        super().commit(commit)
+        if self.break_after:
+            self.break_after = False
+            raise RedisUnavailable("broken after")
+
+
+class Cluster:
+    def __init__(self) -> None:
+        self.broker = MemoryBroker()
+        self.store = BreakingStore(self.broker)
+        self.outside = MemoryStore(self.broker)
+        self.bus = MemoryBus(self.broker)
+        self.clock = ManualClock()
+        self.shell = self.master()
+        self.shell.lead()
+
+    def master(self) -> MasterShell:
+        return MasterShell(
+            store=self.store,
+            bus=self.bus,
+            settings=MasterSettings(),
+            new_allocator=HierarchicalDrfAllocator,
+            clock=self.clock,
+            check_every=1,
+        )
+
+    def subscribe(self, number: int = 1) -> None:
+        calls = (Subscribe(framework_info=FrameworkInfo(framework_id=F, name="f")),)
+        batch = CallBatch(framework_id=F, session=S, epoch=0, number=number, calls=calls)
+        self.outside.append(calls_stream(), encode(batch), max_length=100)
+
+    def register(self) -> None:
+        info = AgentInfo(agent_id=A, hostname="a", resources=scalars(cpus=1, mem_mib=64).to_wire())
+        batch = ReportBatch(
+            agent_id=A, session=S, number=1, epoch=0, confirmed=0, reports=(RegisterAgent(agent_info=info),)
+        )
+        self.outside.append(reports_stream(), encode(batch), max_length=100)
+
+    def events(self) -> list[EventBatch]:
+        return [decode_events(entry.payload) for entry in self.entries(framework_stream(F))]
+
+    def entries(self, stream: str) -> list[Entry]:
+        return self.outside.read({stream: BEGINNING}, limit=100, wait_ms=0)
+
+
+def test_a_batch_moves_the_cursor_and_is_answered() -> None:
+    cluster = Cluster()
+    cluster.subscribe()
+    cluster.register()
+    assert cluster.shell.step(0) == 2
+    batches = cluster.events()
+    assert [type(event) for batch in batches for event in batch.events] == [Subscribed, Offers]
+    commands = decode_commands(cluster.bus.receive(agent_queue(A), limit=1, wait_ms=0)[0])
+    assert (commands.epoch, commands.first_number) == (1, 1)
+    assert cluster.shell.step(0) == 0
+    assert len(cluster.events()) == len(batches)
+    assert cluster.outside.length(calls_stream()) <= 1, "trimmed behind the cursor"
+
+
+@pytest.mark.parametrize("where", ["break_before", "break_after"])
+def test_a_commit_whose_answer_is_lost_happens_exactly_once(where: str) -> None:
+    cluster = Cluster()
+    cluster.subscribe()
+    setattr(cluster.store, where, True)
+    with pytest.raises(RedisUnavailable):
+        cluster.shell.step(0)
+    cluster.shell.step(0)
+    assert [batch.number for batch in cluster.events()] == [1]
+    cluster.register()
+    cluster.shell.step(0)
+    assert [batch.number for batch in cluster.events()] == [1, 2]
+
+
+def test_a_master_whose_epoch_was_taken_changes_nothing() -> None:
+    cluster = Cluster()
+    other = cluster.master()
+    other.lead()
+    cluster.subscribe()
+    with pytest.raises(CommitRefused):
+        cluster.shell.step(0)
+    assert cluster.events() == []
+    assert cluster.bus.receive(agent_queue(A), limit=1, wait_ms=0) == []
+    assert other.step(0) == 1
+    assert [batch.epoch for batch in cluster.events()] == [2]
+
+
+def test_a_new_master_asks_whom_the_registry_knows() -> None:
+    cluster = Cluster()
+    cluster.subscribe()
+    cluster.register()
+    cluster.shell.step(0)
+    cluster.bus.receive(agent_queue(A), limit=10, wait_ms=0)
+    successor = cluster.master()
+    successor.lead()
+    successor.step(0)
+    newest = cluster.events()[-1]
+    assert (newest.epoch, newest.events) == (2, (Resubscribe(),))
+    asked = decode_commands(cluster.bus.receive(agent_queue(A), limit=1, wait_ms=0)[0])
+    assert (asked.epoch, asked.first_number, asked.session) == (2, 0, S)
+
+
+def test_garbage_is_set_aside_with_its_reason_and_the_rest_goes_on() -> None:
+    cluster = Cluster()
+    cluster.outside.append(calls_stream(), b"\xffgarbage", max_length=100)
+    cluster.outside.append(reports_stream(), msgspec.msgpack.encode({"version": 1, "agent_id": 7}), max_length=100)
+    cluster.subscribe()
+    cluster.shell.step(0)
+    letters = [decode_dead_letter(entry.payload) for entry in cluster.entries(DEAD_LETTERS)]
+    assert len(letters) == 2
+    assert all("not a message of this protocol" in letter.reason for letter in letters)
+    assert letters[0].payload == b"\xffgarbage"
+    assert len(cluster.events()) == 1
+
+
+def test_views_are_refused_before_it_leads() -> None:
+    cluster = Cluster()
+    with pytest.raises(Unavailable):
+        cluster.master().view(lambda core: core.state)
+
+
+def test_silence_while_the_store_was_away_is_not_held_against_anybody() -> None:
+    cluster = Cluster()
+    cluster.subscribe()
+    cluster.register()
+    cluster.shell.step(0)
+
+    class Stop:
+        def __init__(self) -> None:
+            self.rounds = 0
+
+        def is_set(self) -> bool:
+            self.rounds += 1
+            return self.rounds > 3
+
+        def wait(self, seconds: float) -> None:
+            cluster.clock.advance(300_000)
+
+    cluster.subscribe(number=2)
+    cluster.store.break_before = True
+    cluster.shell.run(Stop())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert cluster.shell.view(lambda core: core.state.agents[A].active)
