@@ -25,7 +25,7 @@ from mesolite.ids import FrameworkId, SessionId
 from mesolite.protocol import FrameworkInfo, KillPolicy, Network, Uri, Volume
 from mesolite.transport.contract import Store
 from mesolite.transport.keys import DEFAULT_CLUSTER, DEFAULT_PRINCIPAL
-from mesolite.transport.redis_store import RedisStore
+from mesolite.transport.opening import open_store as open_store_at
 
 from ..driver.driver import SchedulerDriver
 from ..driver.placement import Constraint
@@ -393,7 +393,7 @@ def _found_store(redis_url: str | None, cluster: str | None) -> tuple[Callable[[
     else:
         address = find_cluster()
         url, name, principal = address.redis_url, cluster or address.cluster, address.principal
-    return lambda: RedisStore(url, name), principal
+    return lambda: open_store_at(url, name), principal
 
 
 def _remaining(deadline: float | None) -> float:

@@ -154,7 +154,7 @@ class SchedulerDriver:
 
     def next_deadline_ms(self) -> int | None:
         """When `step` wants to be called at the latest, even if nothing arrives."""
-        return self._now_ms if self._postponed else self.core.next_deadline_ms()
+        return self._now_ms if self._postponed or not self._started else self.core.next_deadline_ms()
 
     def store_returned(self, now_ms: int) -> None:
         """Tell the driver that Redis answers again after an outage; follow with a step."""

@@ -35,7 +35,6 @@ from mesolite.protocol import (
 )
 from mesolite.resources import scalars
 
-INTERVAL_MS = 5000
 #: An offer that nobody answers is taken back, as by every sound master: its event may have been lost.
 OFFER_TIMEOUT_MS = 30_000
 AGENTS = [AgentId(f"agent-{number}") for number in range(3)]
@@ -54,12 +53,13 @@ class Attempt:
 class DumbMaster:
     """One master after the other, in one object; each `fail_over` is the next."""
 
-    def __init__(self, framework_id: FrameworkId, rng: random.Random) -> None:
+    def __init__(self, framework_id: FrameworkId, rng: random.Random, interval_ms: int = 5000) -> None:
         self.rng = rng
         self.framework_id = framework_id
         self.epoch = 1
         self.number = 0
-        self.last_call = 0
+        self.interval_ms = interval_ms
+        self.last_calls: dict[SessionId, int] = {}
         self.session: SessionId | None = None
         self.offers: dict[OfferId, AgentId] = {}
         self.offered_ms: dict[OfferId, int] = {}
@@ -75,16 +75,16 @@ class DumbMaster:
         """Another master leads: it knows the tasks, for the agents have told it, and nothing else."""
         self.epoch += 1
         self.number = 0
-        self.last_call = 0
+        self.last_calls.clear()
         self.session = None
         self.wanted = 0
         self.offers.clear()
 
     def hear(self, batch: CallBatch) -> None:
         """Take calls in."""
-        if batch.number <= self.last_call:
+        if batch.number <= self.last_calls.get(batch.session, 0):
             return
-        self.last_call = batch.number
+        self.last_calls[batch.session] = batch.number
         if self.session != batch.session and not any(isinstance(call, Subscribe) for call in batch.calls):
             self.say(batch.session, Resubscribe())
             return
@@ -130,7 +130,7 @@ class DumbMaster:
             case Subscribe():
                 self.session = session
                 self.offers.clear()
-                self.say(session, Subscribed(self.framework_id, INTERVAL_MS))
+                self.say(session, Subscribed(self.framework_id, self.interval_ms))
             case Accept():
                 self._accept(session, call)
             case Decline():

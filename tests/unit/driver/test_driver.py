@@ -216,6 +216,15 @@ def test_a_scheduler_that_launches_again_on_every_drop_does_not_hang_the_step() 
     assert launches == ["task-1", "task-2"]
 
 
+def test_a_new_driver_wants_its_first_step_at_once() -> None:
+    desk = Desk()
+    assert desk.driver.next_deadline_ms() == 0
+    desk.act()
+    due = desk.driver.next_deadline_ms()
+    assert due is not None
+    assert due > desk.now_ms
+
+
 def test_the_default_scheduler_declines_what_it_is_offered() -> None:
     desk = Desk(scheduler=Scheduler()).subscribed()
     assert desk.hear(Offers((offer("offer-1"), offer("offer-2")))) == [

@@ -1,6 +1,7 @@
 """Offers in the driver: held, used, given back, and never used twice."""
 
 import pytest
+from msgspec.structs import replace
 
 from mesolite.frameworks.driver.effects import DeliverOffers, DeliverRescinded, Refused
 from mesolite.frameworks.driver.offers import OfferBook
@@ -76,7 +77,7 @@ def test_the_number_of_offers_held_is_bounded() -> None:
     book = OfferBook()
     template = offer()
     assert book.receive([template] * 3) == ()
-    many = [offer(f"offer-{number}") for number in range(MAX_HELD_OFFERS + 2)]
+    many = [replace(template, offer_id=OfferId(f"offer-{number}")) for number in range(MAX_HELD_OFFERS + 2)]
     assert book.receive(many) == (OfferId("offer-1"), OfferId("offer-0"))
     assert len(book) == MAX_HELD_OFFERS
 
