@@ -31,5 +31,10 @@ def open_broker(address: BrokerAddress) -> Any:
 
 
 def broker_errors(connection: Any) -> tuple[type[BaseException], ...]:
-    """Return what a connection's transport raises when the broker is away; the transports share no root."""
-    return (*connection.connection_errors, *connection.channel_errors, OSError)
+    """Return what comes out of a connection when its broker is away, while it is used or closed.
+
+    The transports share no root. KeyError and ValueError: kombu looks up file descriptors that a reconnection took away.
+    """
+    from kombu.exceptions import KombuError
+
+    return (*connection.connection_errors, *connection.channel_errors, KombuError, OSError, KeyError, ValueError)

@@ -208,13 +208,13 @@ class ControlMailbox:
     def _run(self) -> None:
         backoff_s = MIN_BACKOFF_S
         while not self._closing.is_set():
-            with open_broker(self._broker) as connection:
-                try:
-                    with self._listen(connection):
-                        backoff_s = MIN_BACKOFF_S
-                        self._drain_until_closed(connection)
-                except broker_errors(connection) as error:
-                    _log.warning("flower_control_unavailable", worker=self._worker, error=str(error), retry_s=backoff_s)
+            connection = open_broker(self._broker)
+            try:
+                with connection, self._listen(connection):
+                    backoff_s = MIN_BACKOFF_S
+                    self._drain_until_closed(connection)
+            except broker_errors(connection) as error:
+                _log.warning("flower_control_unavailable", worker=self._worker, error=str(error), retry_s=backoff_s)
             self._closing.wait(backoff_s)
             backoff_s = min(MAX_BACKOFF_S, backoff_s * 2)
 

@@ -94,14 +94,15 @@ class EventPublisher:
     def _run(self) -> None:
         backoff_s = MIN_BACKOFF_S
         while not self._closing:
-            with open_broker(self._broker) as connection:
-                try:
+            connection = open_broker(self._broker)
+            try:
+                with connection:
                     dispatcher = _dispatcher(connection, self._worker)
                     self._send_heartbeat(dispatcher, "worker-online")
                     backoff_s = MIN_BACKOFF_S
                     self._publish_until_closed(dispatcher)
-                except broker_errors(connection) as error:
-                    _log.warning("flower_broker_unavailable", worker=self._worker, error=str(error), retry_s=backoff_s)
+            except broker_errors(connection) as error:
+                _log.warning("flower_broker_unavailable", worker=self._worker, error=str(error), retry_s=backoff_s)
             with self._changed:
                 self._changed.wait_for(lambda: self._closing, timeout=backoff_s)
             backoff_s = min(MAX_BACKOFF_S, backoff_s * 2)

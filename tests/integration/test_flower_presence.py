@@ -1,0 +1,367 @@
+"""An agent in Flower: its events and answers over a real broker, an outage, and an unmodified Flower's own HTTP API."""
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import redis
+from celery import Celery
+from celery.events import EventReceiver
+from kombu.connection import Connection
+from kombu.exceptions import OperationalError
+
+from mesolite.agent.flower import AgentView, FlowerPresence, TaskEnding, TaskView
+from mesolite.embedded_redis import EmbeddedRedis
+from mesolite.ids import AgentId, FrameworkId, TaskId
+from mesolite.transport.redis_client import connect
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.redis
+
+LOCAL = "127.0.0.1"
+AGENT = AgentView(
+    hostname="host-a", containerizer="process", resources_milli=(("cpus", 2000), ("mem", 512_000)), version="1.2"
+)
+
+
+def view(task_id: str) -> TaskView:
+    """A task that sleeps."""
+    return TaskView(
+        task_id=TaskId(task_id),
+        framework_id=FrameworkId("fw-1"),
+        framework_name="batch",
+        name="sleep",
+        command="sleep 100",
+        resources_milli=(("cpus", 500), ("mem", 64_000)),
+    )
+
+
+def ending(task_id: str, **more: Any) -> TaskEnding:
+    """The end of a task."""
+    return TaskEnding(task_id=TaskId(task_id), **more)
+
+
+class Agent:
+    """A presence, and what it was asked to terminate."""
+
+    def __init__(self, broker_url: str, *, shown_tasks_per_s: float = 1000.0) -> None:
+        self.terminated: list[str] = []
+        self.presence = FlowerPresence(
+            agent_id=AgentId("agent-1"),
+            broker_url=broker_url,
+            details=lambda: AGENT,
+            on_terminate=self.terminated.append,
+            shown_tasks_per_s=shown_tasks_per_s,
+        )
+        self.presence.start()
+
+
+class Listener:
+    """Hears events as Flower does: Celery's own receiver, in a thread of its own."""
+
+    def __init__(self, broker_url: str) -> None:
+        make: Callable[..., Any] = Connection
+        self._connection = make(broker_url)
+        self._app = Celery(broker=broker_url, set_as_current=False)
+        self.events: list[dict[str, object]] = []
+        self._receiver: Any = EventReceiver(self._connection, handlers={"*": self.events.append}, app=self._app)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        """Hear everything from now on."""
+        listening = threading.Event()
+
+        def ready(*_: object, **__: object) -> None:
+            listening.set()
+
+        self._receiver.on_consume_ready = ready
+        self._thread.start()
+        assert listening.wait(20), "the receiver did not subscribe"
+
+    def _run(self) -> None:
+        # A test may take the broker away under its listener.
+        with suppress(redis.ConnectionError, OperationalError, OSError):
+            self._receiver.capture(wakeup=False)
+
+    def types(self) -> list[object]:
+        """The types of the events so far."""
+        return [event["type"] for event in list(self.events)]
+
+    def of_task(self, task_id: str) -> list[dict[str, object]]:
+        """The events of one task so far."""
+        return [event for event in list(self.events) if event.get("uuid") == task_id]
+
+    def close(self) -> None:
+        """Stop hearing."""
+        self._receiver.should_stop = True
+        self._thread.join(10)
+        self._connection.release()
+        self._app.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Generator[EmbeddedRedis]:
+    """A Redis of the test's own."""
+    with EmbeddedRedis(tmp_path / "redis") as running:
+        yield running
+
+
+@pytest.fixture
+def start_agent() -> Generator[Callable[..., Agent]]:
+    """Starts agents and closes them again."""
+    agents: list[Agent] = []
+
+    def start(broker_url: str, **more: float) -> Agent:
+        agents.append(Agent(broker_url, **more))
+        return agents[-1]
+
+    yield start
+    for agent in agents:
+        agent.presence.close()
+
+
+@pytest.fixture
+def listen() -> Generator[Callable[[str], Listener]]:
+    """Starts listeners and closes them again."""
+    listeners: list[Listener] = []
+
+    def start(broker_url: str) -> Listener:
+        listeners.append(Listener(broker_url))
+        listeners[-1].start()
+        return listeners[-1]
+
+    yield start
+    for listener in listeners:
+        listener.close()
+
+
+StartAgent = Callable[..., Agent]
+Listen = Callable[[str], Listener]
+
+
+def test_a_life_of_a_task_is_told_in_order(start_agent: StartAgent, listen: Listen) -> None:
+    """In memory: an agent that comes, has a task, and goes."""
+    listener = listen("memory://presence-1")
+    agent = start_agent("memory://presence-1")
+    agent.presence.task_received(view("t"))
+    agent.presence.task_started("t")
+    agent.presence.task_ended(ending("t", outcome="succeeded", exit_code=0))
+    eventually(lambda: len(listener.of_task("t")) == 3)
+    agent.presence.close()
+    eventually(lambda: "worker-offline" in listener.types())
+    assert listener.types() == ["worker-online", "task-received", "task-started", "task-succeeded", "worker-offline"]
+    received, _, succeeded = listener.of_task("t")
+    assert received["hostname"] == "mesolite@agent-1"
+    assert (received["name"], received["args"]) == ("sleep", "sleep 100")
+    assert received["kwargs"] == "cpus=0.5, framework=batch, mem=64"
+    assert succeeded["result"] == "0"
+
+
+def test_many_tasks_travel_in_few_messages(start_agent: StartAgent, listen: Listen, server: EmbeddedRedis) -> None:
+    """Goal: nothing per task crosses the broker by itself (DESIGN 6). Method: Redis counts what was published."""
+    listener = listen(server.url)
+    agent = start_agent(server.url)
+    eventually(lambda: "worker-online" in listener.types())
+    before = published(server)
+    for number in range(500):
+        agent.presence.task_received(view(f"t-{number}"))
+        agent.presence.task_started(f"t-{number}")
+    eventually(lambda: len(listener.of_task("t-499")) == 2)
+    assert len(listener.events) >= 1000
+    assert published(server) - before < 20
+
+
+def test_above_the_rate_tasks_are_left_out_but_not_those_that_fail(
+    start_agent: StartAgent, listen: Listen, server: EmbeddedRedis
+) -> None:
+    listener = listen(server.url)
+    agent = start_agent(server.url, shown_tasks_per_s=1.0)
+    eventually(lambda: "worker-online" in listener.types())
+    for task_id in ("shown", "hidden", "fails"):
+        agent.presence.task_received(view(task_id))
+        agent.presence.task_started(task_id)
+    agent.presence.task_ended(ending("shown", outcome="succeeded", exit_code=0))
+    agent.presence.task_ended(ending("hidden", outcome="succeeded", exit_code=0))
+    agent.presence.task_ended(ending("fails", outcome="failed", exit_code=1, reason="COMMAND_EXECUTOR_FAILED"))
+    eventually(lambda: len(listener.of_task("fails")) == 3)
+    assert len(listener.of_task("shown")) == 3
+    assert listener.of_task("hidden") == []
+    assert listener.of_task("fails")[-1]["exception"] == "COMMAND_EXECUTOR_FAILED"
+
+
+def test_without_a_broker_nothing_waits_and_nothing_grows(start_agent: StartAgent) -> None:
+    """Goal: Flower's absence is not the agent's problem. Method: a port where nobody listens, many events, a stop-watch."""
+    agent = start_agent(f"redis://{LOCAL}:{free_port()}/0", shown_tasks_per_s=1e9)
+    began_s = time.monotonic()
+    for number in range(20_000):
+        agent.presence.task_received(view(f"t-{number}"))
+    assert time.monotonic() - began_s < 5
+    assert agent.presence.dropped_events() > 10_000
+    began_s = time.monotonic()
+    agent.presence.close()
+    assert time.monotonic() - began_s < 10
+
+
+def test_an_agent_comes_back_after_its_broker_did(start_agent: StartAgent, listen: Listen, tmp_path: Path) -> None:
+    """Goal: an outage ends by itself, for events and for answers. Method: Redis is stopped and started again."""
+    port = free_port()
+    with EmbeddedRedis(tmp_path / "redis", port) as first:
+        start_agent(first.url)
+        eventually(lambda: pings(first.url))
+    with EmbeddedRedis(tmp_path / "redis", port) as second:
+        eventually(lambda: pings(second.url), within_s=40)
+        listener = listen(second.url)
+        eventually(lambda: {"worker-online", "worker-heartbeat"} & set(listener.types()), within_s=40)
+        listener.close()
+
+
+def test_celerys_own_control_reaches_the_agent(start_agent: StartAgent, server: EmbeddedRedis) -> None:
+    agent = start_agent(server.url)
+    agent.presence.task_received(view("runs"))
+    agent.presence.task_started("runs")
+    agent.presence.task_received(view("waits"))
+    with celery(server.url) as app:
+        eventually(lambda: app.control.ping(timeout=0.5))
+        inspect = app.control.inspect(destination=["mesolite@agent-1"], timeout=10)
+        stats = inspect.stats()["mesolite@agent-1"]
+        assert stats["pool"]["max-concurrency"] == 2
+        assert stats["total"] == {"sleep": 2}
+        assert [task["id"] for task in inspect.active()["mesolite@agent-1"]] == ["runs"]
+        assert [task["id"] for task in inspect.reserved()["mesolite@agent-1"]] == ["waits"]
+        app.control.revoke("runs", terminate=True, signal="SIGKILL")
+        eventually(lambda: agent.terminated == ["runs"])
+        app.control.revoke("waits")
+        eventually(lambda: agent.terminated == ["runs", "waits"])
+
+
+@pytest.mark.flower
+@pytest.mark.slow
+def test_an_unmodified_flower_shows_the_agent_and_its_tasks(
+    start_agent: StartAgent, server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    """Goal: Flower as it comes from PyPI lists the agent, follows its tasks and terminates one. Method: its HTTP API."""
+    with Flower(server.url, tmp_path / "flower.log") as flower:
+        agent = start_agent(server.url)
+        eventually(lambda: flower.get("/api/workers?status=1") == {"mesolite@agent-1": True}, within_s=40)
+        for task_id in ("good", "bad", "killed", "runs"):
+            agent.presence.task_received(view(task_id))
+            agent.presence.task_started(task_id)
+        agent.presence.task_ended(ending("good", outcome="succeeded", exit_code=0))
+        agent.presence.task_ended(
+            ending("bad", outcome="failed", exit_code=137, reason="CONTAINER_LIMITATION_MEMORY", message="65 of 64 MiB")
+        )
+        agent.presence.task_ended(ending("killed", outcome="killed"))
+
+        def states() -> dict[str, object]:
+            return {task_id: task["state"] for task_id, task in flower.get("/api/tasks").items()}
+
+        expected = {"good": "SUCCESS", "bad": "FAILURE", "killed": "REVOKED", "runs": "STARTED"}
+        eventually(lambda: states() == expected)
+        tasks = flower.get("/api/tasks")
+        assert tasks["good"]["result"] == "0"
+        assert tasks["good"]["runtime"] >= 0
+        assert tasks["good"]["args"] == "sleep 100"
+        assert tasks["good"]["worker"] == "mesolite@agent-1"
+        assert tasks["bad"]["exception"] == "CONTAINER_LIMITATION_MEMORY: 65 of 64 MiB"
+
+        worker = flower.get("/api/workers?refresh=1&workername=mesolite@agent-1")["mesolite@agent-1"]
+        assert worker["stats"]["pool"]["max-concurrency"] == 2
+        assert worker["stats"]["total"] == {"sleep": 4}
+        assert [task["id"] for task in worker["active"]] == ["runs"]
+        assert worker["revoked"] == ["killed"]
+        assert flower.page("/worker/mesolite@agent-1") == 200
+
+        flower.post("/api/task/revoke/runs?terminate=true")
+        eventually(lambda: agent.terminated == ["runs"])
+        agent.presence.close()
+        eventually(lambda: flower.get("/api/workers?status=1") == {"mesolite@agent-1": False})
+
+
+class Flower:
+    """A Flower process."""
+
+    def __init__(self, broker_url: str, log: Path) -> None:
+        self._port = free_port()
+        self._log = log.open("wb")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "celery", "flower", f"--address={LOCAL}", f"--port={self._port}"],
+            env={**os.environ, "BROKER_URL": broker_url, "FLOWER_UNAUTHENTICATED_API": "1"},
+            stdout=self._log,
+            stderr=self._log,
+        )
+
+    def __enter__(self) -> "Flower":
+        eventually(lambda: self.page("/healthcheck") == 200, within_s=40)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(20)
+        self._log.close()
+
+    def get(self, path: str) -> dict[str, Any]:
+        """What the API answers."""
+        return cast("dict[str, Any]", json.loads(self._ask("GET", path)[1]))
+
+    def post(self, path: str) -> None:
+        """Tell the API to do something."""
+        status, body = self._ask("POST", path)
+        assert status == 200, body
+
+    def page(self, path: str) -> int:
+        """The status of a page; 0 where nobody answers."""
+        try:
+            return self._ask("GET", path)[0]
+        except OSError:
+            return 0
+
+    def _ask(self, method: str, path: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(LOCAL, self._port, timeout=20)
+        try:
+            connection.request(method, path, b"" if method == "POST" else None)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+
+@contextmanager
+def celery(broker_url: str) -> Generator[Any]:
+    """A Celery application for its remote control."""
+    app: Any = Celery(broker=broker_url, set_as_current=False)
+    yield app
+    app.close()
+
+
+def pings(broker_url: str) -> bool:
+    """Whether an agent answers."""
+    with celery(broker_url) as app:
+        try:
+            return bool(app.control.ping(timeout=0.5))
+        except (OperationalError, redis.ConnectionError):
+            return False
+
+
+def published(server: EmbeddedRedis) -> int:
+    """How often PUBLISH was called."""
+    with closing(connect(server.url)) as client:
+        statistics = cast("dict[str, dict[str, int]]", client.info("commandstats"))
+        return statistics.get("cmdstat_publish", {"calls": 0})["calls"]
+
+
+def free_port() -> int:
+    """A port of loopback that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind((LOCAL, 0))
+        port: int = probe.getsockname()[1]
+        return port
