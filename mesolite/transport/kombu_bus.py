@@ -157,8 +157,9 @@ class _Reader:
         self._arrived: deque[bytes] = deque()
         #: A pop may stand at the server, because the last wait ended without an answer.
         self._popping = False
-        self._heard_at = time.monotonic()
         self._consuming = False
+        #: When a message last arrived, or the server was last asked for a sign of life.
+        self._heard_at = time.monotonic()
 
     def take(self, limit: int, wait_s: float) -> list[bytes]:
         """Return up to `limit` messages, waiting at most `wait_s` for the first."""
@@ -168,8 +169,6 @@ class _Reader:
         if not taken and not self._popping and wait_s > 0:
             self._wait(wait_s)
             taken = self._take_present(limit)
-        if taken:
-            self._heard_at = time.monotonic()
         return taken
 
     def _take_present(self, limit: int) -> list[bytes]:
@@ -206,6 +205,7 @@ class _Reader:
             self._probe()
 
     def _arrive(self, message: Any) -> None:
+        self._heard_at = time.monotonic()
         self._arrived.append(_body(message))
 
     def _probe(self) -> None:

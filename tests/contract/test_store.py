@@ -1,6 +1,5 @@
 """What a `Store` promises, on the memory store and on a real Redis. Each test is a sentence of `contract.Store`."""
 
-import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,11 +7,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from mesolite.clock import ManualClock
-from mesolite.errors import CommitRefused, RedisUnavailable
+from mesolite.errors import CommitRefused
 from mesolite.transport import BEGINNING, Append, Commit, MemoryBroker, MemoryStore, Store, open_store
-from mesolite.transport.keys import key_prefix
-from mesolite.transport.redis_client import connect
 from tests.waiting import eventually
 
 #: More than any test needs, and a bound for one that hangs.
@@ -447,73 +443,3 @@ def test_a_value_put_again_without_expiry_stays(store: Store) -> None:
     store.put("leader", b"me")
     assert eventually(lambda: store.get("other") is None)
     assert store.get("leader") == b"me"
-
-
-def test_in_memory_time_is_the_brokers_clock() -> None:
-    clock = ManualClock(5_000)
-    store = MemoryStore(MemoryBroker(clock))
-    store.put("leader", b"me", ttl_ms=10)
-
-    assert append(store, "calls:default", b"x", b"y") == ["5000-0", "5000-1"]
-    clock.advance(9)
-    assert store.get("leader") == b"me"
-    clock.advance(1)
-    assert store.get("leader") is None
-    assert append(store, "calls:default", b"z") == ["5010-0"]
-
-
-def test_in_memory_an_id_never_comes_back_though_the_clock_stands_still() -> None:
-    store = MemoryStore(MemoryBroker(ManualClock()))
-    (old,) = append(store, "framework:f", b"old")
-    store.delete_stream("framework:f")
-
-    append(store, "framework:f", b"new")
-
-    assert [entry.payload for entry in store.read({"framework:f": old}, limit=10, wait_ms=0)] == [b"new"]
-
-
-def test_a_memory_broker_can_be_away_and_come_back() -> None:
-    broker = MemoryBroker()
-    store = MemoryStore(broker)
-    append(store, "calls:default", b"x")
-
-    broker.available = False
-    with pytest.raises(RedisUnavailable):
-        store.append("calls:default", b"y", max_length=10)
-    with pytest.raises(RedisUnavailable):
-        store.read({"calls:default": BEGINNING}, limit=10, wait_ms=0)
-
-    broker.available = True
-    assert payloads_of(store, "calls:default") == [b"x"]
-
-
-@pytest.mark.redis
-def test_an_entry_of_another_program_is_read_as_empty(redis_url: str, cluster: str) -> None:
-    """Then it becomes a dead letter, and the cursor moves past it."""
-    with contextlib.closing(open_store(redis_url, cluster)) as store, contextlib.closing(connect(redis_url)) as client:
-        client.xadd(key_prefix(cluster) + "calls:default", {"name": "value"})
-        assert payloads_of(store, "calls:default") == [b""]
-
-
-@pytest.mark.redis
-def test_the_commit_script_is_sent_again_to_a_server_that_forgot_it(redis_url: str, cluster: str) -> None:
-    with contextlib.closing(open_store(redis_url, cluster)) as store, contextlib.closing(connect(redis_url)) as client:
-        epoch = store.take_epoch()
-        store.commit(Commit(epoch=epoch, cursor_from={}, cursor_to={}, registry={"a": b"1"}))
-        client.script_flush()
-        store.commit(Commit(epoch=epoch, cursor_from={}, cursor_to={}, registry={"b": b"2"}))
-        assert store.registry() == {"a": b"1", "b": b"2"}
-
-
-@pytest.mark.redis
-def test_every_key_begins_with_the_clusters_prefix(redis_url: str, cluster: str) -> None:
-    with contextlib.closing(open_store(redis_url, cluster)) as store, contextlib.closing(connect(redis_url)) as client:
-        epoch = store.take_epoch()
-        store.put("leader", b"x")
-        event = Append(stream="framework:f", payload=b"x", max_length=10)
-        store.commit(
-            Commit(epoch=epoch, cursor_from={}, cursor_to={"calls:a": "1-0"}, registry={"a": b"x"}, appends=[event])
-        )
-        keys = {key.decode() for key in client.scan_iter(match=f"*{cluster}*")}
-    names = {"epoch", "cursor", "registry", "leader", "framework:f"}
-    assert keys == {key_prefix(cluster) + name for name in names}
