@@ -50,6 +50,7 @@ SHELLS: Final = {
     "agent/checkpoint.py": "writes to disk",
     "agent/detect.py": "asks the machine what it has",
     "agent/disk.py": "watches the disk and collects sandboxes",
+    "agent/permissions.py": "looks at files",
     "agent/process.py": "the agent as a process: signals, threads, everything opened and closed",
     "agent/reader.py": "takes commands out of kombu",
     "agent/reporter.py": "hands reports to Redis",
