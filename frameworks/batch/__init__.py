@@ -17,7 +17,7 @@ from .job import JobSpec
 from .result import JobSummary, TaskResult
 from .retry import RetryPolicy
 from .scheduler import BatchListener, BatchScheduler
-from .task import TaskSpec
+from .task import TaskOptions, TaskSpec
 
 __all__ = [
     # for programs
@@ -29,6 +29,7 @@ __all__ = [
     "Network",
     "Reason",
     "RetryPolicy",
+    "TaskOptions",
     "TaskResult",
     "TaskState",
     "Uri",

@@ -14,29 +14,29 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
+from typing import Unpack
 from uuid import uuid4
 
 from mesolite.clock import Clock
 from mesolite.discovery import find_cluster
 from mesolite.errors import BadInput, ConfigError, FrameworkError, MasterUnavailable, MesoliteError
 from mesolite.ids import FrameworkId, SessionId
-from mesolite.protocol import FrameworkInfo, KillPolicy, Network, Uri, Volume
+from mesolite.protocol import FrameworkInfo
 from mesolite.transport.contract import Store
 from mesolite.transport.keys import DEFAULT_CLUSTER, DEFAULT_PRINCIPAL
 from mesolite.transport.opening import open_store as open_store_at
 
 from ..driver.driver import SchedulerDriver
-from ..driver.placement import Constraint
 from ..driver.shell import DriverShell
 from .core import BatchCore
 from .job import JobSpec
 from .result import JobSummary, TaskResult
 from .retry import RetryPolicy
 from .scheduler import BatchScheduler
-from .settings import CONNECT_TIMEOUT_MS, DEFAULT_CPUS, DEFAULT_MEM_MIB, FAILOVER_TIMEOUT_MS, KILL_PATIENCE_MS
-from .task import TaskSpec
+from .settings import CONNECT_TIMEOUT_MS, FAILOVER_TIMEOUT_MS, KILL_PATIENCE_MS
+from .task import TaskOptions, TaskSpec
 
 #: How often a thread that waits for results looks whether the driver still lives.
 _LOOK_S = 0.5
@@ -172,23 +172,9 @@ class Cluster:
         *,
         count: int = 1,
         name: str = "batch",
-        cpus: float = DEFAULT_CPUS,
-        mem_mib: float = DEFAULT_MEM_MIB,
-        disk_mib: float = 0,
-        gpus: float = 0,
-        image: str | None = None,
-        env: Mapping[str, str] | None = None,
-        uris: Sequence[str | Uri] = (),
-        volumes: Sequence[Volume] = (),
-        network: Network = Network.BRIDGE,
-        user: str | None = None,
-        kill_policy: KillPolicy | None = None,
-        max_time_ms: int | None = None,
-        role: str = "*",
-        constraints: Sequence[Constraint] = (),
-        labels: Mapping[str, str] | None = None,
         retry: RetryPolicy | None = None,
         after: Sequence[Job] = (),
+        **options: Unpack[TaskOptions],
     ) -> Job:
         """Have a command run `count` times, each time in a container with its own CPU and memory limit.
 
@@ -198,51 +184,19 @@ class Cluster:
             command: Text for `sh -c`, or the arguments of an executable.
             count: How many tasks.
             name: For people, and the beginning of the job's id.
-            cpus: Of each task, as the other resources are.
-            mem_mib: Memory; a task that uses more is killed and FAILED.
-            disk_mib: Sandbox space.
-            gpus: Whole ones.
-            image: The container's image; the agent's default where absent.
-            env: Variables of every task.
-            uris: Fetched into each sandbox first.
-            volumes: Host paths, where agents allow them.
-            network: The containers' network.
-            user: Whom to run as; the agent's choice where absent.
-            kill_policy: Grace between SIGTERM and SIGKILL.
-            max_time_ms: Longest run of one attempt.
-            role: One of the roles given to `connect`.
-            constraints: Which agents will do: `AttributeEquals("rack", "a1")`.
-            labels: For people.
             retry: When to try again; by default only what was lost through no fault of its own.
             after: Jobs that must succeed first.
+            options: What each task needs and how it runs: cpus=0.5, mem_mib=64, image="alpine" and so on; see `TaskOptions`.
 
         Raises:
             BadInput: Something makes no sense; the message says what.
             MesoliteError: The framework has ended.
         """
-        task = TaskSpec(
-            command=command,
-            cpus=cpus,
-            mem_mib=mem_mib,
-            disk_mib=disk_mib,
-            gpus=gpus,
-            image=image,
-            env=dict(env or {}),
-            uris=uris,
-            volumes=volumes,
-            network=network,
-            user=user,
-            kill_policy=kill_policy,
-            max_time_ms=max_time_ms,
-            role=role,
-            constraints=constraints,
-            labels=dict(labels or {}),
-        )
         return self.submit_spec(
             JobSpec(
                 job_id=f"{name}-{uuid4().hex[:12]}",
                 name=name,
-                task=task,
+                task=TaskSpec(command=command, **options),
                 count=count,
                 retry=retry or RetryPolicy(),
                 after=tuple(job.job_id for job in after),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 from mesolite.errors import ConfigError, ResourceError
 from mesolite.ids import AgentId, TaskId
@@ -10,6 +11,26 @@ from mesolite.resources import Resource, scalars
 
 from ..driver.placement import Constraint, Shape
 from .settings import DEFAULT_CPUS, DEFAULT_MEM_MIB
+
+
+class TaskOptions(TypedDict, total=False):
+    """What may be said of a task besides its command. Meanings, units and defaults are those of `TaskSpec`'s fields."""
+
+    cpus: float
+    mem_mib: float
+    disk_mib: float
+    gpus: float
+    image: str | None
+    env: Mapping[str, str]
+    uris: Sequence[str | Uri]
+    volumes: Sequence[Volume]
+    network: Network
+    user: str | None
+    kill_policy: KillPolicy | None
+    max_time_ms: int | None
+    role: str
+    constraints: Sequence[Constraint]
+    labels: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

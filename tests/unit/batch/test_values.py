@@ -1,5 +1,6 @@
 """Policies, specs and the table of a task's life."""
 
+import dataclasses
 import itertools
 
 import pytest
@@ -16,7 +17,7 @@ from mesolite.frameworks.batch.lifecycle import (
 )
 from mesolite.frameworks.batch.retry import RetryPolicy
 from mesolite.frameworks.batch.settings import MAX_TASKS_PER_JOB
-from mesolite.frameworks.batch.task import TaskSpec
+from mesolite.frameworks.batch.task import TaskOptions, TaskSpec
 from mesolite.protocol import Network, Reason, TaskState, Volume
 from tests.unit.batch.workbench import status
 
@@ -114,6 +115,11 @@ def test_a_job_has_a_sensible_number_of_tasks(count: int) -> None:
 def test_a_job_id_must_make_task_ids(job_id: str) -> None:
     with pytest.raises(ConfigError, match="job id"):
         JobSpec(job_id=job_id, task=TASK)
+
+
+def test_the_options_of_a_task_are_the_fields_of_its_spec() -> None:
+    fields = {each.name for each in dataclasses.fields(TaskSpec) if each.init}
+    assert set(TaskOptions.__annotations__) == fields - {"command"}
 
 
 def test_every_state_has_a_meaning_for_a_task() -> None:
