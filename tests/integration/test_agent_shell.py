@@ -1,0 +1,412 @@
+"""The agent's shell with everything but real containers: order of effects, outages, lives and deaths."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from mesolite.agent import run_agent
+from mesolite.agent.checkpoint import MemoryCheckpoint, SqliteCheckpoint, open_checkpoint
+from mesolite.agent.records import Record
+from mesolite.agent.settings import REDIS_BACKOFF_CAP_MS
+from mesolite.config import AgentConfig
+from mesolite.errors import CheckpointFailed, ConfigError, RedisUnavailable
+from mesolite.ids import AgentId, FrameworkId, SessionId, TaskId
+from mesolite.protocol import (
+    AcknowledgeStatuses,
+    Command,
+    CommandBatch,
+    CommandInfo,
+    FrameworkInfo,
+    KillTask,
+    Reason,
+    RegisterAgent,
+    Registered,
+    Report,
+    ReportBatch,
+    RunTask,
+    ShutdownAgent,
+    StatusAcknowledgement,
+    StatusUpdate,
+    TaskInfo,
+    TaskState,
+    UnregisterAgent,
+    decode_dead_letter,
+    decode_reports,
+    encode,
+)
+from mesolite.resources import Resources
+from mesolite.transport import open_bus, open_store
+from mesolite.transport.contract import BEGINNING
+from mesolite.transport.keys import DEAD_LETTERS, agent_queue, reports_stream
+from mesolite.transport.memory import MemoryStore
+from tests.waiting import eventually
+
+from .agent_rig import Rig
+
+S = TaskState
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    rig = Rig(tmp_path)
+    rig.join()
+    rig.heard()
+    return rig
+
+
+def states(updates: Sequence[StatusUpdate]) -> list[TaskState]:
+    return [update.status.state for update in updates]
+
+
+def test_a_task_runs_from_its_command_to_its_last_word(rig: Rig, tmp_path: Path) -> None:
+    rig.run("t", "echo hello")
+    assert states(rig.settle(1000)) == [S.RUNNING, S.FINISHED]
+    (stdout,) = tmp_path.glob("f/t/*/stdout")
+    assert stdout.read_text() == "hello\n"
+    assert rig.shell.core.book.tasks == {}
+    assert [change.state for change in rig.changes] == [S.STAGING, S.RUNNING, S.FINISHED]
+
+
+def test_the_header_says_what_is_confirmed_and_counts_its_batches(rig: Rig) -> None:
+    rig.run("a", "sleep 100")
+    rig.run("b", "sleep 100")
+    rig.go(1000)
+    batches = rig.heard()
+    assert [batch.confirmed for batch in batches][:2] == [2, 3]
+    numbers = [batch.number for batch in rig.batches]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_one_pass_is_one_batch(rig: Rig) -> None:
+    info = FrameworkInfo(framework_id=FrameworkId("f"), name="f")
+    tasks = [
+        RunTask(
+            info,
+            TaskInfo(
+                task_id=TaskId(f"t{number}"),
+                agent_id=AgentId("a1"),
+                resources=tuple(Resources.parse("cpus:0.01;mem:4")),
+                command=CommandInfo(value="sleep 100"),
+            ),
+        )
+        for number in range(100)
+    ]
+    rig.say(*tasks)
+    rig.go(500)
+    launch_report, *start_reports = rig.heard()
+    assert launch_report.reports == ()
+    assert sum(len(batch.reports) for batch in start_reports) == 100
+    assert len(start_reports) == 1
+
+
+def test_a_kill_ends_the_container(rig: Rig) -> None:
+    rig.run("t", "sleep 100")
+    rig.settle(1000)
+    rig.say(KillTask(FrameworkId("f"), TaskId("t")))
+    assert states(rig.settle(1000)) == [S.KILLING, S.KILLED]
+    assert rig.host.containers == {}
+
+
+def test_a_sandbox_that_cannot_be_made_fails_the_task(rig: Rig, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("in the way")
+    rig.run("t", "true")
+    (update,) = rig.settle(1000)
+    assert (update.status.state, update.status.reason) == (S.FAILED, Reason.CONTAINER_LAUNCH_FAILED)
+    assert "sandbox" in update.status.message
+
+
+def test_bytes_that_are_no_commands_become_a_dead_letter(rig: Rig) -> None:
+    rig.send_bytes(b"garbage")
+    rig.run("t", "true")
+    rig.go(1000)
+    (letter,) = MemoryStore(rig.broker).read({DEAD_LETTERS: BEGINNING}, limit=10, wait_ms=0)
+    assert decode_dead_letter(letter.payload).payload == b"garbage"
+    assert states(rig.updates()) == [S.RUNNING], "its neighbours are not affected"
+
+
+# -- durable before visible
+
+
+class WatchfulCheckpoint(MemoryCheckpoint):
+    """Notes what had been reported and launched when something was saved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rig: Rig | None = None
+        self.reported: list[int] = []
+
+    def save(self, records: Sequence[Record]) -> None:
+        if self.rig is not None:
+            self.reported.append(len(self.rig.heard()))
+            assert not self.rig.host.containers
+        super().save(records)
+
+
+def test_nothing_is_visible_before_it_is_durable(tmp_path: Path) -> None:
+    checkpoint = WatchfulCheckpoint()
+    rig = Rig(tmp_path, checkpoint)
+    rig.join()
+    rig.heard()
+    checkpoint.rig = rig
+    rig.run("t", "sleep 100")
+    assert checkpoint.reported == [0]
+    assert len(rig.heard()) == 1
+
+
+def test_a_disk_that_takes_nothing_lets_nothing_out(tmp_path: Path) -> None:
+    checkpoint = MemoryCheckpoint()
+    rig = Rig(tmp_path, checkpoint)
+    rig.join()
+    rig.heard()
+    checkpoint.failure = "no space"
+    with pytest.raises(CheckpointFailed):
+        rig.run("t", "sleep 100")
+    assert rig.heard() == []
+    rig.containerizer.advance(1000)
+    assert rig.host.containers == {}
+    # What was decided is lost with the core; the master, which got no confirmation, says it again to the next life.
+    checkpoint.failure = ""
+    rig.crash()
+    rig.start()
+    rig.join()
+    rig.run("t", "sleep 100")
+    assert states(rig.settle(1000)) == [S.RUNNING]
+
+
+# -- outages of Redis
+
+
+def test_tasks_do_not_notice_that_redis_is_away_and_all_is_said_when_it_is_back(rig: Rig) -> None:
+    rig.run("short", "sleep 10")
+    rig.run("long", "sleep 3600")
+    rig.settle(1000)
+    rig.broker.available = False
+    for _ in range(30):
+        rig.clock.advance(1000)
+        rig.containerizer.poll(rig.clock.now_ms())
+        rig.shell.work(0)
+    rig.broker.available = True
+    back_ms = rig.clock.now_ms()
+    rig.heard()
+    while not (updates := rig.updates()):
+        rig.go(10)
+    assert rig.clock.now_ms() - back_ms <= 2 * REDIS_BACKOFF_CAP_MS, "not only when the next repetition is due"
+    assert states(updates) == [S.FINISHED]
+    assert rig.shell.core.book.tasks.keys() == {("f", "short"), ("f", "long")}
+
+
+def test_an_absent_redis_is_asked_with_growing_pauses_only(rig: Rig) -> None:
+    rig.broker.available = False
+    with pytest.raises(RedisUnavailable):
+        rig.shell.step()
+    rig.clock.advance(5000)
+    rig.shell.work(0)
+    rig.shell.work(0)
+    asked_ms: list[int] = []
+    for _ in range(1000):
+        rig.clock.advance(10)
+        before = rig.shell._reporter.deadline_ms  # pyright: ignore[reportPrivateUsage]
+        rig.shell.work(0)
+        if rig.shell._reporter.deadline_ms != before:  # pyright: ignore[reportPrivateUsage]
+            asked_ms.append(rig.clock.now_ms())
+    assert 5 <= len(asked_ms) <= 12
+
+
+def test_an_agent_that_starts_without_redis_registers_as_soon_as_there_is_one(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.broker.available = False
+    for _ in range(100):
+        rig.clock.advance(100)
+        rig.shell.work(0)
+    rig.broker.available = True
+    rig.go(REDIS_BACKOFF_CAP_MS)
+    assert len(rig.registrations()) >= 1
+
+
+# -- lives
+
+
+def test_a_new_life_adopts_what_runs_and_repeats_what_was_not_acknowledged(rig: Rig) -> None:
+    rig.run("long", "sleep 60")
+    rig.run("short", "sleep 5")
+    rig.go(2000)
+    rig.crash()
+    rig.clock.advance(10_000)
+    rig.start()
+    rig.heard()
+    rig.go()
+    (registration,) = rig.registrations()
+    listed = {task.task.task_id: task.latest_state for task in registration.tasks}
+    assert listed == {"long": S.RUNNING, "short": S.FINISHED}, "what ended meanwhile is known to have"
+    rig.say(Registered(heartbeat_interval_ms=5000))
+    updates = rig.settle(60_000)
+    told = {(update.status.task_id, update.status.state) for update in updates}
+    assert told == {("long", S.RUNNING), ("short", S.RUNNING), ("long", S.FINISHED), ("short", S.FINISHED)}
+    assert rig.shell.core.book.tasks == {}
+
+
+def test_a_launch_cut_off_by_a_crash_is_dropped_not_repeated(rig: Rig) -> None:
+    rig.run("t", "sleep 60")
+    rig.crash()
+    rig.start()
+    rig.join()
+    rig.run("t", "sleep 60")
+    (update,) = rig.settle(1000)
+    assert (update.status.state, update.status.reason) == (S.DROPPED, Reason.AGENT_RESTARTED)
+    assert rig.host.containers == {}
+
+
+def test_the_same_lives_on_a_real_disk(tmp_path: Path) -> None:
+    checkpoint = SqliteCheckpoint(tmp_path / "c")
+    rig = Rig(tmp_path / "sandboxes", checkpoint)
+    rig.join()
+    rig.run("t", "sleep 60")
+    rig.go(1000)
+    rig.crash()
+    checkpoint.close()
+    rig.checkpoint, records, damage = open_checkpoint(tmp_path / "c", 0)
+    assert damage == ""
+    assert len(records) > 0
+    rig.start()
+    rig.heard()
+    rig.join()
+    assert states(rig.settle(60_000)) == [S.RUNNING, S.FINISHED]
+    rig.checkpoint.close()
+
+
+def test_an_agent_that_is_told_to_go_ends_its_tasks_and_says_goodbye(rig: Rig) -> None:
+    rig.run("t", "sleep 100")
+    rig.settle(1000)
+    rig.say(ShutdownAgent("declared gone"))
+    rig.go(5000)
+    assert rig.shell.left
+    assert any(isinstance(report, UnregisterAgent) for batch in rig.heard() for report in batch.reports)
+    assert rig.checkpoint.load() == []
+
+
+def test_the_view_is_a_picture_of_the_whole(rig: Rig) -> None:
+    rig.run("t", "sleep 100")
+    rig.go(1000)
+    view = rig.shell.view()
+    assert view["registered"] is True
+    assert view["held_milli"] == {"cpus": 1000, "mem": 64_000}
+    assert view["tasks"] == [
+        {
+            "framework_id": "f",
+            "task_id": "t",
+            "container_id": "0000000000000001-1",
+            "state": "TASK_RUNNING",
+            "unacknowledged_updates": 1,
+        }
+    ]
+
+
+# -- the process, with plain processes as containers
+
+
+class Master:
+    """The least that an agent needs to work: reads one stream, writes one queue."""
+
+    def __init__(self, url: str, cluster: str) -> None:
+        self.store = open_store(url, cluster)
+        self.bus = open_bus(url, cluster)
+        self.cluster = cluster
+        self.batches: list[ReportBatch] = []
+        self._read = BEGINNING
+        self._numbers: dict[SessionId, int] = {}
+
+    def read(self) -> list[ReportBatch]:
+        stream = reports_stream("default")
+        for entry in self.store.read({stream: self._read}, limit=1000, wait_ms=0):
+            self._read = entry.entry_id
+            self.batches.append(decode_reports(entry.payload)[0])
+        return self.batches
+
+    def said(self, session: SessionId | None = None) -> list[Report]:
+        return [report for batch in self.read() if session in (None, batch.session) for report in batch.reports]
+
+    def session_after(self, former: Sequence[SessionId]) -> SessionId:
+        return eventually(
+            lambda: next((b.session for b in self.read() if b.session not in former), None) or SessionId("")
+        )
+
+    def tell(self, agent_id: AgentId, session: SessionId, *commands: Command) -> None:
+        first = self._numbers.get(session, 1)
+        self._numbers[session] = first + len(commands)
+        batch = CommandBatch(agent_id=agent_id, session=session, epoch=1, first_number=first, commands=commands)
+        self.bus.send(agent_queue(agent_id, self.cluster), encode(batch))
+
+
+class Running:
+    """`run_agent` on a thread."""
+
+    def __init__(self, config: AgentConfig) -> None:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=run_agent, args=(config, self._stop))
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=30)
+        assert not self._thread.is_alive()
+
+
+def test_an_agent_process_runs_a_task_survives_a_restart_and_finishes_it(
+    tmp_path: Path, redis_url: str, cluster: str
+) -> None:
+    """Goal: the whole agent against a real Redis. Method: two lives with one work directory, a task across both."""
+    config = AgentConfig(
+        redis_url=redis_url,
+        cluster=cluster,
+        work_dir=str(tmp_path / "work"),
+        resources="cpus:2;mem:256",
+        attributes="rack:a1",
+        containerizer="process",
+        flower=False,
+        http_port=0,
+    )
+    flag = tmp_path / "flag"
+    master = Master(redis_url, cluster)
+    first = Running(config)
+    session = master.session_after([])
+    (registration,) = [each for each in master.said() if isinstance(each, RegisterAgent)][:1]
+    agent_id = registration.agent_info.agent_id
+    assert registration.agent_info.url.startswith("http://")
+    with pytest.raises(ConfigError, match="another agent uses"):
+        run_agent(config, threading.Event())
+    task = TaskInfo(
+        task_id=TaskId("t"),
+        agent_id=agent_id,
+        resources=tuple(Resources.parse("cpus:0.1;mem:64")),
+        command=CommandInfo(value=f"while [ ! -e {flag} ]; do sleep 0.1; done; exit 3"),
+    )
+    master.tell(agent_id, session, Registered(1000), RunTask(FrameworkInfo(FrameworkId("f"), "f"), task))
+
+    def states_of(session: SessionId) -> list[TaskState]:
+        return [each.status.state for each in master.said(session) if isinstance(each, StatusUpdate)]
+
+    eventually(lambda: S.RUNNING in states_of(session))
+    first.stop()
+    second = Running(config)
+    later = master.session_after([session])
+    flag.touch()
+    master.tell(agent_id, later, Registered(1000))
+    eventually(lambda: S.RUNNING in states_of(later))
+    update = next(each for each in master.said(later) if isinstance(each, StatusUpdate))
+    assert update.status.agent_id == agent_id, "a restart keeps the id"
+    acknowledge(master, agent_id, later, update)
+    eventually(lambda: S.FAILED in states_of(later))
+    last = [each for each in master.said(later) if isinstance(each, StatusUpdate)][-1]
+    assert last.status.container_status is not None
+    assert last.status.container_status.exit_code == 3
+    second.stop()
+    master.store.close()
+    master.bus.close()
+
+
+def acknowledge(master: Master, agent_id: AgentId, session: SessionId, update: StatusUpdate) -> None:
+    assert update.status.uuid is not None
+    word = StatusAcknowledgement(update.framework_id, update.status.task_id, update.status.uuid)
+    master.tell(agent_id, session, AcknowledgeStatuses((word,)))
