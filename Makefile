@@ -14,18 +14,18 @@ help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(RUN) ## run a whole cluster on this machine for a minute and show what it does
-	@scripts/base-image
+	@scripts/base-image --if-possible
 	@$(BIN)/mesolite demo $(ARGS)
 
 up: $(RUN) ## start a cluster on this machine and leave it running
-	@scripts/base-image
+	@scripts/base-image --if-possible
 	@$(BIN)/mesolite up $(ARGS)
 
 down: ## stop what `make up` started
 	@[ ! -x $(BIN)/mesolite ] || $(BIN)/mesolite down $(ARGS)
 
 test: $(DEV) ## run the tests
-	@scripts/base-image
+	@scripts/base-image --if-possible
 	@scripts/test $(ARGS)
 
 check: lint test ## all that CI checks: format, lint, types, tests
@@ -37,7 +37,7 @@ lint: $(DEV) ## format, lint and types alone
 	$(BIN)/pyright
 
 bench: $(DEV) ## run the benchmarks and write docs/benchmarks.md
-	@scripts/base-image
+	@scripts/base-image --if-possible
 	@$(BIN)/python -m bench $(ARGS)
 
 image: ## get or build the image that tasks run in by default
