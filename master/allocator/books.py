@@ -356,6 +356,11 @@ class Books:
             self._restated[client] = None
             self._settle(client)
 
+    def nothing_new(self, now_ms: int) -> bool:
+        """Tell whether a run would find nothing to look at."""
+        noted = self._touched or self._fresh or self._looks or self._restated or self._freed
+        return not noted and not self._filters.any_due(now_ms)
+
     def begin(self, now_ms: int) -> tuple[list[AgentId], dict[Client, None], dict[AgentId, dict[Client, None]]]:
         """Start a run: return what to look at (touched agents sorted, fresh clients, looks), and forget it."""
         self._book_freed()
@@ -427,9 +432,9 @@ class Books:
             if needed > waited_for and (by_size or not waited_for) and client in self._eligible:
                 self._fresh[client] = None
 
-    def _holder(self, framework_id: FrameworkId, resources: Resources) -> tuple[Client, Part]:
-        """Return whose these resources are, and what they are."""
-        part = self._parts.of(resources)
+    def _holder(self, framework_id: FrameworkId, resources: Resources, times: int = 1) -> tuple[Client, Part]:
+        """Return whose these resources are, and what so many of them are."""
+        part = self._parts.of(resources, times)
         framework = self._frameworks.get(framework_id)
         client = framework.clients.get(part.role) if framework else None
         assert client is not None, f"{framework_id} holds nothing in role {part.role}"
@@ -453,8 +458,8 @@ class Books:
         if not self._freed:
             return
         for agent_id, framework_id, resources, times in self._freed.drain():
-            client, part = self._holder(framework_id, resources)
-            self._free(self._agents[agent_id], client, part if times == 1 else part.times(times))
+            client, part = self._holder(framework_id, resources, times)
+            self._free(self._agents[agent_id], client, part)
             self._settle(client)
 
     def _expire_filters(self, now_ms: int) -> None:

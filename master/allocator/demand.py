@@ -44,6 +44,8 @@ class Want:
     covered: int = 0
     #: Since when units are needed and none was offered; None where none are, or none is counted (holds.py).
     waiting_since_ms: int | None = None
+    #: A reminder of when it has waited long enough is set (holds.py).
+    is_queued: bool = False
     #: Units of this shape cut out of plain agents, by their number: the same numbers come again and again.
     _cuts: dict[int, Resources | None] = field(default_factory=dict[int, Resources | None])
 

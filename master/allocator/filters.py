@@ -19,6 +19,9 @@ from .contract import DEFAULT_REFUSE_MS, MAX_REFUSE_MS
 #: two. Beyond the limit those that end first go: their client is asked again earlier than it wished.
 MAX_FILTERS: Final = 8
 
+#: Ends are swept when there are so many more than twice those of standing filters, so that sweeping costs little per filter.
+SWEEP_AT: Final = 1024
+
 
 def refuse_duration_ms(refuse_ms: int | None) -> int:
     """How long a filter lives; 0 where none is to be set."""
@@ -45,6 +48,7 @@ class Filters:
         #: keeps clients from being compared.
         self._ends: list[tuple[int, int, Client, AgentId]] = []
         self._added = 0
+        self._sweep_at = SWEEP_AT
 
     def add(self, client: Client, agent_id: AgentId, refused: Resources, until_ms: int) -> None:
         """Refuse what `refused` contains until then."""
@@ -55,8 +59,9 @@ class Filters:
         kept.append(Filter(refused, until_ms))
         kept.sort(key=lambda filter_: -filter_.until_ms)
         standing[:] = kept[:MAX_FILTERS]
-        self._added += 1
-        heappush(self._ends, (until_ms, self._added, client, agent_id))
+        self._remind(until_ms, client, agent_id)
+        if len(self._ends) >= self._sweep_at:
+            self._sweep()
 
     def blocking(self, client: Client, agent_id: AgentId, candidate: Resources) -> Filter | None:
         """Return the filter that blocks an offer for the longest, if one does. Call `expire` first."""
@@ -76,6 +81,10 @@ class Filters:
         """When the last filter between them ends; None where there is none."""
         standing = self._filters.get(client, {}).get(agent_id, ())
         return max((filter_.until_ms for filter_ in standing), default=None)
+
+    def any_due(self, now_ms: int) -> bool:
+        """Tell whether `expire` has something to do."""
+        return bool(self._ends) and self._ends[0][0] <= now_ms
 
     def expire(self, now_ms: int) -> list[tuple[Client, AgentId]]:
         """Drop the filters that have ended, and return between whom they stood."""
@@ -113,6 +122,10 @@ class Filters:
             heappop(self._ends)
         return None
 
+    def reminders(self) -> int:
+        """How many ends are remembered, those of dropped filters included."""
+        return len(self._ends)
+
     def check(self) -> None:
         """Assert that every filter has an end to come."""
         ends = {(until_ms, client, agent_id) for until_ms, _, client, agent_id in self._ends}
@@ -122,6 +135,19 @@ class Filters:
                 assert 0 < len(standing) <= MAX_FILTERS, f"{client.name()} has {len(standing)} filters on {agent_id}"
                 for filter_ in standing:
                     assert (filter_.until_ms, client, agent_id) in ends, f"a filter of {client.name()} never ends"
+
+    def _remind(self, until_ms: int, client: Client, agent_id: AgentId) -> None:
+        self._added += 1
+        heappush(self._ends, (until_ms, self._added, client, agent_id))
+
+    def _sweep(self) -> None:
+        """Forget the ends of filters that were dropped: one for a year, dropped by a revive, would lie here for a year."""
+        self._ends.clear()
+        for client, agents in self._filters.items():
+            for agent_id, standing in agents.items():
+                for filter_ in standing:
+                    self._remind(filter_.until_ms, client, agent_id)
+        self._sweep_at = SWEEP_AT + 2 * len(self._ends)
 
     def _drop(self, client: Client, agent_id: AgentId) -> None:
         agents = self._filters[client]

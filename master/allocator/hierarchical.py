@@ -76,6 +76,8 @@ class HierarchicalDrfAllocator(Books):
 
     def allocate(self, now_ms: int) -> list[Grant]:
         """See `Allocator`."""
+        if self.nothing_new(now_ms) and not self._holds.any_due(now_ms):
+            return []
         self._touch(self._holds.expire(now_ms))
         self.role_sorter.begin_run()
         self._begun.clear()

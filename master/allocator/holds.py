@@ -52,10 +52,16 @@ class Holds:
     limits: HoldLimits = field(default_factory=HoldLimits)
     #: The held agents, by whom they are held for.
     _held: dict[Client, AgentBook] = field(default_factory=dict[Client, AgentBook])
-    #: When something has waited long enough, soonest first. An entry means nothing once its want is served or gone. The number
-    #: keeps clients from being compared.
+    #: When something has waited long enough, soonest first; one entry a want at most. It may come too early, where the want was
+    #: served since, and is put right when it is at the front. The number keeps clients from being compared.
     _due: list[tuple[int, int, Client, Want]] = field(default_factory=list[tuple[int, int, Client, Want]])
     _entries: int = 0
+
+    def any_due(self, now_ms: int) -> bool:
+        """Tell whether `begin` or `expire` has something to do."""
+        if self._due and self._due[0][0] <= now_ms:
+            return True
+        return any(agent.hold is None or agent.hold.until_ms <= now_ms for agent in self._held.values())
 
     def served(self, client: Client, agent: AgentBook, want: Want | None) -> None:
         """Units were offered: the clock of what is still needed starts again, and a hold has done its work."""
@@ -94,10 +100,10 @@ class Holds:
 
     def begin(self, agents: Collection[AgentBook], eligible: Iterable[Client], filters: Filters, now_ms: int) -> None:
         """Hold an agent for each want that has waited long enough, within the bounds."""
-        while self._due and self._due[0][0] <= now_ms:
-            due_ms, _, client, want = heappop(self._due)
-            if not self._waits(client, want, due_ms):
-                continue
+        while (entry := self._first()) is not None and entry[0] <= now_ms:
+            heappop(self._due)
+            _, _, client, want = entry
+            want.is_queued = False
             room = len(self._held) < max(1, len(agents) // self.limits.agents_per_hold)
             if room and client not in self._held and _is_crowded_out(client, want, eligible):
                 agent = _closest(agents, client, want, filters)
@@ -108,12 +114,15 @@ class Holds:
 
     def next_deadline_ms(self) -> int | None:
         """When `begin` or `expire` has something to do; None where nothing waits and nothing is held."""
-        while self._due and not self._waits(self._due[0][2], self._due[0][3], self._due[0][0]):
-            heappop(self._due)
         ends = [agent.hold.until_ms for agent in self._held.values() if agent.hold is not None]
-        if self._due:
-            ends.append(self._due[0][0])
+        entry = self._first()
+        if entry is not None:
+            ends.append(entry[0])
         return min(ends, default=None)
+
+    def reminders(self) -> int:
+        """How many clocks are being watched."""
+        return len(self._due)
 
     def check(self, agents: Collection[AgentBook]) -> None:
         """Assert that both sides of each hold are booked, and that the bound is kept as far as agents did not leave."""
@@ -124,19 +133,32 @@ class Holds:
 
     def _wait(self, client: Client, want: Want, now_ms: int) -> None:
         want.waiting_since_ms = now_ms
-        self._entries += 1
-        heappush(self._due, (now_ms + self.limits.after_ms, self._entries, client, want))
+        if not want.is_queued:
+            self._queue(client, want, now_ms + self.limits.after_ms)
 
-    def _waits(self, client: Client, want: Want, due_ms: int) -> bool:
-        """Tell whether an entry still means something."""
-        return (
-            want.waiting_since_ms is not None
-            and want.waiting_since_ms + self.limits.after_ms == due_ms
-            and client.eligible()
-            and client.demand is not None
-            and want in client.demand.wants
-            and want.needed() > 0
-        )
+    def _queue(self, client: Client, want: Want, due_ms: int) -> None:
+        want.is_queued = True
+        self._entries += 1
+        heappush(self._due, (due_ms, self._entries, client, want))
+
+    def _first(self) -> tuple[int, int, Client, Want] | None:
+        """The soonest entry that means what it says; those before it are dropped or moved."""
+        while self._due:
+            entry = self._due[0]
+            due_ms = self._due_ms(entry[2], entry[3])
+            if due_ms == entry[0]:
+                return entry
+            heappop(self._due)
+            entry[3].is_queued = False
+            if due_ms is not None:
+                self._queue(entry[2], entry[3], due_ms)
+        return None
+
+    def _due_ms(self, client: Client, want: Want) -> int | None:
+        """When a want will have waited long enough; None where it does not wait."""
+        if want.waiting_since_ms is None or client.demand is None or not client.eligible() or not want.needed():
+            return None
+        return want.waiting_since_ms + self.limits.after_ms if want in client.demand.wants else None
 
 
 def _is_crowded_out(client: Client, want: Want, eligible: Iterable[Client]) -> bool:

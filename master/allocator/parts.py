@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from mesolite.ids import AgentId, FrameworkId
-from mesolite.resources import EMPTY, Resources
+from mesolite.resources import Resources
 
 from .carving import Amounts
 
-#: Values whose parts are remembered. A cluster has far fewer sizes of tasks; beyond it things only get slower.
+#: Sums whose parts are remembered. A cluster has few sizes of tasks that end in batches; beyond it things only get slower.
 MAX_PARTS: Final = 4096
 
 
@@ -25,35 +25,25 @@ class Part(NamedTuple):
     #: By name. Not to be changed.
     amounts: Amounts
 
-    def times(self, times: int) -> "Part":
-        """The sum of so many equal ones, by doubling."""
-        total, power, left = EMPTY, self.resources, times
-        while left:
-            if left & 1:
-                total += power
-            left >>= 1
-            if left:
-                power += power
-        return Part(self.role, total, {name: amount * times for name, amount in self.amounts.items()})
-
 
 class Parts:
     """Takes apart, and remembers."""
 
     def __init__(self) -> None:
-        self._known: dict[Resources, Part] = {}
+        self._known: dict[tuple[Resources, int], Part] = {}
 
-    def of(self, resources: Resources) -> Part:
-        """Take resources of one role apart."""
-        part = self._known.get(resources)
+    def of(self, resources: Resources, times: int = 1) -> Part:
+        """Take resources of one role apart: the sum of so many equal ones."""
+        part = self._known.get((resources, times))
         if part is None:
             roles = resources.allocation_roles()
             assert len(roles) == 1, f"{resources} belongs to the roles {sorted(roles)}; one is due (I2)"
             unstamped = resources.unallocated()
-            part = Part(next(iter(roles)), unstamped, unstamped.quantities().as_dict())
+            amounts = {name: amount * times for name, amount in unstamped.quantities()}
+            part = Part(next(iter(roles)), _sum(unstamped, times), amounts)
             if len(self._known) >= MAX_PARTS:
                 self._known.clear()
-            self._known[resources] = part
+            self._known[(resources, times)] = part
         return part
 
 
@@ -80,6 +70,14 @@ class Freed:
         for (agent_id, framework_id), values in noted.items():
             for resources, times in values.values():
                 yield agent_id, framework_id, resources, times
+
+
+def _sum(resources: Resources, times: int) -> Resources:
+    """The sum of so many equal ones, by doubling."""
+    if times == 1:
+        return resources
+    half = _sum(resources, times // 2)
+    return half + half + resources if times % 2 else half + half
 
 
 def of_role(resources: Resources, role: str) -> Resources:

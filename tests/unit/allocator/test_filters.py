@@ -2,7 +2,7 @@
 
 from mesolite.ids import AgentId, FrameworkId
 from mesolite.master.allocator.clients import Client, Framework
-from mesolite.master.allocator.filters import MAX_FILTERS, Filters, refuse_duration_ms
+from mesolite.master.allocator.filters import MAX_FILTERS, SWEEP_AT, Filters, refuse_duration_ms
 from mesolite.resources import Resources
 
 AGENT = AgentId("a1")
@@ -72,3 +72,15 @@ def test_dropping_leaves_others_alone() -> None:
     filters.drop_agent(AGENT)
     assert not blocks(filters, two, "cpus:1")
     assert filters.next_end_ms() is None
+
+
+def test_dropped_filters_leave_nothing_behind() -> None:
+    """Goal: refusing for a year and reviving, again and again, costs no memory. Method: do it often, and count."""
+    filters, one = Filters(), client()
+    for number in range(3 * SWEEP_AT):
+        filters.add(one, AGENT, Resources.parse("cpus:1"), 10**9 + number)
+        filters.drop_client(one)
+    filters.add(one, AGENT, Resources.parse("cpus:1"), 7)
+    assert filters.reminders() <= SWEEP_AT
+    assert filters.next_end_ms() == 7
+    filters.check()

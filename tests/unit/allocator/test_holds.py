@@ -164,3 +164,19 @@ def test_offers_of_units_restart_the_clock() -> None:
     cluster.now_ms = AFTER_MS - 1
     assert cluster.allocate() == ["L a1 cpus:3;mem:300"]
     assert cluster.allocator.next_deadline_ms() == cluster.now_ms + AFTER_MS
+
+
+def test_waiting_keeps_one_reminder_however_often_it_is_served() -> None:
+    """Goal: no queue grows with the number of offers. Method: many gifts within one waiting time, then count."""
+    cluster = Cluster(HierarchicalDrfAllocator(hold_limits=HoldLimits(after_ms=AFTER_MS, for_ms=FOR_MS)))
+    cluster.framework("L")
+    cluster.demand("L", "1000x cpus:1")
+    cluster.agent("a1", "cpus:1")
+    for _ in range(50):
+        cluster.now_ms += 1
+        assert cluster.allocate() == ["L a1 cpus:1"]
+        cluster.accept("L", "a1")
+        cluster.finish("L", "a1", "cpus:1")
+    assert cluster.allocator.next_deadline_ms() == cluster.now_ms + AFTER_MS
+    holds = getattr(cluster.allocator, "_holds")  # noqa: B009 - not a verb of the contract
+    assert holds.reminders() == 1
