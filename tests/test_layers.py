@@ -63,6 +63,7 @@ SHELLS: Final = {
     "agent/http.py": "the sandbox and operator API",
     "agent/sandbox.py": "makes, shows and removes directories",
     "frameworks/driver/__init__.py": "the part's face, which names its shell",
+    "frameworks/driver/asynchronous.py": "the scheduler driver's face for asyncio",
     "frameworks/driver/inbox.py": "where the shell's threads meet",
     "frameworks/driver/sender.py": "writes to Redis",
     "frameworks/driver/shell.py": "the scheduler driver's threads",
