@@ -42,11 +42,11 @@ class FlowerPresence:
 
         Args:
             agent_id: Names the worker: "mesolite@ID".
-            broker_url: The broker that Flower is given too.
+            broker_url: The Redis that Flower is given too, as settings write it.
             details: Describes the agent; called from the control thread.
             on_terminate: Called from the control thread with the id of a task that someone asked to end. Broadcasts reach
                 every agent, so the task may be unknown; ignore it then. Must not block.
-            transport_options: For kombu; `master_name` with a sentinel:// URL.
+            transport_options: For kombu, beyond its timeouts.
             shown_tasks_per_s: Above this rate new tasks are left out, except those that fail.
         """
         self.worker: Final = worker_name(agent_id)

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from mesolite.transport.address import MEMORY_SCHEME, scheme_of
+
 #: A broker that does not answer for so long counts as gone. Also bounds a publish to a primary that hangs.
 SOCKET_TIMEOUT_S: Final = 5.0
 
@@ -12,9 +14,9 @@ SOCKET_TIMEOUT_S: Final = 5.0
 class BrokerAddress:
     """Where the broker is."""
 
-    #: As kombu writes it: "redis://host:6379/0", "sentinel://a:26379;sentinel://b:26379", "memory://".
+    #: As settings write it: "redis://host:6379/0", "unix:///path?db=0", "memory://".
     url: str
-    #: For kombu's transport: `master_name` with Sentinel.
+    #: For kombu's transport, beyond the timeouts below.
     transport_options: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
@@ -22,12 +24,18 @@ def open_broker(address: BrokerAddress) -> Any:
     """Make a kombu connection, which connects at its first use.
 
     One connection per thread: kombu's are not shared. Imported late, since most of an agent's memory is its imports.
+
+    Raises:
+        ConfigError: The address is not one.
     """
     from kombu.connection import Connection
 
+    from mesolite.transport.kombu_bus import kombu_url
+
     connect: Callable[..., Any] = Connection
     options: dict[str, object] = {"socket_timeout": SOCKET_TIMEOUT_S, "socket_connect_timeout": SOCKET_TIMEOUT_S}
-    return connect(address.url, transport_options={**options, **address.transport_options})
+    url = address.url if scheme_of(address.url) == MEMORY_SCHEME else kombu_url(address.url)
+    return connect(url, transport_options={**options, **address.transport_options})
 
 
 def broker_errors(connection: Any) -> tuple[type[BaseException], ...]:

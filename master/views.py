@@ -110,8 +110,8 @@ def command_text(command: CommandInfo | None) -> str:
         return ""
     if command.shell:
         return command.value or ""
-    first = [] if command.value is None else [command.value]
-    return " ".join([*first, *command.arguments])
+    # The first argument is the name that the program sees for itself; without any, there is only the executable.
+    return " ".join(command.arguments) or command.value or ""
 
 
 def amounts(resources: Resources) -> Amounts:

@@ -41,7 +41,6 @@ class ClusterAddress(Struct, frozen=True, kw_only=True):
     master_url: str
     cluster: str = "default"
     principal: str = "default"
-    sentinel_master: str = "mesolite"
     flower_url: str | None = None
     #: What `mesolite down` stops; empty where the cluster was not started by `mesolite up`.
     processes: tuple[ProcessRecord, ...] = ()
@@ -74,7 +73,6 @@ def find_cluster(home: Path | None = None, environment: Mapping[str, str] | None
             redis_url=environment.get("MESOLITE_REDIS_URL", "redis://127.0.0.1:6379/0"),
             cluster=environment.get("MESOLITE_CLUSTER", "default"),
             principal=environment.get("MESOLITE_PRINCIPAL", "default"),
-            sentinel_master=environment.get("MESOLITE_SENTINEL_MASTER", "mesolite"),
         )
     looked = [home] if home is not None else _candidates(environment)
     for folder in looked:

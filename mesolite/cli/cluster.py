@@ -23,6 +23,7 @@ from mesolite.discovery import (
 )
 from mesolite.errors import MesoliteError, NotFound, Unavailable
 from mesolite.operator import OperatorClient
+from mesolite.transport.address import shown
 
 from .options import config_options, read_config
 from .output import Column, plain, print_json, print_table
@@ -98,7 +99,7 @@ def _end_frameworks(address: ClusterAddress) -> None:
 
 
 def _print_cluster(home: Path, address: ClusterAddress) -> None:
-    urls = {"redis": address.redis_url, "master": address.master_url, "flower": address.flower_url or ""}
+    urls = {"redis": shown(address.redis_url), "master": address.master_url, "flower": address.flower_url or ""}
     urls |= {row.agent_id: row.url for row in OperatorClient(address.master_url).agents()}
     cells = [_process_cells(record, urls, home) for record in address.processes]
     columns = [Column("PROCESS"), Column("PID", is_number=True), Column("ADDRESS"), Column("LOG", may_shrink=True)]
@@ -108,8 +109,8 @@ def _print_cluster(home: Path, address: ClusterAddress) -> None:
 
 def _process_cells(record: ProcessRecord, urls: dict[str, str], home: Path) -> list[str]:
     log = Path(record.log)
-    shown = str(log.relative_to(home)) if log.is_relative_to(home) else record.log
-    return [plain(record.name), str(record.pid), plain(urls.get(record.name, "")), plain(shown)]
+    log_shown = str(log.relative_to(home)) if log.is_relative_to(home) else record.log
+    return [plain(record.name), str(record.pid), plain(urls.get(record.name, "")), plain(log_shown)]
 
 
 @contextmanager

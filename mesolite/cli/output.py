@@ -41,6 +41,12 @@ class Column:
     may_shrink: bool = False
 
 
+def why_text(reason: str, message: str) -> str:
+    """Return a reason and its message in words. That a command failed is said by its exit code already."""
+    words = "" if reason == "REASON_COMMAND_EXECUTOR_FAILED" else reason.removeprefix("REASON_")
+    return ": ".join(part for part in (words.replace("_", " ").lower(), message) if part)
+
+
 def console() -> "Console":
     """Return a rich console on stdout: colours on a terminal only, and never with NO_COLOR."""
     from rich.console import Console
@@ -76,7 +82,14 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, not
         )
     for row in rows:
         table.add_row(*row)
-    console().print(table)
+    screen = console()
+    if sys.stdout.isatty():
+        screen.print(table)
+        return
+    with screen.capture() as drawn:
+        screen.print(table)
+    # Columns are filled up with spaces, which are of no use to whoever reads the pipe.
+    click.echo("\n".join(line.rstrip() for line in drawn.get().splitlines()))
 
 
 def state_text(state: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -27,7 +27,7 @@ from mesolite.views import AgentRow
 
 from .connect import cluster_address
 from .options import cpus_milli, mem_mib
-from .output import amount_text
+from .output import amount_text, why_text
 from .processes import is_alive, log_tail, start_process
 from .root import RootOptions
 from .streaming import TaskStreams
@@ -108,40 +108,40 @@ def run(
     if detach:
         _detach(ctx, client, job_id)
     else:
-        with _signals_as_interrupts():
-            ctx.exit(_run(address, client, spec))
+        ctx.exit(_run(address, client, spec))
 
 
 def _run(address: ClusterAddress, client: OperatorClient, spec: batch.JobSpec) -> int:
     """Run a job to its end and return the exit code."""
     results: list[batch.TaskResult] = []
-    try:
-        with (
-            batch.connect(
-                address.redis_url,
-                address.cluster,
-                name=spec.job_id,
-                roles=(spec.task.role,),
-                principal=address.principal,
-            ) as cluster,
-            _progress(spec) as progress,
-            TaskStreams(client, cluster.framework_id, count=spec.count) as streams,
-        ):
-            job = cluster.submit_spec(spec)
-            hint = _Hint(client, cluster.framework_id)
-            while len(results) < spec.count:
-                result = _next_result(job)
-                if result is None:
-                    hint.show_if_due(is_needed=not streams.seen_any and not results)
-                    continue
-                results.append(result)
-                if result.task_id is not None:
-                    streams.ended(result.task_id, result.agent_url)
-                progress.advance()
-    except _Interrupted as interrupted:
-        click.echo(f"killed {spec.job_id}", err=True)
-        return SIGNAL_EXIT + interrupted.signal_number
-    return _report(spec, results)
+    interrupts = _Interrupts()
+    with (
+        interrupts,
+        batch.connect(
+            address.redis_url,
+            address.cluster,
+            name=spec.job_id,
+            roles=(spec.task.role,),
+            principal=address.principal,
+        ) as cluster,
+        _progress(spec) as progress,
+        TaskStreams(client, cluster.framework_id, count=spec.count) as streams,
+    ):
+        job = cluster.submit_spec(spec)
+        hint = _Hint(client, cluster.framework_id)
+        while len(results) < spec.count:
+            if interrupts.is_new():
+                click.echo(f"killing {spec.job_id}; once more to leave at once", err=True)
+                job.kill()
+            result = _next_result(job)
+            if result is None:
+                hint.show_if_due(is_needed=not streams.seen_any and not results)
+                continue
+            results.append(result)
+            if result.task_id is not None:
+                streams.ended(result.task_id, result.agent_url)
+            progress.advance()
+    return interrupts.exit_code() or _report(spec, results)
 
 
 def _next_result(job: batch.Job) -> batch.TaskResult | None:
@@ -158,10 +158,9 @@ def _report(spec: batch.JobSpec, results: list[batch.TaskResult]) -> int:
     """Say what failed and return the exit code: the task's own, or for an array 1 where any failed."""
     failed = sorted((result for result in results if not result.succeeded), key=lambda result: result.index)
     for result in failed:
-        reason = f" ({result.reason.value.removeprefix('REASON_')})" if result.reason is not None else ""
         word = result.state.value.removeprefix("TASK_").lower()
-        detail = f": {result.message}" if result.message else ""
-        click.echo(f"task {result.task_id or result.index} {word}{reason}{detail}", err=True)
+        why = why_text(result.reason.value if result.reason is not None else "", result.message)
+        click.echo(f"task {result.task_id or result.index} {word}{': ' if why else ''}{why}", err=True)
     if not failed:
         return 0
     if spec.count > 1:
@@ -217,29 +216,38 @@ class _Hint:
         click.echo(f"still waiting: {why}", err=True)
 
 
-class _Interrupted(BaseException):
-    """Ctrl-C or a request to end. Not an Exception: nothing below may take it for a failure of its own."""
+class _Interrupts:
+    """Notes the first SIGINT, SIGTERM or SIGHUP, so that tasks are killed before we go; the second has its usual effect."""
 
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(signal_number)
-        self.signal_number = signal_number
+    SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+    def __init__(self) -> None:
+        self._number: int | None = None
+        self._is_told = False
+        self._before: dict[signal.Signals, Any] = {}
 
-@contextmanager
-def _signals_as_interrupts() -> Generator[None]:
-    """Turn the first SIGINT, SIGTERM or SIGHUP into `_Interrupted`, so that tasks are killed before we go."""
+    def __enter__(self) -> "_Interrupts":
+        self._before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+        return self
 
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        raise _Interrupted(number)
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def is_new(self) -> bool:
+        """Say once that a signal came."""
+        is_new = self._number is not None and not self._is_told
+        self._is_told = self._is_told or is_new
+        return is_new
+
+    def exit_code(self) -> int:
+        """Return what shells make of a signal, 0 where none came."""
+        return 0 if self._number is None else SIGNAL_EXIT + self._number
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self._number = number
+        for each in self.SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
 
 
 class _Progress:

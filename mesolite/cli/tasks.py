@@ -12,7 +12,7 @@ from mesolite.views import TaskRow
 
 from .connect import find_task, operator_client
 from .listings import json_option
-from .output import Column, age_text, amount_text, plain, print_json, print_table, state_text
+from .output import Column, age_text, amount_text, plain, print_json, print_table, state_text, why_text
 
 ENDED_STATES: Final = frozenset(
     {"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR", "TASK_DROPPED", "TASK_GONE", "TASK_GONE_BY_OPERATOR"}
@@ -139,8 +139,7 @@ def _write(data: bytes) -> None:
 
 
 def _what_happened(row: TaskRow) -> str:
-    reason = row.reason.removeprefix("REASON_").replace("_", " ").lower()
-    parts = [reason, row.message]
-    if row.exit_code not in (None, 0) and str(row.exit_code) not in row.message:
-        parts.insert(0, f"exit {row.exit_code}")
-    return ": ".join(part for part in parts if part)
+    why = why_text(row.reason, row.message)
+    if row.exit_code in (None, 0) or str(row.exit_code) in row.message:
+        return why
+    return f"exit {row.exit_code}: {why}" if why else f"exit {row.exit_code}"

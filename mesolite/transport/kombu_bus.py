@@ -242,10 +242,16 @@ def _kombu_settings(url: str) -> tuple[str, dict[str, object]]:
         # Nothing is ever acknowledged, so nothing need be looked through for redelivery.
         "ack_emulation": False,
     }
-    return _kombu_url(url, scheme), options
+    return kombu_url(url), options
 
 
-def _kombu_url(url: str, scheme: str) -> str:
+def kombu_url(url: str) -> str:
+    """Return the address of a Redis as kombu and Celery write it.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    scheme = scheme_of(url)
     try:
         parts = urlsplit(url)
         # Reading the port checks it.

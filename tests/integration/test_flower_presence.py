@@ -225,6 +225,13 @@ def test_an_agent_comes_back_after_its_broker_did(start_agent: StartAgent, liste
         listener.close()
 
 
+def test_a_broker_on_a_unix_socket_is_the_same_broker(start_agent: StartAgent, server: EmbeddedRedis) -> None:
+    """Settings write unix:// where kombu writes redis+socket://."""
+    assert server.unix_url is not None
+    start_agent(server.unix_url)
+    eventually(lambda: pings(server.url))
+
+
 def test_celerys_own_control_reaches_the_agent(start_agent: StartAgent, server: EmbeddedRedis) -> None:
     agent = start_agent(server.url)
     agent.presence.task_received(view("runs"))

@@ -31,7 +31,7 @@ def test_help_imports_nothing_heavy() -> None:
         "from mesolite.cli.root import root\n"
         "assert CliRunner().invoke(root, ['--help']).exit_code == 0\n"
         "print(sorted({name.split('.')[0] for name in sys.modules} & "
-        "{'redis', 'kombu', 'celery', 'docker', 'tornado', 'rich', 'msgspec', 'numpy', 'requests', 'asyncio'}))"
+        "{'redis', 'kombu', 'celery', 'docker', 'tornado', 'rich', 'numpy', 'requests', 'asyncio'}))"
     )
     outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert outcome.stdout.strip() == "[]"
