@@ -66,6 +66,7 @@ async def run_one_task(broker: MemoryBroker) -> list[TaskState]:
                     pass
             if seen and seen[-1] in {TaskState.FINISHED, TaskState.FAILED}:
                 await driver.do(SchedulerDriver.teardown)
+                break
     return seen
 
 
