@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mesolite.cli.processes import is_alive
 from mesolite.frameworks import batch
 
 from .conftest import PROCESS_CONFIG, Cluster, eventually
@@ -19,7 +20,9 @@ COUNTING = "echo started >> starts; sleep 8; cat starts"
 
 
 def kill(cluster: Cluster, name: str) -> None:
-    os.kill(cluster.process(name).pid, signal.SIGKILL)
+    record = cluster.process(name)
+    os.kill(record.pid, signal.SIGKILL)
+    eventually(lambda: not is_alive(record), f"{name} is dead")
 
 
 def starts(cluster: Cluster, result: batch.TaskResult) -> int:
