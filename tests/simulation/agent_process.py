@@ -1,0 +1,207 @@
+"""An agent: the real shell and core on a machine of the simulator's, and the ways in which it can come to harm."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from mesolite.agent.checkpoint import MemoryCheckpoint
+from mesolite.agent.containerizer.contract import ContainerSpec
+from mesolite.agent.containerizer.fake import FakeContainerizer, FakeHost
+from mesolite.agent.core import LIFE_BYTES, AgentCore
+from mesolite.agent.inbox import Inbox
+from mesolite.agent.launch import LABEL_FRAMEWORK, LABEL_TASK
+from mesolite.agent.records import Put, Record
+from mesolite.agent.shell import AgentShell
+from mesolite.errors import CheckpointFailed, Unavailable
+from mesolite.ids import AgentId, ContainerId, FrameworkId, SessionId, TaskId
+from mesolite.protocol import AgentInfo
+from mesolite.resources import scalars
+from mesolite.transport.keys import DEFAULT_CLUSTER, DEFAULT_PRINCIPAL
+
+from .actor import Process
+from .fuse import Fuse, ProcessDied
+from .journal import Journal
+from .plan import AgentShape
+from .wires import Wire
+from .world import World
+
+#: The real one's reader waits so long for commands, and notices by then whatever else is due.
+LOOK_MS: Final = 1000
+
+
+class Disk:
+    """The checkpoint, which outlives the process: where an agent may die before or after a write, or have no room for it."""
+
+    def __init__(self, fuse: Fuse, journal: Journal) -> None:
+        self._fuse: Final = fuse
+        self._journal: Final = journal
+        self._kept: Final = MemoryCheckpoint()
+        #: It takes nothing.
+        self.full = False
+
+    def load(self) -> list[Put]:
+        """See `CheckpointStore`."""
+        return self._kept.load()
+
+    def save(self, records: Sequence[Record]) -> None:
+        """See `CheckpointStore`."""
+        self._fuse.burn()
+        if self.full:
+            raise CheckpointFailed("the simulated disk is full")
+        self._kept.save(records)
+        self._journal.saved(records)
+        self._fuse.burn()
+
+    def clear(self) -> None:
+        """See `CheckpointStore`."""
+        self._kept.clear()
+
+    def close(self) -> None:
+        """See `CheckpointStore`."""
+
+
+class WatchedContainerizer:
+    """The fake one, with a journal, and with a fuse that may end the agent before or after each thing asked of it."""
+
+    def __init__(self, host: FakeHost, inbox: Inbox, agent_id: AgentId, fuse: Fuse, journal: Journal) -> None:
+        self.fake: Final = FakeContainerizer(host, inbox.put)
+        self._agent_id: Final = agent_id
+        self._fuse: Final = fuse
+        self._journal: Final = journal
+        self._tasks: Final[dict[ContainerId, tuple[FrameworkId, TaskId]]] = {
+            container_id: _task_of(container.spec) for container_id, container in host.containers.items()
+        }
+
+    @property
+    def name(self) -> str:
+        """See `Containerizer`."""
+        return self.fake.name
+
+    def launch(self, spec: ContainerSpec) -> None:
+        """See `Containerizer`."""
+        self._fuse.burn()
+        key = self._tasks[spec.container_id] = _task_of(spec)
+        self._journal.task(key).launches.append((self._agent_id, spec.container_id))
+        self.fake.launch(spec)
+        self._fuse.burn()
+
+    def kill(self, container_id: ContainerId, *, grace_ms: int) -> None:
+        """See `Containerizer`."""
+        self._fuse.burn()
+        key = self._tasks.get(container_id)
+        if key is not None:
+            self._journal.task(key).killed = True
+        self.fake.kill(container_id, grace_ms=grace_ms)
+
+    def recover(self) -> list[ContainerId]:
+        """See `Containerizer`."""
+        return self.fake.recover()
+
+    def close(self) -> None:
+        """See `Containerizer`."""
+        self.fake.close()
+
+
+class AgentProcess(Process):
+    """One agent, through all its lives."""
+
+    def __init__(self, world: World, agent_id: AgentId, shape: AgentShape) -> None:
+        super().__init__(agent_id)
+        self._world: Final = world
+        self.fuse: Final = Fuse()
+        self.wire: Final = Wire(world, agent_id, self.fuse)
+        self.disk: Final = Disk(self.fuse, world.journal)
+        self.host: Final = FakeHost(world.clock, start_ms=shape.start_ms)
+        self.shape: Final = shape
+        self.info: Final = AgentInfo(
+            agent_id=agent_id,
+            hostname=f"{agent_id}.example",
+            resources=scalars(cpus=shape.cpus, mem_mib=shape.mem_mib).to_wire(),
+        )
+        self.boots = 1
+        self.shell: AgentShell | None = None
+        self._containers: WatchedContainerizer | None = None
+
+    def turn(self, now_ms: int) -> None:
+        """See `Actor`."""
+        if now_ms < self.asleep_until_ms:
+            self.wake_ms = self.asleep_until_ms
+            return
+        try:
+            if self.restart_ms is not None:
+                if now_ms < self.restart_ms:
+                    self.wake_ms = self.restart_ms
+                    return
+                self._begin()
+            self._step(now_ms)
+        except (ProcessDied, CheckpointFailed) as end:
+            self.die(f"died: {type(end).__name__}")
+
+    def die(self, why: str) -> None:
+        """End this life: the memory is gone, checkpoint and containers stay."""
+        self._world.note(self.name, why)
+        self.wire.drop()
+        self.fuse.left = None
+        if self._containers is not None:
+            self._containers.close()
+        self.shell = self._containers = None
+        self.restart_ms = self._world.now_ms + self._world.pause_ms()
+        self.wake_ms = self.restart_ms
+
+    def reboot(self) -> None:
+        """End everything on the machine."""
+        self.die("its machine reboots")
+        self.host.reboot()
+        self.boots += 1
+
+    def heal(self) -> None:
+        """See `Process`."""
+        super().heal()
+        self.fuse.left = None
+        self.wire.cut_off = self.disk.full = False
+
+    def _begin(self) -> None:
+        world, rng = self._world, self._world.rng
+        session = SessionId(f"{self.name}-{rng.getrandbits(32):08x}")
+        world.note(self.name, f"begins as {session}")
+        core = AgentCore.recover(
+            self.disk.load(),
+            self.info,
+            session=session,
+            life=rng.randbytes(LIFE_BYTES),
+            boot_id=f"boot-{self.boots}",
+            sandbox_root=Path("/sandboxes"),
+        )
+        inbox = Inbox(10_000)
+        self._containers = WatchedContainerizer(self.host, inbox, self.info.agent_id, self.fuse, world.journal)
+        self.shell = AgentShell(
+            core=core,
+            store=self.wire.store,
+            bus=self.wire.bus,
+            containerizer=self._containers,
+            inbox=inbox,
+            checkpoint=self.disk,
+            clock=world.clock,
+            random=rng.random,
+            principal=DEFAULT_PRINCIPAL,
+            cluster=DEFAULT_CLUSTER,
+            make_sandbox=lambda spec: None,
+        )
+        self.restart_ms = None
+        self.shell.recover()
+
+    def _step(self, now_ms: int) -> None:
+        assert self.shell is not None
+        assert self._containers is not None
+        self._containers.fake.poll(now_ms)
+        try:
+            self.shell.step()
+        except Unavailable:
+            self.shell.work(0)
+        self.shell.core.check()
+        due = [now_ms + LOOK_MS, self._containers.fake.next_due_ms(), self.shell.core.next_deadline_ms()]
+        self.wake_ms = max(now_ms + 1, min(each for each in due if each is not None))
+
+
+def _task_of(spec: ContainerSpec) -> tuple[FrameworkId, TaskId]:
+    return FrameworkId(spec.labels[LABEL_FRAMEWORK]), TaskId(spec.labels[LABEL_TASK])

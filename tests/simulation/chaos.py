@@ -1,0 +1,131 @@
+"""What befalls whole processes, at the paces of the plan."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Final
+
+from .agent_process import AgentProcess
+from .master_process import MasterProcess
+from .plan import Paces
+from .program import Program
+from .world import World
+
+_MINUTE_MS: Final = 60_000
+#: A process told to die does so within so many things that it does.
+_LONGEST_FUSE: Final = 12
+#: Redis is away for at most so long: a Sentinel failover and then some.
+_LONGEST_OUTAGE_MS: Final = 30_000
+
+
+class Chaos:
+    """An actor that harms the others until it is told to stop."""
+
+    def __init__(
+        self, world: World, master: MasterProcess, agents: Sequence[AgentProcess], programs: Sequence[Program]
+    ) -> None:
+        self.name = "chaos"
+        self.wake_ms: int | None = world.now_ms
+        self._world: Final = world
+        self._master: Final = master
+        self._agents: Final = agents
+        self._programs: Final = programs
+        self._deeds: Final[dict[str, Callable[[], None]]] = {
+            "agent_dies": self._agent_dies,
+            "host_reboots": lambda: self._any_agent().reboot(),
+            "agent_sleeps": lambda: self._sleep(self._any_agent()),
+            "agent_cut_off": lambda: self._cut_off(self._any_agent()),
+            "disk_fails": self._disk_fails,
+            "framework_dies": self._framework_dies,
+            "framework_sleeps": lambda: self._sleep(self._any_program()),
+            "framework_cut_off": lambda: self._cut_off(self._any_program()),
+            "framework_ends": self._framework_ends,
+            "master_dies": self._master_dies,
+            "master_deposed": self._master_deposed,
+            "store_away": self._store_away,
+        }
+        assert list(self._deeds) == [each.name for each in fields(Paces)], "each pace has its deed"
+        self._due_ms: Final = {name: self._next_ms(name) for name in self._deeds if self._pace(name) > 0}
+
+    def turn(self, now_ms: int) -> None:
+        """See `Actor`."""
+        for name, due_ms in self._due_ms.items():
+            if due_ms <= now_ms:
+                self._deeds[name]()
+                self._due_ms[name] = self._next_ms(name)
+        self.wake_ms = min(self._due_ms.values(), default=None)
+
+    def stop(self) -> None:
+        """Do no more harm. What is broken is healed by others."""
+        self._due_ms.clear()
+        self.wake_ms = None
+
+    def _pace(self, name: str) -> float:
+        pace: float = getattr(self._world.plan.paces, name)
+        return pace
+
+    def _next_ms(self, name: str) -> int:
+        return self._world.now_ms + 1 + int(self._world.rng.expovariate(self._pace(name)) * _MINUTE_MS)
+
+    def _any_agent(self) -> AgentProcess:
+        return self._world.rng.choice(self._agents)
+
+    def _any_program(self) -> Program:
+        return self._world.rng.choice(self._programs)
+
+    def _agent_dies(self) -> None:
+        self._any_agent().fuse.left = self._world.rng.randrange(_LONGEST_FUSE)
+
+    def _framework_dies(self) -> None:
+        program = self._any_program()
+        if program.mortal:
+            program.fuse.left = self._world.rng.randrange(_LONGEST_FUSE)
+
+    def _master_dies(self) -> None:
+        self._master.fuse.left = self._world.rng.randrange(_LONGEST_FUSE)
+
+    def _master_deposed(self) -> None:
+        if self._master.core is not None:
+            self._world.note("chaos", "another master begins to lead")
+            self._world.actors.append(self._master.depose())
+
+    def _sleep(self, process: AgentProcess | Program) -> None:
+        pause_ms = self._world.pause_ms()
+        self._world.note("chaos", f"{process.name} sleeps for {pause_ms} ms")
+        process.sleep(self._world.now_ms + pause_ms)
+
+    def _cut_off(self, process: AgentProcess | Program) -> None:
+        pause_ms = self._world.pause_ms()
+        self._world.note("chaos", f"{process.name} is cut off for {pause_ms} ms")
+        process.wire.cut_off = True
+
+        def mend() -> None:
+            process.wire.cut_off = False
+
+        self._world.later(pause_ms, mend)
+
+    def _disk_fails(self) -> None:
+        agent = self._any_agent()
+        pause_ms = self._world.pause_ms()
+        self._world.note("chaos", f"the disk of {agent.name} is full for {pause_ms} ms")
+        agent.disk.full = True
+
+        def mend() -> None:
+            agent.disk.full = False
+
+        self._world.later(pause_ms, mend)
+
+    def _framework_ends(self) -> None:
+        program = self._any_program()
+        if program.mortal and program.driver is not None and not program.driver.ended:
+            self._world.note("chaos", f"{program.name} is torn down")
+            program.actions.append(lambda driver: None if driver.ended else driver.teardown())
+
+    def _store_away(self) -> None:
+        pause_ms = self._world.rng.randint(500, _LONGEST_OUTAGE_MS)
+        self._world.note("chaos", f"Redis is away for {pause_ms} ms")
+        self._world.broker.available = False
+
+        def mend() -> None:
+            self._world.broker.available = True
+
+        self._world.later(pause_ms, mend)

@@ -1,0 +1,191 @@
+"""What must hold whatever happens (DESIGN 5), judged by what really happened: machines, streams, what schedulers were told.
+
+Checkers believe nothing that a core believes, with one exception that says so. The numbers are those of DESIGN 5.
+"""
+
+from typing import Final
+
+from mesolite.frameworks.driver.settings import MAX_HELD_OFFERS
+from mesolite.ids import ContainerId
+from mesolite.protocol import TERMINAL_STATES
+from mesolite.transport.keys import DEAD_LETTERS, calls_stream, reports_stream
+
+from .cluster import Cluster
+from .journal import TaskFacts, TaskKey
+
+#: No run has so many tasks, frameworks or agents that anything should ever wait longer than this.
+MAX_STREAM_LENGTH: Final = 1_500
+MAX_QUEUE_LENGTH: Final = 600
+MAX_UNSENT: Final = 600
+
+
+class Violation(AssertionError):
+    """Something happened that never should."""
+
+
+class Checker:
+    """One property."""
+
+    def check(self, cluster: Cluster) -> None:
+        """Look at the world between two turns.
+
+        Raises:
+            Violation: The property does not hold.
+        """
+
+    def settled(self, cluster: Cluster) -> None:
+        """Look at the world when everything has come to rest."""
+
+
+class NoOverCommit(Checker):
+    """1: on no machine do containers hold more than there is, and in no master's books."""
+
+    def check(self, cluster: Cluster) -> None:
+        """See `Checker`."""
+        now_ms = cluster.world.now_ms
+        for agent in cluster.agents:
+            running = [each.spec for each in agent.host.containers.values() if each.ends_ms > now_ms]
+            cpus_milli, mem_mib = sum(each.cpus_milli for each in running), sum(each.mem_mib for each in running)
+            if cpus_milli > agent.shape.cpus * 1000 or mem_mib > agent.shape.mem_mib:
+                raise Violation(
+                    f"{agent.name} runs containers of {cpus_milli} thousandths of CPUs and {mem_mib} MiB; "
+                    f"it has {agent.shape.cpus} CPUs and {agent.shape.mem_mib} MiB"
+                )
+        core = cluster.master.core
+        for booked in core.state.agents.values() if core is not None else ():
+            # The exception: what is offered exists nowhere but in the books.
+            if not booked.total.contains((booked.offered + booked.used).unallocated()):
+                raise Violation(f"the master gives away more of {booked.info.agent_id} than it has")
+
+
+class OneLaunch(Checker):
+    """2: whatever is sent twice, a task's container is started once at most, on one agent."""
+
+    def check(self, cluster: Cluster) -> None:
+        """See `Checker`."""
+        for key in cluster.world.journal.touched:
+            launches = cluster.world.journal.tasks[key].launches
+            if len(launches) > 1:
+                raise Violation(f"task {key} was launched {len(launches)} times: {launches}")
+
+
+class OneEnd(Checker):
+    """3: a scheduler hears of at most one end of a task, and nothing after it that says the task lives."""
+
+    def check(self, cluster: Cluster) -> None:
+        """See `Checker`."""
+        for key in cluster.world.journal.touched:
+            states = [each.status.state for each in cluster.world.journal.tasks[key].delivered]
+            ends = [state for state in states if state in TERMINAL_STATES]
+            if len(set(ends)) > 1:
+                raise Violation(f"task {key} ended in several ways: {_words(cluster, key)}")
+            if ends and any(state not in TERMINAL_STATES for state in states[states.index(ends[0]) :]):
+                raise Violation(f"task {key} lives after its end: {_words(cluster, key)}")
+        for (_, job_id, index), results in cluster.world.journal.results.items():
+            if len(results) > 1:
+                raise Violation(f"task {index} of job {job_id} has {len(results)} results: {results}")
+
+
+class FinalWord(Checker):
+    """3: every task that a scheduler launched, and every task of a job, comes to an end that is told."""
+
+    def settled(self, cluster: Cluster) -> None:
+        """See `Checker`."""
+        journal = cluster.world.journal
+        for key, facts in journal.tasks.items():
+            told = any(each.status.state in TERMINAL_STATES for each in facts.delivered)
+            if facts.asked and not told and key[0] not in journal.ended:
+                raise Violation(f"task {key} never ended: {_words(cluster, key)}")
+        for (framework_id, job_id), spec in journal.jobs.items():
+            for index in range(spec.count):
+                if (framework_id, job_id, index) not in journal.results:
+                    raise Violation(f"task {index} of job {job_id} has no result")
+
+
+class NoUpdateLost(Checker):
+    """4: what an agent made durable about a task is delivered in that order, without a hole, and in the end completely."""
+
+    def check(self, cluster: Cluster) -> None:
+        """See `Checker`."""
+        for key in cluster.world.journal.touched:
+            facts = cluster.world.journal.tasks[key]
+            if _in_order(facts) is None:
+                raise Violation(f"updates of task {key} got lost or out of order: {_words(cluster, key)}")
+
+    def settled(self, cluster: Cluster) -> None:
+        """See `Checker`."""
+        journal = cluster.world.journal
+        for key, facts in journal.tasks.items():
+            if key[0] not in journal.ended and _in_order(facts) != len(facts.generated):
+                raise Violation(f"updates of task {key} were never delivered: {_words(cluster, key)}")
+
+
+class Undisturbed(Checker):
+    """6: no container is told to end but where its scheduler, its job or its time limit wants that."""
+
+    def check(self, cluster: Cluster) -> None:
+        """See `Checker`."""
+        journal = cluster.world.journal
+        for key in journal.touched:
+            facts = journal.tasks[key]
+            if facts.killed and not facts.may_be_killed and key[0] not in journal.ended:
+                raise Violation(f"task {key} was killed though nobody wanted it: {_words(cluster, key)}")
+
+
+class Bounds(Checker):
+    """7: no stream, queue or buffer grows beyond what the few of this world can fill."""
+
+    def check(self, cluster: Cluster) -> None:
+        """See `Checker`."""
+        broker = cluster.world.broker
+        for name, stream in broker.streams.items():
+            if len(stream) > MAX_STREAM_LENGTH:
+                raise Violation(f"stream {name} has {len(stream)} entries")
+        for name, queue in broker.queues.items():
+            if len(queue) > MAX_QUEUE_LENGTH:
+                raise Violation(f"queue {name} has {len(queue)} messages")
+        for program in cluster.programs:
+            if program.unsent > MAX_UNSENT:
+                raise Violation(f"{program.name} has {program.unsent} payloads to send")
+            if program.driver is not None and len(program.driver.core.offers) > MAX_HELD_OFFERS:
+                raise Violation(f"{program.name} holds {len(program.driver.core.offers)} offers")
+        letters = len(broker.streams.get(DEAD_LETTERS, ()))
+        if letters:
+            raise Violation(f"somebody said something that was set aside: {cluster.dead_letters()}")
+
+    def settled(self, cluster: Cluster) -> None:
+        """See `Checker`."""
+        for name in (calls_stream(), reports_stream()):
+            # The commit trims behind its cursor, up to the last entry it read.
+            left = len(cluster.world.broker.streams.get(name, ()))
+            if left > len(cluster.agents) + len(cluster.programs) + 1:
+                raise Violation(f"{left} entries of {name} are left over")
+
+
+def all_checkers() -> list[Checker]:
+    """Return one of each."""
+    return [NoOverCommit(), OneLaunch(), OneEnd(), FinalWord(), NoUpdateLost(), Undisturbed(), Bounds()]
+
+
+def _in_order(facts: TaskFacts) -> int | None:
+    """Return how many of the generated updates were delivered, in order and repeats aside; None if not in order."""
+    generated = [uuid for uuid, _ in facts.generated]
+    count = 0
+    for delivery in facts.delivered:
+        uuid = delivery.status.uuid
+        if uuid is None or uuid in generated[:count]:
+            continue
+        if count == len(generated) or generated[count] != uuid:
+            return None
+        count += 1
+    return count
+
+
+def _words(cluster: Cluster, key: TaskKey) -> str:
+    facts = cluster.world.journal.tasks[key]
+    generated = ", ".join(state.name for _, state in facts.generated) or "nothing"
+    delivered = ", ".join(
+        each.status.state.name + ("" if each.status.uuid is not None else " (master's)") for each in facts.delivered
+    )
+    containers: list[ContainerId] = [container_id for _, container_id in facts.launches]
+    return f"its agent said {generated}; its scheduler heard {delivered or 'nothing'}; containers {containers}"

@@ -1,0 +1,86 @@
+"""What really happened, written down by whoever did it or saw it: the only thing, beside the machines, that checkers look at."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from mesolite.agent.records import ProgressRecord, Record
+from mesolite.frameworks.batch.job import JobSpec
+from mesolite.frameworks.batch.result import TaskResult
+from mesolite.ids import AgentId, ContainerId, FrameworkId, SessionId, TaskId
+from mesolite.protocol import TaskState, TaskStatus
+
+#: A task of a framework.
+TaskKey = tuple[FrameworkId, TaskId]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A scheduler heard this."""
+
+    session: SessionId
+    status: TaskStatus
+
+
+@dataclass(slots=True)
+class TaskFacts:
+    """Everything that became of one task."""
+
+    #: Its scheduler asked for it.
+    asked: bool = False
+    #: Containers that an agent told its containerizer to start for it, and where.
+    launches: list[tuple[AgentId, ContainerId]] = field(default_factory=list[tuple[AgentId, ContainerId]])
+    #: Updates that its agent made durable, in order.
+    generated: list[tuple[bytes, TaskState]] = field(default_factory=list[tuple[bytes, TaskState]])
+    delivered: list[Delivery] = field(default_factory=list[Delivery])
+    #: Somebody wanted it to end, or it has a time limit.
+    may_be_killed: bool = False
+    #: Its container was told to end.
+    killed: bool = False
+
+
+@dataclass(slots=True)
+class Journal:
+    """The facts of one run."""
+
+    tasks: dict[TaskKey, TaskFacts] = field(default_factory=dict[TaskKey, TaskFacts])
+    #: Tasks about which there is news since the checkers last looked.
+    touched: dict[TaskKey, None] = field(default_factory=dict[TaskKey, None])
+    #: Frameworks that were torn down: their tasks need no last word.
+    ended: set[FrameworkId] = field(default_factory=set[FrameworkId])
+    #: Frameworks that somebody else ended, and what their scheduler was told.
+    expelled: dict[FrameworkId, str] = field(default_factory=dict[FrameworkId, str])
+    jobs: dict[tuple[FrameworkId, str], JobSpec] = field(default_factory=dict[tuple[FrameworkId, str], JobSpec])
+    results: dict[tuple[FrameworkId, str, int], list[TaskResult]] = field(
+        default_factory=dict[tuple[FrameworkId, str, int], list[TaskResult]]
+    )
+    #: How often a scheduler heard the same update twice within one session.
+    repeats: int = 0
+
+    def task(self, key: TaskKey) -> TaskFacts:
+        """Return the facts of a task, to add to them."""
+        self.touched[key] = None
+        facts = self.tasks.get(key)
+        if facts is None:
+            facts = self.tasks[key] = TaskFacts()
+        return facts
+
+    def saved(self, records: Sequence[Record]) -> None:
+        """An agent's checkpoint took these."""
+        for record in records:
+            if isinstance(record, ProgressRecord):
+                facts = self.task((record.framework_id, record.task_id))
+                known = {uuid for uuid, _ in facts.generated}
+                for status in record.pending:
+                    assert status.uuid is not None, "an agent's update has a uuid"
+                    if status.uuid not in known:
+                        facts.generated.append((status.uuid, status.state))
+
+    def heard(self, framework_id: FrameworkId, session: SessionId, statuses: Iterable[TaskStatus]) -> None:
+        """A scheduler was told."""
+        for status in statuses:
+            facts = self.task((framework_id, status.task_id))
+            if status.uuid is not None and any(
+                each.session == session and each.status.uuid == status.uuid for each in facts.delivered
+            ):
+                self.repeats += 1
+            facts.delivered.append(Delivery(session, status))

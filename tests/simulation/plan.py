@@ -1,0 +1,144 @@
+"""What a seed means: the shape of a cluster, and which faults it will suffer how often.
+
+Some kinds of fault are off in a run, some are light, some heavy. With all of them at once nothing would ever get far enough
+for the interesting cases, and with few runs would be alike.
+"""
+
+import random
+from dataclasses import dataclass, field, fields
+from typing import Final, TypeVar
+
+from mesolite.master import MasterSettings
+
+#: Virtual time under faults.
+MIN_TROUBLE_MS: Final = 60_000
+MAX_TROUBLE_MS: Final = 240_000
+ROLES: Final = ("*", "a", "b")
+
+
+def _chance(*, light: float, heavy: float) -> float:
+    """A kind of fault that hits single messages, by its probability for each."""
+    return field(default=0.0, metadata={"light": light, "heavy": heavy})
+
+
+def _pace(*, light: float, heavy: float) -> float:
+    """A kind of fault that hits processes, by how often it comes in a minute of the whole cluster."""
+    return field(default=0.0, metadata={"light": light, "heavy": heavy})
+
+
+@dataclass(slots=True)
+class Chances:
+    """Probabilities of faults of single messages. All 0: everything arrives, once and in order."""
+
+    #: kombu: a message vanishes, comes twice, or comes seconds later than its successors.
+    command_lost: float = _chance(light=0.03, heavy=0.3)
+    command_twice: float = _chance(light=0.03, heavy=0.3)
+    command_late: float = _chance(light=0.05, heavy=0.4)
+    #: An append, put or commit raises: and nothing was written, or it was, or it will be in a moment.
+    write_lost: float = _chance(light=0.02, heavy=0.15)
+    write_unanswered: float = _chance(light=0.02, heavy=0.15)
+    write_late: float = _chance(light=0.02, heavy=0.1)
+    #: A read raises.
+    read_failed: float = _chance(light=0.01, heavy=0.08)
+    #: A framework's reader misses an entry of its stream; or sees what is there only seconds later.
+    events_skipped: float = _chance(light=0.03, heavy=0.2)
+    events_late: float = _chance(light=0.05, heavy=0.3)
+
+
+@dataclass(slots=True)
+class Paces:
+    """How often processes suffer, in a minute."""
+
+    #: It dies between any two things that it does, and its containers run on.
+    agent_dies: float = _pace(light=0.5, heavy=4)
+    #: The machine dies, and the containers with it.
+    host_reboots: float = _pace(light=0.2, heavy=1)
+    #: It does nothing for a while, often longer than the master waits.
+    agent_sleeps: float = _pace(light=0.3, heavy=2)
+    #: It goes on, but neither Redis nor kombu answers it.
+    agent_cut_off: float = _pace(light=0.3, heavy=2)
+    #: Its disk takes no checkpoint, so its process ends.
+    disk_fails: float = _pace(light=0.2, heavy=1)
+    framework_dies: float = _pace(light=0.5, heavy=3)
+    framework_sleeps: float = _pace(light=0.3, heavy=2)
+    framework_cut_off: float = _pace(light=0.3, heavy=2)
+    #: A framework is torn down by its scheduler.
+    framework_ends: float = _pace(light=0.2, heavy=0.5)
+    #: It dies between any two things that it does; another begins to lead.
+    master_dies: float = _pace(light=0.5, heavy=3)
+    #: Another begins to lead while it goes on believing that it does.
+    master_deposed: float = _pace(light=0.3, heavy=2)
+    #: Nothing answers anybody.
+    store_away: float = _pace(light=0.3, heavy=1.5)
+
+
+_Kinds = TypeVar("_Kinds", Chances, Paces)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentShape:
+    """A machine."""
+
+    cpus: int
+    mem_mib: int
+    start_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run."""
+
+    seed: int
+    agents: tuple[AgentShape, ...]
+    #: Roles of each batch framework.
+    batches: tuple[tuple[str, ...], ...]
+    #: Roles of each plain framework.
+    plains: tuple[tuple[str, ...], ...]
+    settings: MasterSettings
+    reconcile_interval_ms: int
+    trouble_ms: int
+    chances: Chances
+    paces: Paces
+
+
+def draw(seed: int) -> Plan:
+    """Draw a run."""
+    rng = random.Random(f"plan {seed}")
+    heartbeat_ms = rng.choice((1000, 2000, 5000))
+    return Plan(
+        seed=seed,
+        agents=tuple(
+            AgentShape(
+                cpus=rng.choice((1, 2, 4, 8)), mem_mib=rng.choice((512, 1024, 4096)), start_ms=rng.choice((0, 200))
+            )
+            for _ in range(rng.randint(1, 4))
+        ),
+        batches=tuple(_roles(rng) for _ in range(rng.choice((1, 1, 1, 2)))),
+        plains=tuple(_roles(rng) for _ in range(rng.choice((0, 1, 1, 2)))),
+        settings=MasterSettings(
+            offer_timeout_ms=rng.choice((5_000, 20_000, 60_000)),
+            heartbeat_interval_ms=heartbeat_ms,
+            agent_timeout_ms=rng.choice((4, 8, 15)) * heartbeat_ms,
+            agent_reregister_timeout_ms=rng.choice((15_000, 60_000, 600_000)),
+            weights_milli=(("a", rng.choice((500, 1000, 3000))),),
+        ),
+        reconcile_interval_ms=rng.choice((30_000, 120_000, 600_000)),
+        trouble_ms=rng.randint(MIN_TROUBLE_MS, MAX_TROUBLE_MS),
+        chances=_draw(rng, Chances()),
+        paces=_draw(rng, Paces()),
+    )
+
+
+def _roles(rng: random.Random) -> tuple[str, ...]:
+    return tuple(sorted(rng.sample(ROLES, rng.choice((1, 1, 2)))))
+
+
+def _draw(rng: random.Random, kinds: _Kinds) -> _Kinds:
+    """Set each kind to nothing, light or heavy; one run in ten has no fault of these kinds at all."""
+    if rng.random() < 0.1:
+        return kinds
+    for each in fields(kinds):
+        strength = rng.choices(("off", "light", "heavy"), (6, 3, 1))[0]
+        if strength != "off":
+            setattr(kinds, each.name, each.metadata[strength])
+    return kinds

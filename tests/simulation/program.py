@@ -1,0 +1,159 @@
+"""A framework's process: the real driver and sender around a scheduler, read and written in one thread."""
+
+import random
+from collections.abc import Callable
+from typing import Final
+
+from mesolite.errors import RedisUnavailable
+from mesolite.frameworks.driver.driver import Action, SchedulerDriver
+from mesolite.frameworks.driver.packing import pack
+from mesolite.frameworks.driver.sender import Sender
+from mesolite.ids import FrameworkId, SessionId
+from mesolite.protocol import EventBatch, decode_events
+from mesolite.transport.contract import BEGINNING
+from mesolite.transport.keys import MAX_CALLS_LENGTH, calls_stream, framework_stream
+from mesolite.transport.memory_broker import parse_entry_id
+
+from .actor import Process
+from .fuse import Fuse, ProcessDied
+from .wires import LATEST_MS, Wire
+from .world import World
+
+LOOK_MS: Final = 1000
+READ_LIMIT: Final = 200
+#: What the real reader waits at first before it tries an absent store again.
+RETRY_MS: Final = 200
+
+
+class Program(Process):
+    """One framework, through all its lives.
+
+    Args:
+        world: Where it lives.
+        framework_id: Who it is.
+        new_driver: Makes the driver of a life, given its session and a source of chance.
+        mortal: Its scheduler can go on in another process. A batch program cannot: its jobs are in its memory.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        framework_id: FrameworkId,
+        new_driver: Callable[[SessionId, random.Random], SchedulerDriver],
+        *,
+        mortal: bool,
+    ) -> None:
+        super().__init__(framework_id)
+        self._world: Final = world
+        self._new_driver: Final = new_driver
+        self.mortal: Final = mortal
+        self.framework_id: Final = framework_id
+        self.fuse: Final = Fuse()
+        self.wire: Final = Wire(world, framework_id, self.fuse)
+        self.driver: SchedulerDriver | None = None
+        #: What is to be done with the driver at the next step.
+        self.actions: list[Action] = []
+        self._stream: Final = framework_stream(framework_id)
+        self._sender: Sender | None = None
+        self._position: str | None = None
+        self._away = False
+        self._blind_until_ms = 0
+
+    @property
+    def unsent(self) -> int:
+        """Payloads that wait for the store."""
+        return self._sender.unsent if self._sender is not None else 0
+
+    def turn(self, now_ms: int) -> None:
+        """See `Actor`."""
+        if now_ms < self.asleep_until_ms:
+            self.wake_ms = self.asleep_until_ms
+            return
+        if self.restart_ms is not None and now_ms < self.restart_ms:
+            self.wake_ms = self.restart_ms
+            return
+        try:
+            if self.restart_ms is not None:
+                self._begin()
+            self._step(now_ms)
+        except ProcessDied:
+            self.die("died")
+
+    def die(self, why: str) -> None:
+        """End this life; what the scheduler keeps in a safe place stays."""
+        self._world.note(self.name, why)
+        self.wire.drop()
+        self.fuse.left = None
+        self.driver = self._sender = None
+        self.restart_ms = self._world.now_ms + self._world.pause_ms()
+        self.wake_ms = self.restart_ms
+
+    def heal(self) -> None:
+        """See `Process`."""
+        super().heal()
+        self.fuse.left = None
+        self.wire.cut_off = False
+
+    def _begin(self) -> None:
+        rng = self._world.rng
+        session = SessionId(f"{self.name}-{rng.getrandbits(32):08x}")
+        self._world.note(self.name, f"begins as {session}")
+        self.driver = self._new_driver(session, rng)
+        self._sender = Sender(self.wire.store, calls_stream(), MAX_CALLS_LENGTH, self._world.clock)
+        self._position, self._away, self._blind_until_ms = None, False, 0
+        self.restart_ms = None
+
+    def _step(self, now_ms: int) -> None:
+        driver, sender = self.driver, self._sender
+        assert driver is not None
+        assert sender is not None
+        if driver.ended and not sender.unsent:
+            self.wake_ms = None
+            return
+        batches = self._read(now_ms)
+        if batches is None:
+            self.wake_ms = now_ms + RETRY_MS
+            if self._position is None:
+                return
+        actions, self.actions = self.actions, []
+        for batch in driver.step(now_ms, batches or (), actions):
+            payloads, impossible = pack(batch)
+            assert not impossible, "nothing here is too large to travel"
+            for payload in payloads:
+                sender.add(payload)
+        driver.core.check()
+        if sender.send():
+            driver.store_returned(now_ms)
+            self.wake_ms = now_ms + 1
+        due = [now_ms + LOOK_MS, self.wake_ms, driver.next_deadline_ms(), sender.retry_ms]
+        self.wake_ms = max(now_ms + 1, min(each for each in due if each is not None))
+
+    def _read(self, now_ms: int) -> list[EventBatch] | None:
+        """Read what is there; None where the store does not answer. As the real reader, which has a thread of its own."""
+        store, world, driver = self.wire.store, self._world, self.driver
+        assert driver is not None
+        if now_ms < self._blind_until_ms:
+            return []
+        try:
+            if self._position is None:
+                self._position = store.last_id(self._stream)
+            elif self._away:
+                if parse_entry_id(store.last_id(self._stream)) < parse_entry_id(self._position):
+                    self._position = BEGINNING
+                self._away = False
+                driver.store_returned(now_ms)
+            entries = store.read({self._stream: self._position}, limit=READ_LIMIT, wait_ms=0)
+        except RedisUnavailable:
+            self._away = True
+            return None
+        if entries and world.rng.random() < world.chances.events_late:
+            self._blind_until_ms = now_ms + world.rng.randint(1, LATEST_MS)
+            return []
+        batches: list[EventBatch] = []
+        for entry in entries:
+            self._position = entry.entry_id
+            if world.rng.random() < world.chances.events_skipped:
+                world.note(self.name, f"misses an entry of {self._stream}")
+            else:
+                batches.append(decode_events(entry.payload))
+        return batches
