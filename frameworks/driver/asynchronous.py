@@ -114,8 +114,8 @@ class AsyncSchedulerDriver:
         if not promise.done():
             answer.cancel()
             raise FrameworkError("the framework has ended")
-        # Asked itself: when the action ended the framework, the loop may hear of the end first.
-        return promise.result()
+        # When the action itself ended the framework, the loop may have heard of the end first.
+        return await answer
 
     def _acknowledge(self, statuses: Sequence[TaskStatus]) -> None:
         self._shell.post(lambda driver: driver.acknowledge(statuses))
