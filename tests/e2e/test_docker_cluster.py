@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from mesolite.frameworks import batch
+from mesolite.transport import open_store
 from mesolite.transport.keys import calls_stream, key_prefix, reports_stream
 
 from .conftest import Cluster, eventually
@@ -155,10 +156,12 @@ def test_flower_shows_agents_and_tasks_and_terminates_one(docker_cluster: Cluste
 
 def test_garbage_on_a_stream_is_set_aside_and_nothing_else_suffers(docker_cluster: Cluster) -> None:
     word = uuid4().hex
+    store = open_store(docker_cluster.address.redis_url, docker_cluster.address.cluster)
     client = redis.Redis.from_url(docker_cluster.address.redis_url)
     for stream in (calls_stream(), reports_stream()):
-        client.xadd(f"{key_prefix(docker_cluster.address.cluster)}{stream}", {"payload": f"garbage {word}".encode()})
+        store.append(stream, f"garbage {word}".encode(), max_length=1000)
         client.xadd(f"{key_prefix(docker_cluster.address.cluster)}{stream}", {"neither": b"nor"})
+    store.close()
     client.close()
     eventually(
         lambda: sum(word in json.dumps(row) for row in docker_cluster.rows("dead-letters")) == 2,
