@@ -30,7 +30,12 @@ class SandboxFiles:
             BadInput: The path is not one, or not of a file.
         """
         root, relative = self._locate(path)
-        return sandbox.read_file(root, relative, offset=offset, length=length)
+        try:
+            return sandbox.read_file(root, relative, offset=offset, length=length)
+        except sandbox.SandboxError:
+            # Output that is being rotated is gone for a moment.
+            self._locate(path)
+            raise
 
     def browse(self, path: str) -> list[dict[str, object]]:
         """List a folder with the fields of Mesos's files/browse.

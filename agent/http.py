@@ -3,7 +3,8 @@
     GET /files/browse?path=                 [{path, nlink, size, mtime, mode, uid, gid}]
     GET /files/read?path&offset&length      {data, offset}; offset -1 or absent asks for the size
         ...&wait_ms=                        wait so long for bytes beyond the offset (`mesolite logs -f`)
-        ...&raw=1                           the bytes themselves; the offset in the header Mesolite-Offset
+        ...&raw=1                           the bytes themselves, in headers Mesolite-Offset and, for who the file is when
+                                            output is rotated, Mesolite-Inode
     GET /files/download?path                the file
     GET /health, /state
 
@@ -21,9 +22,12 @@ from mesolite.errors import BadInput
 from mesolite.webserver import JsonHandler, Route, WebServer
 
 from .files import SandboxFiles
+from .sandbox import Part
 
 #: Longest wait for more bytes; below the time after which proxies lose patience.
 MAX_WAIT_MS: Final = 25_000
+#: Bytes of one raw read.
+MAX_RAW_BYTES: Final = 1024 * 1024
 #: How often a file that is followed is looked at.
 FOLLOW_INTERVAL_S: Final = 0.1
 #: Reads that may wait at once; further ones are answered with what there is.
@@ -113,11 +117,24 @@ class _ReadHandler(_FilesHandler):
                 await self._wait_for_bytes(path, offset, wait_ms / 1000)
         part = self._files.read(path, offset=offset, length=length)
         if self.get_query_argument("raw", "") == "1":
-            self.set_header("Content-Type", "application/octet-stream")
-            self.set_header("Mesolite-Offset", str(part.offset))
-            self.write(part.data)
+            self._send_raw(path, part, length)
         else:
             self.send_json({"data": part.data.decode("utf-8", "replace"), "offset": part.offset})
+
+    def _send_raw(self, path: str, first: Part, length: int) -> None:
+        self.set_header("Content-Type", "application/octet-stream")
+        self.set_header("Mesolite-Offset", str(first.offset))
+        self.set_header("Mesolite-Inode", str(first.inode))
+        self.write(first.data)
+        sent = len(first.data)
+        part = first
+        # More than Mesos gives at once, for readers that must keep up with a task; never of two files.
+        while part.data and length < 0 and sent < MAX_RAW_BYTES:
+            part = self._files.read(path, offset=first.offset + sent)
+            if part.inode != first.inode:
+                return
+            self.write(part.data)
+            sent += len(part.data)
 
     async def _wait_for_bytes(self, path: str, offset: int, wait_s: float) -> None:
         """Return when the file reaches beyond the offset, or the time is over."""

@@ -54,6 +54,8 @@ class Part:
 
     data: bytes
     offset: int
+    #: Which file it is, whatever its name: a full output file is renamed while it is read.
+    inode: int
 
 
 def sandbox_path(work_dir: Path, framework_id: FrameworkId, task_id: TaskId, container_id: ContainerId) -> Path:
@@ -181,9 +183,9 @@ def read_file(sandbox: Path, relative: str, *, offset: int = -1, length: int = -
         _check_regular(relative, found.st_mode)
         _check_inside(sandbox, descriptor, relative)
         if offset == -1:
-            return Part(data=b"", offset=found.st_size)
+            return Part(data=b"", offset=found.st_size, inode=found.st_ino)
         wanted = MAX_READ_BYTES if length == -1 else min(length, MAX_READ_BYTES)
-        return Part(data=os.pread(descriptor, wanted, offset), offset=offset)
+        return Part(data=os.pread(descriptor, wanted, offset), offset=offset, inode=found.st_ino)
     finally:
         os.close(descriptor)
 

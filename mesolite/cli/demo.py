@@ -21,7 +21,8 @@ from mesolite.config import UpConfig
 from mesolite.discovery import ClusterAddress, state_home
 from mesolite.errors import MesoliteError
 from mesolite.frameworks import batch
-from mesolite.operator import OperatorClient, read_sandbox
+from mesolite.operator import OperatorClient
+from mesolite.sandbox_client import read_sandbox
 
 from .cluster import locked
 from .demo_work import (

@@ -13,7 +13,8 @@ from typing import Final, Literal, TypeAlias
 import click
 
 from mesolite.errors import MesoliteError
-from mesolite.operator import OperatorClient, follow_sandbox
+from mesolite.operator import OperatorClient
+from mesolite.sandbox_client import follow_output
 
 from .tasks import ENDED_STATES
 
@@ -98,7 +99,7 @@ class TaskStreams:
 
     def _copy(self, task_id: str, agent_url: str, channel: Channel) -> None:
         path = f"/{self._framework_id}/{task_id}/latest/{channel}"
-        parts = follow_sandbox(agent_url, path, lambda: self._is_over(task_id), wait_ms=READ_WAIT_MS)
+        parts = follow_output(agent_url, path, lambda: self._is_over(task_id), wait_ms=READ_WAIT_MS)
         try:
             if self._count == 1:
                 self._copy_bytes(parts, channel)

@@ -6,8 +6,9 @@ from typing import Final
 
 import click
 
-from mesolite.errors import BadInput, MesoliteError, NotFound, Unavailable
-from mesolite.operator import OperatorClient, follow_sandbox, read_sandbox
+from mesolite.errors import MesoliteError, NotFound, Unavailable
+from mesolite.operator import OperatorClient
+from mesolite.sandbox_client import follow_output, read_output
 from mesolite.views import TaskRow
 
 from .connect import find_task, operator_client
@@ -77,13 +78,17 @@ def logs(ctx: click.Context, task: str, follow: bool, use_stderr: bool) -> None:
         )
     path = f"{row.sandbox.rstrip('/')}/{'stderr' if use_stderr else 'stdout'}"
     if follow:
-        for data in follow_sandbox(row.agent_url, path, lambda: _has_ended(client, row)):
+        for data in follow_output(row.agent_url, path, lambda: _has_ended(client, row)):
             _write(data)
         return
-    offset = 0
-    while data := _first_read(row, path) if offset == 0 else read_sandbox(row.agent_url, path, offset=offset):
-        offset += len(data)
-        _write(data)
+    try:
+        for data in read_output(row.agent_url, path):
+            _write(data)
+    except NotFound:
+        if row.state in ENDED_STATES:
+            raise NotFound(
+                f"the sandbox of {row.task_id} is gone: it was collected, or the task never started"
+            ) from None
 
 
 @click.command()
@@ -120,17 +125,6 @@ def _has_ended(client: OperatorClient, task: TaskRow) -> bool:
     """Say whether a task is over; one that the master forgot is."""
     rows = client.tasks(include_ended=True, task_id=task.task_id)
     return all(row.state in ENDED_STATES for row in rows if row.framework_id == task.framework_id)
-
-
-def _first_read(row: TaskRow, path: str) -> bytes:
-    try:
-        return read_sandbox(row.agent_url, path, offset=0)
-    except NotFound:
-        if row.state in ENDED_STATES:
-            raise BadInput(
-                f"the sandbox of {row.task_id} is gone: it was collected, or the task never started"
-            ) from None
-        return b""
 
 
 def _write(data: bytes) -> None:

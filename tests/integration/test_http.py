@@ -14,7 +14,8 @@ from mesolite.agent.http import AgentHttp
 from mesolite.agent.sandbox import MAX_READ_BYTES
 from mesolite.errors import BadInput, MasterUnavailable, NotFound, Unavailable
 from mesolite.master.http import MasterHttp
-from mesolite.operator import OperatorClient, follow_sandbox, read_sandbox
+from mesolite.operator import OperatorClient
+from mesolite.sandbox_client import LOST_NOTICE, follow_output, read_output, read_sandbox
 from mesolite.webserver import MAX_BODY_BYTES
 
 LOCAL = "127.0.0.1"
@@ -317,7 +318,67 @@ def test_following_ends_only_when_all_that_was_written_is_read(agent: AgentHttp,
         file.write_bytes(b"last words")
         return True
 
-    assert b"".join(follow_sandbox(agent.url, "/f/t/latest/stdout", ended, wait_ms=10)) == b"last words"
+    assert b"".join(follow_output(agent.url, "/f/t/latest/stdout", ended, wait_ms=10)) == b"last words"
+
+
+def test_output_that_is_rotated_while_it_is_followed_is_shown_whole(agent: AgentHttp, sandbox: Path) -> None:
+    """Goal: rotation is not seen. Method: the file is rotated twice, each time with bytes that were not read yet."""
+    file = sandbox / "stdout"
+    file.write_bytes(b"one ")
+    steps = iter([(b"two ", b"three "), (b"four ", b""), None])
+
+    def ended() -> bool:
+        step = next(steps)
+        if step is None:
+            return True
+        with file.open("ab") as opened:
+            opened.write(step[0])
+        file.rename(sandbox / "stdout.1")
+        file.write_bytes(step[1])
+        return False
+
+    shown = b"".join(follow_output(agent.url, "/f/t/latest/stdout", ended, wait_ms=10))
+    assert shown == b"one two three four "
+
+
+def test_output_that_was_rotated_away_unread_is_said_to_be_lost(agent: AgentHttp, sandbox: Path) -> None:
+    file = sandbox / "stdout"
+    file.write_bytes(b"one ")
+    steps = iter([False, True])
+
+    def ended() -> bool:
+        is_over = next(steps)
+        if not is_over:
+            for unread in (b"two ", b"three "):
+                file.rename(sandbox / "stdout.1")
+                file.write_bytes(unread)
+        return is_over
+
+    # While it is open the file system cannot give its inode's number to the next file.
+    with file.open("rb"):
+        shown = b"".join(follow_output(agent.url, "/f/t/latest/stdout", ended, wait_ms=10))
+    assert shown == b"one " + LOST_NOTICE + b"three "
+
+
+def test_the_whole_output_begins_with_its_older_part(agent: AgentHttp, sandbox: Path) -> None:
+    (sandbox / "stdout.1").write_bytes(b"x" * 200_000)
+    (sandbox / "stdout").write_bytes(b"y" * 3_000_000)
+    assert b"".join(read_output(agent.url, "/f/t/latest/stdout")) == b"x" * 200_000 + b"y" * 3_000_000
+    with pytest.raises(NotFound):
+        list(read_output(agent.url, "/f/t/latest/absent"))
+
+
+def test_a_file_that_comes_late_is_waited_for(agent: AgentHttp, sandbox: Path) -> None:
+    """Goal: a task whose image is still being pulled has no files yet. Method: it appears when asked a second time."""
+    steps = iter([False, False, True])
+
+    def ended() -> bool:
+        is_over = next(steps)
+        if is_over:
+            (sandbox / "stdout").write_bytes(b"late")
+        return is_over
+
+    assert b"".join(follow_output(agent.url, "/f/t/latest/stdout", ended, wait_ms=10)) == b"late"
 
 
 def test_an_agent_that_is_away_is_not_taken_for_a_missing_master() -> None:
