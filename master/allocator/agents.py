@@ -4,6 +4,7 @@ free = total - held            as long as the agent has all that is held
 free = what no name lacks      after the agent shrank below what is held (I1), until enough is recovered
 """
 
+from collections import Counter
 from dataclasses import dataclass
 
 from mesolite.ids import AgentId
@@ -11,6 +12,7 @@ from mesolite.protocol import Attribute
 from mesolite.resources import EMPTY, Resource, Resources, ResourceType
 
 from .clients import Client
+from .demand import Want
 
 
 @dataclass(slots=True, eq=False)
@@ -37,8 +39,8 @@ class AgentBook:
         "held",
         "hold",
         "hostname",
-        "is_plain",
         "passed",
+        "plain_names",
         "total",
         "total_scalars",
     )
@@ -59,8 +61,8 @@ class AgentBook:
         #: What counts in the cluster's totals.
         self.total_scalars = _scalars(total)
         self.has_reservations = bool(total.reserved())
-        #: Nothing but amounts: the same numbers of two such agents are the same resources.
-        self.is_plain = _is_plain(total)
+        #: Names of which there is one scalar that is nothing but an amount: equal numbers of it are equal resources.
+        self.plain_names = _plain_names(total)
         #: What nobody holds.
         self.free = total
         #: The same by name, once somebody asked.
@@ -73,7 +75,7 @@ class AgentBook:
         self.total = total
         self.total_scalars = _scalars(total)
         self.has_reservations = bool(total.reserved())
-        self.is_plain = _is_plain(total)
+        self.plain_names = _plain_names(total)
         self._recount()
 
     def take(self, client: Client, resources: Resources) -> None:
@@ -108,6 +110,14 @@ class AgentBook:
         else:
             self.free = self.free + resources
             self._free_amounts = None
+
+    def cut(self, want: Want, role: str, units: int) -> Resources | None:
+        """Cut units out of what a role could be offered, which has the amounts; None where the pieces do not allow it."""
+        return want.cut(self.free_for(role), units, plain=self.plain_names.issuperset(want.amounts))
+
+    def cut_from_total(self, want: Want, role: str) -> Resources | None:
+        """Cut one unit out of what a role could be offered if the agent were empty, likewise."""
+        return want.cut(self.total.allocatable_to(role), 1, plain=self.plain_names.issuperset(want.amounts))
 
     def free_for(self, role: str) -> Resources:
         """What a role could be offered: what is free and not reserved for others."""
@@ -145,8 +155,13 @@ class AgentBook:
         self._free_amounts = None
 
 
-def _is_plain(resources: Resources) -> bool:
-    return all(each == Resource(name=each.name, type=ResourceType.SCALAR, scalar=each.scalar) for each in resources)
+def _plain_names(resources: Resources) -> frozenset[str]:
+    names = Counter(each.name for each in resources)
+    return frozenset(
+        each.name
+        for each in resources
+        if names[each.name] == 1 and each == Resource(name=each.name, type=ResourceType.SCALAR, scalar=each.scalar)
+    )
 
 
 def _scalars(resources: Resources) -> dict[str, int]:

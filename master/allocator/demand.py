@@ -59,7 +59,7 @@ class Want:
         Args:
             candidate: Unstamped.
             units: At least 1.
-            plain: Nothing in `candidate` is more than an amount of a name.
+            plain: Of every name in the shape, `candidate` holds nothing that is more than an amount.
         """
         if not plain:
             return carve(candidate, self.amounts, units)

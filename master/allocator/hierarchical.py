@@ -29,9 +29,13 @@ from .holds import HoldLimits, Holds
 from .rules import DEFAULT_MIN_ALLOCATABLE, Candidate
 from .sorter import Sorter, SorterFactory, Totals
 
-#: How finely an agent is shared between demands: what fits of one is given in so many slices at most. Shares then come within
-#: about a thirtieth of an agent of those that giving unit by unit would reach, at a bounded number of steps.
-SLICES: Final = 32
+#: How finely the cluster is shared between demands: an even part of it is given in so many slices. Shares then come within a
+#: sixteenth of an even part of those that giving unit by unit would reach, and a run has a bounded number of steps. On a small
+#: cluster a slice is one unit; on a large one it is whole agents, which are then not broken into many small offers.
+SLICES: Final = 16
+
+#: Where more than one in so many eligible clients is fresh, asking everybody costs less than sorting those out on each agent.
+MANY_FRESH: Final = 4
 
 
 class HierarchicalDrfAllocator(Books):
@@ -125,15 +129,22 @@ class HierarchicalDrfAllocator(Books):
     ) -> Iterator[Grant]:
         """Visit agents on which nothing was freed, for those clients only that have not been asked in vain before."""
         done = dict.fromkeys(touched)
+        everybody = len(fresh) > len(self._eligible) // MANY_FRESH
         for agent_id in self._sorted_agents() if fresh else sorted(looks):
             agent = self._agents.get(agent_id)
             if agent is None or not agent.free or agent_id in done:
                 continue
-            among = [client for client in (*fresh, *looks.get(agent_id, ())) if client in self._eligible]
+            if everybody:
+                yield from self._visit(agent, None)
+                continue
+            here = looks.get(agent_id, ())
+            among = {
+                c: None
+                for c in (*fresh, *here)
+                if c in self._eligible and not c.is_too_large_for(agent.free_amounts(c.role))
+            }
             if among:
-                yield from self._visit(agent, dict.fromkeys(among))
-            elif not looks:
-                return
+                yield from self._visit(agent, among)
 
     def _visit(self, agent: AgentBook, among: dict[Client, None] | None) -> Iterator[Grant]:
         """Give an agent away: to anybody, or among some clients only."""
@@ -165,7 +176,7 @@ class HierarchicalDrfAllocator(Books):
                 if isinstance(most, Reason):
                     out[client] = None
                     continue
-                gift = most if others <= 0 else self._slice(agent, client, most)
+                gift = most if others <= 0 else self._slice(agent, client, most, others + 1)
                 self.grant(agent, client, gift)
                 self._holds.served(client, agent, gift.want)
                 gifts[client] = gifts[client] + gift.resources if client in gifts else gift.resources
@@ -178,13 +189,17 @@ class HierarchicalDrfAllocator(Books):
             else:
                 return
 
-    def _slice(self, agent: AgentBook, client: Client, most: Candidate) -> Candidate:
-        """A part of what a client may have, so that others get their turn in between."""
+    def _slice(self, agent: AgentBook, client: Client, most: Candidate, rivals: int) -> Candidate:
+        """A part of what a client may have, so that its rivals get their turn in between."""
         want = most.want
         if want is None or most.units == 1:
             return most
-        units = max(1, most.units // SLICES)
-        part = want.cut(agent.free_for(client.role), units, plain=agent.is_plain)
+        totals = self._totals.amounts
+        slice_units = min(totals.get(name, 0) // (amount * SLICES * rivals) for name, amount in want.amounts.items())
+        if slice_units >= most.units:
+            return most
+        units = max(1, slice_units)
+        part = agent.cut(want, client.role, units)
         return most if part is None else Candidate(part, want.amounts_of(units), want, units)
 
     # -- whose turn it is

@@ -192,7 +192,7 @@ def _closest(agents: Collection[AgentBook], client: Client, want: Want, filters:
         free = agent.free_amounts(client.role)
         if whole_units(free, want.amounts):
             return None
-        unit = want.cut(agent.total.allocatable_to(client.role), 1, plain=agent.is_plain)
+        unit = agent.cut_from_total(want, client.role)
         if unit is None or filters.blocking(client, agent.agent_id, unit) is not None:
             continue
         key = (_missing(free, want.amounts), agent.agent_id)

@@ -79,7 +79,7 @@ def _judge_demand(agent: AgentBook, client: Client, filters: Filters) -> Candida
     for want, units in client.demand.fits(agent.free_amounts(client.role)):
         if agent.hold is not None and want.amounts != agent.hold.amounts:
             continue
-        part = want.cut(agent.free_for(client.role), units, plain=agent.is_plain)
+        part = agent.cut(want, client.role, units)
         if part is None:
             continue
         if client.min_allocatable and not reaches(want.amounts_of(units), client.min_allocatable):
