@@ -15,9 +15,14 @@ from .settings import COMMAND_RESEND_CAP_MS, COMMAND_RESEND_MS, MAX_UNCONFIRMED_
 class CommandLog:
     """The numbered commands of one agent."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 1) -> None:
+        """Begin empty.
+
+        Args:
+            first: Number of the first command: 1, or behind what the agent has confirmed in this epoch and life already.
+        """
         #: Number of the first command in `_unconfirmed`, or of the next one where it is empty.
-        self._first = 1
+        self._first = max(1, first)
         self._unconfirmed: deque[Command] = deque()
         #: How many of `_unconfirmed` have been sent at least once.
         self._sent = 0

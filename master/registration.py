@@ -127,12 +127,14 @@ def unregister(context: Context, agent: Agent) -> None:
 def _admit(context: Context, principal: str, batch: ReportBatch, register: RegisterAgent) -> Agent:
     agent_id = batch.agent_id
     context.counts["agents_registered"] += 1
+    # One that was lost and comes back within the epoch goes on counting; number 1 would be a duplicate to it.
+    first = batch.confirmed + 1 if batch.epoch == context.epoch else 1
     agent = Agent(
         info=register.agent_info,
         session=batch.session,
         principal=principal,
         total=EMPTY,
-        commands=CommandLog(),
+        commands=CommandLog(first),
         registered_ms=context.now_ms,
         last_heard_ms=context.now_ms,
     )
