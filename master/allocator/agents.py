@@ -127,6 +127,10 @@ class AgentBook:
         """The same by name. Not to be changed."""
         if self.has_reservations:
             return self.free.allocatable_to(role).quantities().as_dict()
+        return self.all_free_amounts()
+
+    def all_free_amounts(self) -> dict[str, int]:
+        """What is free for any role, by name. Not to be changed."""
         if self._free_amounts is None:
             self._free_amounts = self.free.quantities().as_dict()
         return self._free_amounts

@@ -26,6 +26,7 @@ from .explain import explain
 from .filters import Filters, refuse_duration_ms
 from .parts import Freed, Part, Parts, of_role
 from .rules import DEFAULT_MIN_ALLOCATABLE, Candidate, judge
+from .shapes import Shapes
 
 
 class Books:
@@ -48,6 +49,8 @@ class Books:
         self._looks: dict[AgentId, dict[Client, None]] = {}
         #: Clients whose demand, or what is offered for it, changed since the last run.
         self._restated: dict[Client, None] = {}
+        #: What eligible clients need.
+        self._shapes = Shapes()
         self._parts = Parts()
         self._freed = Freed()
 
@@ -319,6 +322,7 @@ class Books:
                     f"{client.name()} is forgotten but holds something"
                 )
         self._filters.check()
+        self._shapes.check(self._eligible)
         for framework in self._frameworks.values():
             assert framework.known or framework.clients, f"{framework.framework_id} is kept for nothing"
             for client in framework.clients.values():
@@ -408,6 +412,7 @@ class Books:
                 del self._eligible[client]
                 self._fresh.pop(client, None)
             self.eligibility_changed(client, eligible)
+        self._shapes.note(client, eligible)
         if not client.subscribed and not client.holdings:
             framework = client.framework
             if framework.clients.pop(client.role, None) is not None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from mesolite.ids import AgentId, FrameworkId
 from mesolite.resources import Quantities, Resources
 
-from .carving import Amounts
 from .demand import DemandBook
 
 
@@ -58,10 +57,6 @@ class Client:
             and not self.suppressed
             and (self.demand is None or self.demand.hungry())
         )
-
-    def is_too_large_for(self, amounts: Amounts) -> bool:
-        """Tell whether nothing that it demands fits: what is cheap to know before anything else is looked at."""
-        return self.demand is not None and next(self.demand.fits(amounts), None) is None
 
     def __repr__(self) -> str:
         return f"<Client {self.name()}>"

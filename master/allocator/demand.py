@@ -13,7 +13,7 @@ cover goes. With several shapes on one agent that can guess wrong; the demand th
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from mesolite.ids import AgentId
 from mesolite.protocol import Demand
@@ -23,6 +23,9 @@ from .carving import Amounts, carve
 
 #: Remembered cuts of one shape; an agent rarely holds so many units of anything.
 MAX_CUTS: Final = 256
+
+#: A shape's names and amounts, sorted by name.
+ShapeKey: TypeAlias = tuple[tuple[str, int], ...]
 
 
 def whole_units(amounts: Amounts, shape: Amounts) -> int:
@@ -38,6 +41,8 @@ class Want:
     written: tuple[Resource, ...]
     #: Of one unit; not empty.
     amounts: dict[str, int]
+    #: The same, to be compared and hashed.
+    key: ShapeKey
     #: Units wanted in all; at least 0.
     count: int
     #: Units of them that outstanding offers hold.
@@ -108,7 +113,7 @@ class DemandBook:
                 want.count, want.covered = demand.count, 0
                 wants.append(want)
             elif amounts := Resources.of(demand.shape).quantities().as_dict():
-                wants.append(Want(demand.shape, amounts, demand.count))
+                wants.append(Want(demand.shape, amounts, tuple(amounts.items()), demand.count))
         book = cls(wants)
         for agent_id, resources in offered.items():
             book._match(agent_id, resources.quantities().as_dict())

@@ -27,6 +27,7 @@ from .contract import Grant, Reason
 from .drf import DrfSorter
 from .holds import HoldLimits, Holds
 from .rules import DEFAULT_MIN_ALLOCATABLE, Candidate
+from .shapes import fits, needed_keys
 from .sorter import Sorter, SorterFactory, Totals
 
 #: How finely the cluster is shared between demands: an even part of it is given in so many slices. Shares then come within a
@@ -129,6 +130,7 @@ class HierarchicalDrfAllocator(Books):
     ) -> Iterator[Grant]:
         """Visit agents on which nothing was freed, for those clients only that have not been asked in vain before."""
         done = dict.fromkeys(touched)
+        keys = {key: None for client in fresh for key in needed_keys(client)}
         everybody = len(fresh) > len(self._eligible) // MANY_FRESH
         for agent_id in self._sorted_agents() if fresh else sorted(looks):
             agent = self._agents.get(agent_id)
@@ -137,13 +139,10 @@ class HierarchicalDrfAllocator(Books):
             if everybody:
                 yield from self._visit(agent, None)
                 continue
+            amounts = agent.all_free_amounts()
             here = looks.get(agent_id, ())
-            among = {
-                c: None
-                for c in (*fresh, *here)
-                if c in self._eligible and not c.is_too_large_for(agent.free_amounts(c.role))
-            }
-            if among:
+            if here or any(fits(key, amounts) for key in keys):
+                among = {client: None for client in (*fresh, *here) if client in self._eligible}
                 yield from self._visit(agent, among)
 
     def _visit(self, agent: AgentBook, among: dict[Client, None] | None) -> Iterator[Grant]:
@@ -167,7 +166,7 @@ class HierarchicalDrfAllocator(Books):
     def _give(self, agent: AgentBook, among: dict[Client, None] | None, gifts: dict[Client, Resources]) -> None:
         #: Eligible clients that get no more of this agent: what stands against something stands against less as well.
         out: dict[Client, None] = {}
-        while agent.free:
+        while agent.free and (among is not None or self._shapes.any_fits(agent.all_free_amounts())):
             for client in self._turns(agent, among):
                 if client in out:
                     continue
@@ -195,10 +194,10 @@ class HierarchicalDrfAllocator(Books):
         if want is None or most.units == 1:
             return most
         totals = self._totals.amounts
-        slice_units = min(totals.get(name, 0) // (amount * SLICES * rivals) for name, amount in want.amounts.items())
-        if slice_units >= most.units:
+        even = [totals[name] // (amount * SLICES * rivals) for name, amount in want.amounts.items() if name in totals]
+        units = max(1, min(even, default=most.units))
+        if units >= most.units:
             return most
-        units = max(1, slice_units)
         part = agent.cut(want, client.role, units)
         return most if part is None else Candidate(part, want.amounts_of(units), want, units)
 

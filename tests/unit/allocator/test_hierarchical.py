@@ -219,3 +219,26 @@ def test_all_demands_on_one_agent_are_served_in_one_run() -> None:
         cluster.demand(f"F{number}", "1x cpus:1")
     cluster.agent("a1", "cpus:5")
     assert cluster.allocate() == [f"F{number} a1 cpus:1" for number in range(5)]
+
+
+def test_a_large_cluster_is_not_broken_into_many_small_offers() -> None:
+    """Thirty-two agents and two equal demands: whole agents go to one or the other, and both get the same."""
+    cluster = Cluster()
+    for name in "AB":
+        cluster.framework(name)
+        cluster.demand(name, "1000x cpus:1;mem:10")
+    for number in range(32):
+        cluster.agent(f"a{number:02}", "cpus:16;mem:1000;ports:[1-9]")
+    grants = cluster.allocate()
+    assert len(grants) == 32
+    assert sum(grant.startswith("A") for grant in grants) == 16
+
+
+def test_ports_in_a_shape_do_not_make_slices_smaller() -> None:
+    cluster = Cluster()
+    for name in "AB":
+        cluster.framework(name)
+        cluster.demand(name, "1000x cpus:1;ports:[1-1]")
+    for number in range(32):
+        cluster.agent(f"a{number:02}", "cpus:16;mem:1000;ports:[101-200]")
+    assert len(cluster.allocate()) == 32
