@@ -29,6 +29,8 @@ SLEEPS: Final[dict[str, str]] = {}
 STARTED_FROM_OUTSIDE: Final[dict[str, str]] = {
     "agent/containerizer/fake.py": "tests and programs of others run agents on it",
     "frameworks/examples/count_source.py": "a task of the demo: runs inside a container",
+    "frameworks/examples/forty_lines.py": "an example: started by hand",
+    "frameworks/examples/hello_batch.py": "an example: started by hand",
 }
 
 #: Words that name nothing: what would be in such a module has a noun of its own.
