@@ -1,114 +1,76 @@
-"""Runs every benchmark, each in a process of its own, and writes docs/benchmarks.md.
-
-    python -m bench [--quick] [--check] [NAME ...]
-
-A quick run, or one of some benchmarks only, prints what it found and leaves the page alone: figures in it are comparable.
-"""
+"""Runs every benchmark and writes docs/benchmarks.md: `python -m bench [--quick] [--check]`."""
 
 import argparse
-import datetime
 import json
 import os
 import platform
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-FOLDER: Final = Path(__file__).parent
-PAGE: Final = FOLDER.parent / "docs" / "benchmarks.md"
-#: A benchmark hands its figures to this; a file without it is what several of them share.
-ENTRY: Final = "main("
-#: No benchmark takes a tenth of it; what does is stuck, and the others should have their turn.
-TIMEOUT_S: Final = 1800
-#: Whose versions decide what the figures say.
-PACKAGES: Final = ("redis", "kombu", "msgspec", "docker", "celery")
+#: In the order in which a reader wants them.
+BENCHMARKS = ("cores", "launch", "idle")
+#: Of those that a figure depends on.
+VERSIONS = ("mesolite", "redis", "kombu", "msgspec", "docker", "celery", "flower")
+REPORT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 
-def names() -> list[str]:
-    """Every benchmark here, by name."""
-    shared = {"__init__", "__main__", "figures"}
-    return [path.stem for path in sorted(FOLDER.glob("*.py")) if path.stem not in shared and ENTRY in path.read_text()]
-
-
-def run(name: str, *, quick: bool) -> dict[str, Any] | None:
-    """Run one benchmark and return what it printed with --json; None where it failed, which it has then explained itself."""
+def run(name: str, *, quick: bool) -> dict[str, Any]:
+    """Run one benchmark in a process of its own."""
     command = [sys.executable, "-m", f"bench.{name}", "--json", *(["--quick"] if quick else [])]
-    try:
-        done = subprocess.run(command, check=True, timeout=TIMEOUT_S, stdout=subprocess.PIPE, text=True)
-        outcome: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return outcome
-    except (subprocess.SubprocessError, json.JSONDecodeError, IndexError) as error:
-        print(f"{name}: failed: {error}", file=sys.stderr)
-        return None
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
-def table(outcome: dict[str, Any]) -> str:
-    """One benchmark's figures and notes as Markdown."""
-    rows = ["| figure | median | min | max | unit | goal | |", "|---|---:|---:|---:|---|---|---|"]
-    for figure in outcome["figures"]:
-        goal = verdict = ""
+def section(result: dict[str, Any]) -> list[str]:
+    """Write one benchmark's part of the report."""
+    lines = [
+        f"## {result['benchmark']}",
+        "",
+        "| figure | median | min | max | unit | goal | |",
+        "|---|--:|--:|--:|---|---|---|",
+    ]
+    for figure in result["figures"]:
+        goal = ""
         if figure["goal"] is not None:
             goal = f"{'at most' if figure['better'] == 'lower' else 'at least'} {figure['goal']:,g}"
-            verdict = "met" if figure["met"] else "**missed**"
-        median, least, most = (rounded(figure[key]) for key in ("median", "min", "max"))
-        rows.append(f"| {figure['name']} | {median} | {least} | {most} | {figure['unit']} | {goal} | {verdict} |")
-    return "\n".join(
-        [f"## {outcome['benchmark']}", "", *rows, "", *(f"- {note}" for note in outcome["notes"])]
-    ).rstrip()
+        verdict = "" if figure["goal"] is None else "met" if figure["met"] else "**missed**"
+        numbers = " | ".join(f"{figure[key]:,.3f}" for key in ("median", "min", "max"))
+        lines.append(f"| {figure['name'].strip()} | {numbers} | {figure['unit']} | {goal} | {verdict} |")
+    return [*lines, "", *(f"- {note}" for note in result["notes"]), ""]
 
 
-def rounded(value: float) -> str:
-    """Three digits that mean something, without an exponent."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def machine() -> str:
-    """What the figures were measured on, in one paragraph."""
-    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
-    return (
-        f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {os.cpu_count()} processors ({platform.machine()}), "
-        f"{memory_gib:.0f} GiB, {platform.system()} {platform.release().split('-')[0]}, "
-        f"Python {platform.python_version()}, {versions}."
-    )
-
-
-def page(outcomes: list[dict[str, Any]]) -> str:
-    """The whole page."""
-    head = (
-        "# Benchmarks\n\nWritten by `make bench`; not to be edited. The median of several runs, with the least and the most. "
-        "Wherever a peer exists\nit was measured in the same run, on the same machine.\n\n"
-    )
-    return head + machine() + "\n\n" + "\n\n".join(map(table, outcomes)) + "\n"
-
-
-def main() -> int:
-    """Run what the arguments name; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Run benchmarks and write docs/benchmarks.md.")
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"{', '.join(names())}; all of them where none is named"
-    )
-    parser.add_argument("--quick", action="store_true", help="fewer runs; nothing is written")
-    parser.add_argument("--check", action="store_true", help="exit 1 where a goal is missed or a benchmark fails")
+def main() -> None:
+    """Run all and write the report."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="two runs each: a look, no figures to quote, no report")
+    parser.add_argument("--check", action="store_true", help="exit 1 where a goal is missed")
     arguments = parser.parse_args()
-    if unknown := set(arguments.names) - set(names()):
-        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
-    chosen = arguments.names or names()
-    outcomes: list[dict[str, Any]] = []
-    for name in chosen:
-        outcome = run(name, quick=arguments.quick)
-        if outcome is not None:
-            print(table(outcome), end="\n\n", flush=True)
-            outcomes.append(outcome)
-    failed = len(outcomes) < len(chosen)
-    if not (failed or arguments.names or arguments.quick):
-        PAGE.write_text(page(outcomes), encoding="utf-8")
-        print(f"written: {PAGE.relative_to(FOLDER.parent)}")
-    missed = any(not figure["met"] for outcome in outcomes for figure in outcome["figures"])
-    return 1 if failed or (arguments.check and missed) else 0
+    results: list[dict[str, Any]] = []
+    for name in BENCHMARKS:
+        print(f"bench.{name} ...", flush=True)
+        results.append(run(name, quick=arguments.quick))
+        print("\n".join(section(results[-1])), flush=True)
+    if not arguments.quick:
+        versions = ", ".join(f"{name} {version(name)}" for name in VERSIONS)
+        head = [
+            "# Benchmarks",
+            "",
+            "Written by `make bench`; each can be run alone: `python -m bench.NAME`. Medians with minimum and maximum.",
+            "",
+            f"- {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+            f"- Python {platform.python_version()}, {versions}",
+            "",
+        ]
+        REPORT.write_text("\n".join([*head, *(line for result in results for line in section(result))]))
+        print(f"written to {REPORT.relative_to(REPORT.parent.parent)}")
+    missed = [figure["name"] for result in results for figure in result["figures"] if not figure["met"]]
+    sys.exit(1 if arguments.check and missed else 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

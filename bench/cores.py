@@ -187,4 +187,4 @@ def measure(runs: int) -> Outcome:
 
 
 if __name__ == "__main__":
-    main("cores", __doc__.splitlines()[0], measure)
+    main("cores", measure)

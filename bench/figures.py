@@ -52,15 +52,14 @@ class Outcome:
     notes: Sequence[str] = field(default_factory=tuple[str, ...])
 
 
-def main(name: str, description: str, measure: Callable[[int], Outcome]) -> None:
+def main(name: str, measure: Callable[[int], Outcome]) -> None:
     """Run a benchmark from the command line and exit.
 
     Args:
         name: Of the benchmark, as in `python -m bench.NAME`.
-        description: For --help.
         measure: Takes the number of runs.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m bench.{name}", description=description)
+    parser = argparse.ArgumentParser(prog=f"python -m bench.{name}")
     parser.add_argument(
         "--quick", action="store_true", help=f"{QUICK_RUNS} runs instead of {RUNS}: a look, no figure to quote"
     )

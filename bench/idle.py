@@ -51,4 +51,4 @@ def _memory_mib(record: ProcessRecord) -> float:
 
 
 if __name__ == "__main__":
-    main("idle", __doc__.splitlines()[0], measure)
+    main("idle", measure)

@@ -125,4 +125,4 @@ def _timed(bare: BareDocker) -> float:
 
 
 if __name__ == "__main__":
-    main("launch", __doc__.splitlines()[0], measure)
+    main("launch", measure)
