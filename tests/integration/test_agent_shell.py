@@ -4,6 +4,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mesolite.agent import run_agent
@@ -353,20 +354,24 @@ class Running:
         assert not self._thread.is_alive()
 
 
-def test_an_agent_process_runs_a_task_survives_a_restart_and_finishes_it(
-    tmp_path: Path, redis_url: str, cluster: str
-) -> None:
-    """Goal: the whole agent against a real Redis. Method: two lives with one work directory, a task across both."""
-    config = AgentConfig(
+def plain_agent(work_dir: Path, redis_url: str, cluster: str) -> AgentConfig:
+    return AgentConfig(
         redis_url=redis_url,
         cluster=cluster,
-        work_dir=str(tmp_path / "work"),
+        work_dir=str(work_dir),
         resources="cpus:2;mem:256",
         attributes="rack:a1",
         containerizer="process",
         flower=False,
         http_port=0,
     )
+
+
+def test_an_agent_process_runs_a_task_survives_a_restart_and_finishes_it(
+    tmp_path: Path, redis_url: str, cluster: str
+) -> None:
+    """Goal: the whole agent against a real Redis. Method: two lives with one work directory, a task across both."""
+    config = plain_agent(tmp_path / "work", redis_url, cluster)
     flag = tmp_path / "flag"
     master = Master(redis_url, cluster)
     first = Running(config)
@@ -404,6 +409,46 @@ def test_an_agent_process_runs_a_task_survives_a_restart_and_finishes_it(
     second.stop()
     master.store.close()
     master.bus.close()
+
+
+def test_an_agent_that_lost_its_memory_ends_what_it_ran_and_begins_under_a_new_id(
+    tmp_path: Path, redis_url: str, cluster: str
+) -> None:
+    config = plain_agent(tmp_path / "work", redis_url, cluster)
+    master = Master(redis_url, cluster)
+    first = Running(config)
+    session = master.session_after([])
+    agent_id = master.read()[0].agent_id
+    task = TaskInfo(
+        task_id=TaskId("t"),
+        agent_id=agent_id,
+        resources=tuple(Resources.parse("cpus:0.1;mem:64")),
+        command=CommandInfo(value="echo $$ > pid; exec sleep 1000"),
+    )
+    master.tell(agent_id, session, Registered(1000), RunTask(FrameworkInfo(FrameworkId("f"), "f"), task))
+    pids = (tmp_path / "work" / "sandboxes").glob
+    pid = int(eventually(lambda: next((text for path in pids("f/t/*/pid") if (text := path.read_text())), "")))
+    first.stop()
+    assert Path(f"/proc/{pid}").exists(), "a stop leaves tasks alone"
+    (tmp_path / "work" / "checkpoint.sqlite").write_bytes(b"damage" * 1000)
+    second = Running(config)
+    master.session_after([session])
+    assert not is_alive(pid)
+    assert master.read()[-1].agent_id != agent_id
+    assert list((tmp_path / "work").glob("checkpoint.sqlite.damaged-*")) != []
+    second.stop()
+    with pytest.raises(ConfigError, match="retired"):
+        run_agent(msgspec.structs.replace(config, agent_id=agent_id), threading.Event())
+    master.store.close()
+    master.bus.close()
+
+
+def is_alive(pid: int) -> bool:
+    """A process that waits to be reaped is dead."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def acknowledge(master: Master, agent_id: AgentId, session: SessionId, update: StatusUpdate) -> None:
