@@ -83,10 +83,8 @@ def run_agent(config: AgentConfig, stop: threading.Event | None = None) -> None:
             boot_id=BOOT_ID_PATH.read_text(encoding="ascii").strip(),
             sandbox_root=work_dir.sandbox_root,
         )
-        observers: list[FlowerObserver] = []
-        if config.flower:
-            presence = _flower(config, info, inbox, clock)
-            observers.append(FlowerObserver(presence))
+        presences = [_flower(config, info, inbox, clock)] if config.flower else []
+        for presence in presences:
             presence.start()
             cleanup.callback(presence.close)
         store = open_store(config.redis_url, config.cluster)
@@ -106,7 +104,7 @@ def run_agent(config: AgentConfig, stop: threading.Event | None = None) -> None:
             principal=config.principal,
             cluster=config.cluster,
             disk=DiskWatch(work_dir.path, checkpoint),
-            observers=observers,
+            observers=[FlowerObserver(presence) for presence in presences],
         )
         _log.info(
             "agent.started", agent_id=agent_id, url=http.url, redis=shown(config.redis_url), containerizer=chosen.reason

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from mesolite.cli.processes import stop_process
 from mesolite.cli.startup import Startup
 from mesolite.config import UpConfig
 from mesolite.discovery import ClusterAddress, ProcessRecord, read_cluster
+from tests import waiting
 
 #: Far beyond what anything here takes; then it hangs.
 COMMAND_TIMEOUT_S = 90
@@ -58,11 +58,11 @@ class Cluster:
 
 
 def eventually(condition: Callable[[], bool], what: str, *, within_s: float = 30) -> None:
-    """Wait for a condition, with a deadline."""
-    deadline_s = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline_s, f"not within {within_s} s: {what}"
-        time.sleep(0.05)
+    """Wait for a condition, and fail at the deadline with what was waited for."""
+    try:
+        waiting.eventually(condition, within_s=within_s)
+    except AssertionError as late:
+        raise AssertionError(f"{what}: {late}") from None
 
 
 @contextmanager
