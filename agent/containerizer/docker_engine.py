@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import docker
+import docker.constants
 import docker.errors
 import docker.utils
 import requests
@@ -97,6 +98,7 @@ class DockerEngine:
             DockerUnavailable: Nothing answers there, or it may not be used by this user.
         """
         settings = dict[str, Any](docker.utils.kwargs_from_env())
+        _knock(str(settings.get("base_url") or docker.constants.DEFAULT_UNIX_SOCKET))
         try:
             with contextlib.closing(docker.APIClient(**settings, timeout=PROBE_TIMEOUT_S)) as probe:
                 version = str(probe.version()["ApiVersion"])
@@ -323,10 +325,18 @@ def _ignoring(*statuses: int) -> Generator[None, None, None]:
             raise
 
 
+def _knock(address: str) -> None:
+    """Try a local socket before the SDK does: that says less clearly why it cannot, and leaves the socket open."""
+    path = address.removeprefix("http+").removeprefix("unix://")
+    if not path.startswith("/"):
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(PROBE_TIMEOUT_S)
+        try:
+            probe.connect(path)
+        except OSError as error:
+            raise DockerUnavailable(f"no Docker Engine answers at {path}: {error.strerror}") from None
+
+
 def _first_cause(error: BaseException) -> str:
-    """The innermost words: the SDK and requests wrap a refused connection four times."""
-    text = str(error)
-    for part in ("FileNotFoundError", "PermissionError", "ConnectionRefusedError"):
-        if part in text:
-            return f"{part.removesuffix('Error')} (is it running, and may this user reach its socket?)"
-    return text[:_MESSAGE_CHARACTERS]
+    return str(error)[:_MESSAGE_CHARACTERS]
