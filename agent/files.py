@@ -33,9 +33,9 @@ class SandboxFiles:
         try:
             return sandbox.read_file(root, relative, offset=offset, length=length)
         except sandbox.SandboxError:
-            # Output that is being rotated is gone for a moment.
-            self._locate(path)
-            raise
+            # Output that is being rotated is gone for a moment: what is there now is read, or its absence told.
+            root, relative = self._locate(path)
+            return sandbox.read_file(root, relative, offset=offset, length=length)
 
     def browse(self, path: str) -> list[dict[str, object]]:
         """List a folder with the fields of Mesos's files/browse.

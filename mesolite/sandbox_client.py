@@ -54,7 +54,7 @@ def read_output(agent_url: str, path: str) -> Iterator[bytes]:
         Unavailable: The agent does not answer.
     """
     found = False
-    for part in follow_output(agent_url, path, lambda: True):
+    for part in follow_output(agent_url, path, lambda: True, wait_ms=0):
         found = True
         yield part
     if not found:
@@ -93,6 +93,7 @@ class _Followed:
     def __init__(self, agent_url: str, path: str) -> None:
         self._agent_url = agent_url
         self._path = path
+        self._rotated = f"{path}{ROTATED_SUFFIX}"
         #: The file that is being read; None before the first.
         self._inode: str | None = None
         self._offset = 0
@@ -109,7 +110,7 @@ class _Followed:
             return []
         parts: list[bytes] = []
         if part.inode != self._inode:
-            parts += self._rest_of_older(is_first=self._inode is None)
+            parts += self._older_first(part.inode) if self._inode is None else self._rest_of_older(self._inode)
             self._inode, self._offset = part.inode, 0
             # What came was read at the old file's offset.
             part = self._part(self._path, 0, 0)
@@ -120,21 +121,23 @@ class _Followed:
             parts.append(part.data)
         return parts
 
-    def _rest_of_older(self, *, is_first: bool) -> list[bytes]:
-        """Return what was not read yet of the file that was rotated: all of it where reading only begins."""
+    def _older_first(self, newest: str) -> list[bytes]:
+        """Return the part that was rotated before reading began, unless it is the newest that we were about to read."""
+        older = self._part(self._rotated, 0, 0)
+        if older is None or older.inode == newest:
+            return []
+        return self._rest_of_older(older.inode)
+
+    def _rest_of_older(self, inode: str) -> list[bytes]:
+        """Return what was not read yet of the file that was rotated, or a notice that it is lost."""
         parts: list[bytes] = []
-        offset = 0 if is_first else self._offset
-        name = f"{self._path}{ROTATED_SUFFIX}"
-        inode = self._inode
-        while (part := self._part(name, offset, 0)) is not None:
-            if inode is not None and part.inode != inode:
-                return [*parts, LOST_NOTICE]
-            inode = part.inode
+        offset = self._offset
+        while (part := self._part(self._rotated, offset, 0)) is not None and part.inode == inode:
             if not part.data:
                 return parts
             offset += len(part.data)
             parts.append(part.data)
-        return parts if is_first else [*parts, LOST_NOTICE]
+        return [*parts, LOST_NOTICE]
 
     def _part(self, path: str, offset: int, wait_ms: int) -> _Part | None:
         try:

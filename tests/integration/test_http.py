@@ -7,9 +7,11 @@ import threading
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mesolite import http_client, sandbox_client
 from mesolite.agent.http import AgentHttp
 from mesolite.agent.sandbox import MAX_READ_BYTES
 from mesolite.errors import BadInput, MasterUnavailable, NotFound, Unavailable
@@ -358,6 +360,26 @@ def test_output_that_was_rotated_away_unread_is_said_to_be_lost(agent: AgentHttp
     with file.open("rb"):
         shown = b"".join(follow_output(agent.url, "/f/t/latest/stdout", ended, wait_ms=10))
     assert shown == b"one " + LOST_NOTICE + b"three "
+
+
+def test_a_rotation_at_the_first_read_shows_nothing_twice(
+    agent: AgentHttp, sandbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: the file that becomes the older part just after the first look is not read under both names."""
+    file = sandbox / "stdout"
+    file.write_bytes(b"one ")
+    look = http_client.request
+    looks = iter(range(100))
+
+    def rotate_after_the_first_look(*arguments: Any, **more: Any) -> Any:
+        answer = look(*arguments, **more)
+        if next(looks) == 0:
+            file.rename(sandbox / "stdout.1")
+            file.write_bytes(b"two ")
+        return answer
+
+    monkeypatch.setattr(sandbox_client, "request", rotate_after_the_first_look)
+    assert b"".join(read_output(agent.url, "/f/t/latest/stdout")) == b"one two "
 
 
 def test_the_whole_output_begins_with_its_older_part(agent: AgentHttp, sandbox: Path) -> None:
