@@ -1,6 +1,10 @@
-"""Watches the disk of the work directory: says when there is too little space to launch, and collects old sandboxes."""
+"""Watches the disk of the work directory: says when there is too little space to launch, and collects old sandboxes.
+
+Collecting runs on a thread of its own, because removing a large sandbox can take longer than an agent may be silent.
+"""
 
 import shutil
+import threading
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -12,7 +16,7 @@ from mesolite.ids import ContainerId
 
 from .checkpoint import SqliteCheckpoint
 from .sandbox import all_sandboxes, disk_used, due_for_removal, remove_sandbox
-from .settings import DISK_WATCH_MS, MIN_FREE_DISK_MIB, RESUME_FREE_DISK_MIB
+from .settings import DISK_WATCH_MS, MIN_FREE_DISK_MIB, MIN_SANDBOX_AGE_MS, RESUME_FREE_DISK_MIB
 
 _MIB: Final = 1024 * 1024
 _log = structlog.get_logger("mesolite.agent")
@@ -27,6 +31,7 @@ class DiskWatch:
         self._interval_ms: Final = interval_ms
         self._due_ms = 0
         self._shortage = ""
+        self._collector: threading.Thread | None = None
 
     @property
     def deadline_ms(self) -> int:
@@ -46,7 +51,11 @@ class DiskWatch:
         if now_ms < self._due_ms and not ran_full:
             return None
         self._due_ms = now_ms + self._interval_ms
-        self._collect(live)
+        if self._collector is None or not self._collector.is_alive():
+            self._collector = threading.Thread(
+                target=self.collect, args=(frozenset(live),), name="agent-sandbox-gc", daemon=True
+            )
+            self._collector.start()
         shortage = self._look()
         if shortage == self._shortage:
             return None
@@ -57,6 +66,21 @@ class DiskWatch:
             _log.info("agent.disk_has_room", work_dir=str(self._work_dir))
         return shortage
 
+    def collect(self, live: Collection[ContainerId]) -> None:
+        """Remove the sandboxes that are old enough for the space there is (reference 1.15, GC)."""
+        now_ms = time.time_ns() // 1_000_000
+        ended_ms: dict[Path, int] = {}
+        for path in all_sandboxes(self._work_dir):
+            changed_ms = _last_change_ms(path)
+            # A young one may belong to a container launched since `live` was taken, or to somebody who is still reading.
+            if path.name not in live and now_ms - changed_ms >= MIN_SANDBOX_AGE_MS:
+                ended_ms[path] = changed_ms
+        due = due_for_removal(ended_ms, now_ms=now_ms, disk_used=disk_used(self._work_dir))
+        for path in due:
+            remove_sandbox(path)
+        if due:
+            _log.info("agent.sandboxes_collected", count=len(due))
+
     def _look(self) -> str:
         free_mib = shutil.disk_usage(self._work_dir).free // _MIB
         wanted_mib = RESUME_FREE_DISK_MIB if self._shortage else MIN_FREE_DISK_MIB
@@ -65,14 +89,6 @@ class DiskWatch:
         if free_mib < wanted_mib or self._checkpoint.short_of_space:
             return f"the agent's disk is full: {free_mib} MiB are free, {wanted_mib} MiB are needed to launch tasks"
         return ""
-
-    def _collect(self, live: Collection[ContainerId]) -> None:
-        ended_ms = {path: _last_change_ms(path) for path in all_sandboxes(self._work_dir) if path.name not in live}
-        due = due_for_removal(ended_ms, now_ms=time.time_ns() // 1_000_000, disk_used=disk_used(self._work_dir))
-        for path in due:
-            remove_sandbox(path)
-        if due:
-            _log.info("agent.sandboxes_collected", count=len(due))
 
 
 def _last_change_ms(sandbox: Path) -> int:

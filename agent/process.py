@@ -29,7 +29,7 @@ from .core import LIFE_BYTES, AgentCore
 from .detect import attributes_of, resources_of
 from .disk import DiskWatch
 from .effects import TaskChange
-from .events import TaskEndRequested
+from .events import ShutdownRequested, TaskEndRequested
 from .flower import AgentView, FlowerPresence, TaskEnding, TaskView
 from .http import AgentHttp
 from .inbox import Inbox
@@ -45,9 +45,10 @@ _log = structlog.get_logger("mesolite.agent")
 
 
 def run_agent(config: AgentConfig, stop: threading.Event | None = None) -> None:
-    """Run an agent until SIGTERM or SIGINT, or until it has left the cluster for good. Its tasks run on after a signal.
+    """Run an agent until SIGTERM or SIGINT, or until it has left the cluster for good.
 
-    A Redis that is down is waited for, with a line in the log.
+    After SIGTERM and SIGINT its tasks run on, and the next life adopts them. SIGUSR1 makes it end its tasks and leave for
+    good, as in Mesos. A Redis that is down is waited for, with a line in the log.
 
     Args:
         config: The settings.
@@ -57,8 +58,8 @@ def run_agent(config: AgentConfig, stop: threading.Event | None = None) -> None:
         ConfigError: A setting cannot be used; the message says which.
         Unavailable: The HTTP port is taken, or Docker was asked for and does not answer, or the disk takes nothing.
     """
-    if stop is None:
-        stop = _stop_on_signals()
+    on_signals = stop is None
+    stop = _stop_on_signals() if stop is None else stop
     with ExitStack() as cleanup:
         work_dir = WorkDir(Path(config.work_dir))
         cleanup.callback(work_dir.close)
@@ -70,6 +71,8 @@ def run_agent(config: AgentConfig, stop: threading.Event | None = None) -> None:
         inbox = Inbox(crowded_at=MAX_WAITING_EVENTS)
         chosen = _containerizer(config, agent_id, work_dir.path, inbox.put)
         cleanup.callback(chosen.containerizer.close)
+        if on_signals:
+            _leave_on_signal(inbox, clock)
         shell = _Shells()
         http = AgentHttp(host=config.http_host, port=config.http_port, work_dir=work_dir.path, state=shell.view)
         http.start()
@@ -152,6 +155,13 @@ def _stop_on_signals() -> threading.Event:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     return stop
+
+
+def _leave_on_signal(inbox: Inbox, clock: SystemClock) -> None:
+    def leave(number: int, frame: FrameType | None) -> None:
+        inbox.put(ShutdownRequested(now_ms=clock.now_ms(), message="its operator told it to (SIGUSR1)"))
+
+    signal.signal(signal.SIGUSR1, leave)
 
 
 def _checkpoint(config: AgentConfig, work_dir: WorkDir, now_ms: int) -> tuple[SqliteCheckpoint, list[Put]]:

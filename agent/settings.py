@@ -56,6 +56,8 @@ CHECKPOINT_RETRY_MS: Final = 1_000
 MAX_ORPHAN_WAIT_MS: Final = 30_000
 #: How often disk space and old sandboxes are looked at (reference 1.21, disk_watch_interval).
 DISK_WATCH_MS: Final = 60_000
+#: A sandbox stays at least so long after its last output, however full the disk is: somebody may want to know what happened.
+MIN_SANDBOX_AGE_MS: Final = 60_000
 
 # The disk.
 

@@ -1,5 +1,6 @@
 """What an agent finds at home: its machine's resources, its directory, its disk."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,10 @@ def test_old_sandboxes_are_collected_but_not_those_in_use(tmp_path: Path, monkey
     for sandbox in (old, live):
         sandbox.mkdir(parents=True)
         (sandbox / "stdout").write_text("")
-    DiskWatch(tmp_path, checkpoint).watch(0, {ContainerId(live.name)})
-    assert (old.exists(), live.exists()) == (False, True)
+        for path in (sandbox / "stdout", sandbox):
+            os.utime(path, (1000, 1000))
+    young = tmp_path / "sandboxes" / "f" / "t" / "young"
+    young.mkdir()
+    DiskWatch(tmp_path, checkpoint).collect({ContainerId(live.name)})
+    assert [old.exists(), live.exists(), young.exists()] == [False, True, True]
     checkpoint.close()
