@@ -33,7 +33,7 @@ from mesolite.resources import Resources
 from .accept import accept
 from .context import Context
 from .reconcile import answer, reconcile
-from .settings import MAX_DEMANDS
+from .settings import MAX_DEMANDS, MIN_REFUSE_MS
 from .state import Agent, Framework
 from .subscription import end, subscribe_again
 from .validation import roles_error
@@ -94,7 +94,8 @@ def _decline(context: Context, framework: Framework, call: Decline) -> None:
         offer = framework.offers.get(offer_id)
         if offer is not None:
             context.counts["offers_declined"] += 1
-            context.give_back(offer, refuse_ms=call.filters.refuse_ms)
+            refuse_ms = call.filters.refuse_ms
+            context.give_back(offer, refuse_ms=max(refuse_ms, MIN_REFUSE_MS) if refuse_ms >= 0 else refuse_ms)
 
 
 def _revive(context: Context, framework: Framework, call: Revive) -> str | None:

@@ -30,7 +30,7 @@ from . import registry
 from .commandlog import CommandLog
 from .context import Context
 from .effects import ForgetAgent
-from .lifecycle import Step, ended_by_master, holds_resources, lost_sight, reported
+from .lifecycle import ended_by_master, holds_resources, lost_sight, reported
 from .settings import MAX_AGENTS
 from .state import Agent, Framework, LostAgent, Task
 from .subscription import forget_if_empty, recovered
@@ -194,7 +194,7 @@ def _listed(context: Context, agent: Agent, entry: RegisteredTask) -> None:
     task = framework.unreachable.pop(entry.task.task_id, None)
     if task is not None:
         _returned(context, framework, task, entry)
-    elif entry.latest_state not in TERMINAL_STATES:
+    else:
         _adopt(context, agent, framework, entry)
 
 
@@ -212,13 +212,18 @@ def _returned(context: Context, framework: Framework, task: Task, entry: Registe
 
 
 def _adopt(context: Context, agent: Agent, framework: Framework, entry: RegisteredTask) -> None:
-    """Enter a task that this master has not seen: it was launched under an earlier one."""
+    """Enter a task that this master has not seen: it was launched under an earlier one.
+
+    One that has ended is entered too, until its end is acknowledged: who asks about it meanwhile must not be told that it
+    is gone, because its agent is about to say how it ended.
+    """
     status = entry.sent_status or TaskStatus(
         task_id=entry.task.task_id,
-        state=entry.latest_state,
-        source=Source.AGENT,
+        state=TaskState.STAGING,
+        source=Source.MASTER,
         timestamp_ms=context.now_ms,
         agent_id=agent.info.agent_id,
+        message="on its agent, which has said nothing of it yet",
     )
     resources = Resources.of(entry.task.resources)
     if not resources.allocation_roles():
@@ -228,13 +233,14 @@ def _adopt(context: Context, agent: Agent, framework: Framework, entry: Register
         framework_id=entry.framework_id,
         agent_id=agent.info.agent_id,
         resources=resources,
-        state=TaskState.STAGING,
+        state=entry.latest_state,
         status=status,
         accepted_ms=context.now_ms,
+        ended_ms=context.now_ms if entry.latest_state in TERMINAL_STATES else 0,
     )
     context.state.add_task(task)
-    context.allocator.allocated(entry.framework_id, agent.info.agent_id, resources)
-    context.settle(task, Step(entry.latest_state))
+    if holds_resources(task.state):
+        context.allocator.allocated(entry.framework_id, agent.info.agent_id, resources)
 
 
 def _not_listed(context: Context, agent: Agent, task: Task, *, in_flight: bool) -> None:

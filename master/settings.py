@@ -20,6 +20,9 @@ MAX_SUPERSEDED_SESSIONS: Final = 16
 MAX_STRANGERS: Final = 100_000
 #: A stranger is asked to introduce itself at most this often.
 STRANGER_INTERVAL_MS: Final = 1000
+#: A DECLINE that refuses for less counts for so long: a lone framework that declines for no time at all would be asked again
+#: within a millisecond, for ever (Mesos's allocation interval of 1 s did the same, trap 3).
+MIN_REFUSE_MS: Final = 100
 #: Commands to one agent that it has not confirmed. Beyond it the agent gets no offers; beyond twice as many, acknowledgements and
 #: kills are dropped, since both are said again by their senders.
 MAX_UNCONFIRMED_COMMANDS: Final = 50_000

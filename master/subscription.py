@@ -182,6 +182,8 @@ def _takes_over(context: Context, framework: Framework, batch: CallBatch, subscr
     framework.superseded.append(framework.session)
     framework.session = batch.session
     framework.last_batch = 0
+    framework.demands = ()
+    context.allocator.set_demand(framework.info.framework_id, None)
     context.counts["frameworks_failed_over"] += 1
     _save(context, framework, framework.info)
     return True

@@ -161,6 +161,16 @@ def test_a_framework_with_demand_is_offered_what_fits_and_then_left_alone() -> N
     assert world.told("f", Offers) == []
 
 
+def test_a_new_scheduler_is_not_bound_by_what_its_predecessor_demanded() -> None:
+    world = World()
+    world.subscribe("f", session="s1")
+    world.call("f", SetDemand(()))
+    world.register("a1")
+    assert world.told("f", Offers) == []
+    world.subscribe("f", session="s2")
+    assert len(world.told("f", Offers)) == 1
+
+
 def test_an_update_reaches_its_framework_until_acknowledged_and_the_task_ends_with_it() -> None:
     world = World()
     running_task(world)

@@ -2,6 +2,7 @@
 
 from mesolite.ids import AgentId, OfferId
 from mesolite.master import MasterSettings
+from mesolite.master.settings import MIN_REFUSE_MS
 from mesolite.protocol import (
     Accept,
     Decline,
@@ -64,6 +65,18 @@ def test_declined_resources_stay_away_for_as_long_as_refused() -> None:
     world.tick(9_999)
     assert world.told("f", Offers) == []
     world.tick(1)
+    assert len(world.told("f", Offers)) == 1
+
+
+def test_declining_for_no_time_at_all_is_not_asked_again_in_the_same_breath() -> None:
+    world = World()
+    world.subscribe("f")
+    world.register("a1")
+    offer = world.offer("f")
+    world.clear()
+    world.call("f", Decline((offer.offer_id,), Filters(refuse_ms=0)))
+    assert world.told("f", Offers) == []
+    world.tick(MIN_REFUSE_MS)
     assert len(world.told("f", Offers)) == 1
 
 
@@ -131,6 +144,7 @@ def test_a_batch_that_was_appended_twice_changes_nothing_the_second_time() -> No
     offer = world.offer("f")
     decline = Decline((offer.offer_id,), Filters(refuse_ms=0))
     world.call("f", decline, number=7)
+    world.tick(MIN_REFUSE_MS)
     newer = world.offer("f")
     world.clear()
     world.call("f", Decline((newer.offer_id,), Filters(refuse_ms=0)), number=7)
