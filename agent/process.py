@@ -64,58 +64,69 @@ def run_agent(config: AgentConfig, stop: threading.Event | None = None) -> None:
         work_dir = WorkDir(Path(config.work_dir))
         cleanup.callback(work_dir.close)
         clock = SystemClock()
-        checkpoint, records = _checkpoint(config, work_dir, clock.now_ms())
-        cleanup.callback(checkpoint.close)
-        hostname = config.hostname or socket.gethostname()
-        agent_id = work_dir.identify(config.agent_id, hostname)
         inbox = Inbox(crowded_at=MAX_WAITING_EVENTS)
-        chosen = _containerizer(config, agent_id, work_dir.path, inbox.put)
-        cleanup.callback(chosen.containerizer.close)
+        shell = _assemble(config, work_dir, inbox, clock, cleanup)
         if on_signals:
             _leave_on_signal(inbox, clock)
-        shell = _Shells()
-        http = AgentHttp(host=config.http_host, port=config.http_port, work_dir=work_dir.path, state=shell.view)
-        http.start()
-        cleanup.callback(http.close)
-        info = _info(config, agent_id, hostname, work_dir.path, http.url, chosen)
-        core = AgentCore.recover(
-            records,
-            info,
-            session=SessionId(secrets.token_hex(8)),
-            life=secrets.token_bytes(LIFE_BYTES),
-            boot_id=BOOT_ID_PATH.read_text(encoding="ascii").strip(),
-            sandbox_root=work_dir.sandbox_root,
-        )
-        presences = [_flower(config, info, inbox, clock)] if config.flower else []
-        for presence in presences:
-            presence.start()
-            cleanup.callback(presence.close)
-        store = open_store(config.redis_url, config.cluster)
-        cleanup.callback(store.close)
-        bus = open_bus(config.redis_url, config.cluster)
-        cleanup.callback(bus.close)
-        shell.running = AgentShell(
-            core=core,
-            store=store,
-            bus=bus,
-            containerizer=chosen.containerizer,
-            inbox=inbox,
-            checkpoint=checkpoint,
-            clock=clock,
-            # Registrations are to be spread, not to be unguessable.
-            random=random.Random(core.session).random,
-            principal=config.principal,
-            cluster=config.cluster,
-            disk=DiskWatch(work_dir.path, checkpoint),
-            observers=[FlowerObserver(presence) for presence in presences],
-        )
-        _log.info(
-            "agent.started", agent_id=agent_id, url=http.url, redis=shown(config.redis_url), containerizer=chosen.reason
-        )
-        shell.running.run(stop)
-        if shell.running.left:
+        shell.run(stop)
+        agent_id = shell.core.info.agent_id
+        if shell.left:
             work_dir.retire(agent_id)
-        _log.info("agent.stopped", agent_id=agent_id, left=shell.running.left)
+        _log.info("agent.stopped", agent_id=agent_id, left=shell.left)
+
+
+def _assemble(
+    config: AgentConfig, work_dir: WorkDir, inbox: Inbox, clock: SystemClock, cleanup: ExitStack
+) -> AgentShell:
+    """Open everything, each thing after those that it needs; `cleanup` closes it in reverse."""
+    checkpoint, records = _checkpoint(config, work_dir, clock.now_ms())
+    cleanup.callback(checkpoint.close)
+    hostname = config.hostname or socket.gethostname()
+    agent_id = work_dir.identify(config.agent_id, hostname)
+    chosen = _containerizer(config, agent_id, work_dir.path, inbox.put)
+    cleanup.callback(chosen.containerizer.close)
+    window = _Window()
+    http = AgentHttp(host=config.http_host, port=config.http_port, work_dir=work_dir.path, state=window.view)
+    http.start()
+    cleanup.callback(http.close)
+    info = _info(config, agent_id, hostname, work_dir.path, http.url, chosen)
+    core = AgentCore.recover(
+        records,
+        info,
+        session=SessionId(secrets.token_hex(8)),
+        life=secrets.token_bytes(LIFE_BYTES),
+        boot_id=BOOT_ID_PATH.read_text(encoding="ascii").strip(),
+        sandbox_root=work_dir.sandbox_root,
+    )
+    observers: list[FlowerObserver] = []
+    if config.flower:
+        presence = _flower(config, info, inbox, clock)
+        presence.start()
+        cleanup.callback(presence.close)
+        observers.append(FlowerObserver(presence))
+    store = open_store(config.redis_url, config.cluster)
+    cleanup.callback(store.close)
+    bus = open_bus(config.redis_url, config.cluster)
+    cleanup.callback(bus.close)
+    window.shell = AgentShell(
+        core=core,
+        store=store,
+        bus=bus,
+        containerizer=chosen.containerizer,
+        inbox=inbox,
+        checkpoint=checkpoint,
+        clock=clock,
+        # Registrations are to be spread, not to be unguessable.
+        random=random.Random(core.session).random,
+        principal=config.principal,
+        cluster=config.cluster,
+        disk=DiskWatch(work_dir.path, checkpoint),
+        observers=observers,
+    )
+    _log.info(
+        "agent.started", agent_id=agent_id, url=http.url, redis=shown(config.redis_url), containerizer=chosen.reason
+    )
+    return window.shell
 
 
 class FlowerObserver:
@@ -135,15 +146,15 @@ class FlowerObserver:
                 self._presence.task_ended(TaskEnding.of(change.status))
 
 
-class _Shells:
-    """The shell, for those who must be made before it."""
+class _Window:
+    """Shows the shell to those who must be made before it."""
 
     def __init__(self) -> None:
-        self.running: AgentShell | None = None
+        self.shell: AgentShell | None = None
 
     def view(self) -> dict[str, object]:
         """What the agent tells about itself; nothing before it runs."""
-        return self.running.view() if self.running is not None else {}
+        return self.shell.view() if self.shell is not None else {}
 
 
 def _stop_on_signals() -> threading.Event:
