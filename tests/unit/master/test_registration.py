@@ -1,5 +1,8 @@
 """Agents: come, come back, restart, fall silent, return, leave."""
 
+import pytest
+from msgspec.structs import replace
+
 from mesolite.ids import AgentId, FrameworkId, SessionId, TaskId
 from mesolite.master import MasterSettings
 from mesolite.protocol import (
@@ -11,12 +14,16 @@ from mesolite.protocol import (
     KillTask,
     Offers,
     Reason,
+    Reconcile,
+    ReconcileTask,
     Registered,
     Reregister,
     Rescind,
     RunTask,
     ShutdownFramework,
+    Source,
     TaskState,
+    TaskStatus,
     Teardown,
     UnregisterAgent,
     Update,
@@ -76,6 +83,22 @@ def test_a_task_that_its_restarted_agent_does_not_know_is_gone() -> None:
     assert world.states("f", "t") == [TaskState.GONE]
     assert world.core.state.agents[AgentId("a1")].used.scalar("cpus") == 0
     assert world.commanded("a1", RunTask) == []
+
+
+@pytest.mark.parametrize("sent", [TaskState.RUNNING, None])
+def test_a_new_master_does_not_take_a_task_for_gone_whose_end_is_still_to_be_told(sent: TaskState | None) -> None:
+    """The framework asks about it between the agent's registration, which lists it as ended, and the update that says how."""
+    world = World()
+    world.subscribe("f")
+    status = TaskStatus(task_id=TaskId("t"), state=sent, source=Source.AGENT, timestamp_ms=1) if sent else None
+    ended = replace(listed("f", task("t"), TaskState.FINISHED), sent_status=status)
+    world.register("a1", tasks=(ended,))
+    world.call("f", Reconcile((ReconcileTask(TaskId("t"), AgentId("a1")),)))
+    assert world.states("f", "t") == [sent or TaskState.STAGING]
+    assert world.core.state.agents[AgentId("a1")].used.scalar("cpus") == 0
+    world.update("a1", "f", "t", TaskState.FINISHED)
+    world.acknowledge("f", "a1", "t")
+    assert world.core.state.frameworks[FrameworkId("f")].tasks == {}
 
 
 def test_a_superseded_life_of_an_agent_is_not_heard() -> None:
