@@ -1,7 +1,8 @@
 """What the driver remembers of each task: enough to reconcile it, and to tell a new update from a resent one.
 
 Agents send one update per task at a time and repeat it until it is acknowledged (reference 1.8), so the uuid of the last
-one delivered is all that is needed to recognise a repetition. Of an ended task only that uuid is kept, for a while.
+one delivered is all that is needed to recognise a repetition. Of an ended task only that is kept, for a while: questions
+about it may have been on their way when it ended, and the master, which has forgotten it, answers that it is gone.
 """
 
 import enum
@@ -49,8 +50,8 @@ class TaskLedger:
 
     def __init__(self) -> None:
         self._records: dict[TaskId, TaskRecord] = {}
-        #: uuids of final updates that were acknowledged, oldest first.
-        self._final_uuids: dict[bytes, None] = {}
+        #: Tasks whose end was delivered and is settled, oldest first, with the uuid of that update; None if it had none.
+        self._ended: dict[TaskId, bytes | None] = {}
 
     def __contains__(self, task_id: TaskId) -> bool:
         return task_id in self._records
@@ -63,6 +64,7 @@ class TaskLedger:
 
     def launched(self, task_id: TaskId, agent_id: AgentId | None) -> None:
         """Remember a task from the moment that its launch is asked for: if that gets lost, reconciliation finds out."""
+        self._ended.pop(task_id, None)
         self._records[task_id] = TaskRecord(agent_id, TaskState.STAGING)
 
     def agent_of(self, task_id: TaskId) -> AgentId | None:
@@ -79,11 +81,15 @@ class TaskLedger:
         uuid = status.uuid
         record = self._records.get(status.task_id)
         if record is None:
-            if uuid is not None and uuid in self._final_uuids:
+            if uuid is None and status.task_id in self._ended:
+                return Verdict.WAIT
+            if uuid is not None and uuid == self._ended.get(status.task_id):
                 return Verdict.ACKNOWLEDGE_AGAIN
             if uuid is None and status.state in _NOTHING_TO_ASK:
+                self._settle(status)
                 return Verdict.DELIVER
             # Not launched by this session: a scheduler that took over hears of its predecessor's tasks so.
+            self._ended.pop(status.task_id, None)
             record = self._records[status.task_id] = TaskRecord(status.agent_id, status.state)
         elif uuid is not None and uuid == record.uuid:
             return Verdict.ACKNOWLEDGE_AGAIN if record.acknowledged else Verdict.WAIT
@@ -98,6 +104,7 @@ class TaskLedger:
             record.acknowledged = False
         elif status.state in _NOTHING_TO_ASK:
             del self._records[status.task_id]
+            self._settle(status)
         return Verdict.DELIVER
 
     def kept(self, status: TaskStatus) -> bool:
@@ -109,7 +116,7 @@ class TaskLedger:
             record.acknowledged = True
             if record.state in TERMINAL_STATES:
                 del self._records[status.task_id]
-                self._remember(status.uuid)
+                self._settle(status)
         return True
 
     def check(self) -> None:
@@ -118,9 +125,13 @@ class TaskLedger:
             ended = record.state in TERMINAL_STATES
             assert not (ended and record.acknowledged), f"{task_id} ended, was acknowledged, and is still kept"
             assert not (ended and record.uuid is None), f"{task_id} ended by a word that needs no acknowledgement"
-        assert len(self._final_uuids) <= MAX_REMEMBERED_UPDATES
+        assert len(self._ended) <= MAX_REMEMBERED_UPDATES
+        assert not self._ended.keys() & self._records.keys(), "a task has both ended and not"
 
-    def _remember(self, uuid: bytes) -> None:
-        self._final_uuids[uuid] = None
-        if len(self._final_uuids) > MAX_REMEMBERED_UPDATES:
-            del self._final_uuids[next(iter(self._final_uuids))]
+    def _settle(self, status: TaskStatus) -> None:
+        """Keep of an ended task what tells later words about it from news. UNKNOWN is no end: the task may be heard of again."""
+        if status.state not in TERMINAL_STATES:
+            return
+        self._ended[status.task_id] = status.uuid
+        if len(self._ended) > MAX_REMEMBERED_UPDATES:
+            del self._ended[next(iter(self._ended))]

@@ -163,6 +163,16 @@ def test_acknowledgements_made_without_a_subscription_leave_with_the_next() -> N
     assert acknowledged(bench) == [b"u1"]
 
 
+@pytest.mark.parametrize("uuid", [b"u1", None], ids=["by its agent", "by the master"])
+def test_what_the_master_says_of_a_task_that_has_ended_changes_nothing(uuid: bytes | None) -> None:
+    """A question about the task crossed with its end: the master has forgotten it by then, and says that it is gone."""
+    bench = launched("task-1")
+    end = status(state=TaskState.ERROR, uuid=uuid)
+    assert delivered([*bench.hear(Update(end))]) == [("task-1", TaskState.ERROR)]
+    bench.keep(end)
+    assert delivered([*bench.hear(Update(status(state=TaskState.GONE, uuid=None)))]) == []
+
+
 def test_the_memory_of_ended_tasks_is_bounded() -> None:
     ledger = TaskLedger()
     for number in range(MAX_REMEMBERED_UPDATES + 10):
@@ -170,8 +180,10 @@ def test_the_memory_of_ended_tasks_is_bounded() -> None:
         assert ledger.heard(word) is Verdict.DELIVER
         ledger.kept(word)
     ledger.check()
-    newest = status("again", TaskState.FINISHED, uuid=(MAX_REMEMBERED_UPDATES + 9).to_bytes(8))
-    oldest = status("again", TaskState.FINISHED, uuid=(0).to_bytes(8))
+    newest = status(
+        f"task-{MAX_REMEMBERED_UPDATES + 9}", TaskState.FINISHED, uuid=(MAX_REMEMBERED_UPDATES + 9).to_bytes(8)
+    )
+    oldest = status("task-0", TaskState.FINISHED, uuid=(0).to_bytes(8))
     assert ledger.heard(newest) is Verdict.ACKNOWLEDGE_AGAIN
     assert ledger.heard(oldest) is Verdict.DELIVER
 
