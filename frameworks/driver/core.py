@@ -414,7 +414,7 @@ class DriverCore:
     def _tick(self, event: Ticked) -> None:
         now_ms = event.now_ms
         timers = self._timers
-        if timers.wakeup_is_due(now_ms):
+        if self.phase is not Phase.ENDED and timers.wakeup_is_due(now_ms):
             self._effects.append(DeliverWakeup())
         if self.phase is Phase.SUBSCRIBED and timers.silent_for_too_long(now_ms):
             self._happen(Cause.SILENCE, now_ms)

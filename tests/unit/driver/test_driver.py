@@ -268,6 +268,14 @@ def test_the_scheduler_is_woken_once_at_the_earliest_time_it_asked_for() -> None
     assert desk.diary.lines == ["wakeup 1300"]
 
 
+def test_a_scheduler_that_ended_its_framework_is_not_woken() -> None:
+    desk = Desk().subscribed()
+    desk.act(lambda driver: driver.wake_at(1200), lambda driver: driver.teardown())
+    desk.now_ms = 1300
+    desk.act()
+    assert desk.diary.lines == []
+
+
 def test_updates_can_be_taken_many_at_a_time() -> None:
     seen: list[int] = []
 
