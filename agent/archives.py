@@ -194,8 +194,11 @@ class _BoundedReader:
         self._max_position = max_position
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= self._max_read_bytes:
+        if size > self._max_read_bytes:
             raise FetchError("the archive has a header larger than any real one")
+        if size < 0:
+            # To the end: how zipfile looks for its directory, in the last 64 KiB.
+            size = self._max_read_bytes
         self._check(self._content.tell() + size)
         return self._content.read(size)
 

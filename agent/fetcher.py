@@ -91,6 +91,8 @@ class Fetcher:
                 Extractor(sandbox, user, cancelled).extract(target)
         except FetchError as error:
             raise FetchError(f"{shown}: {error}") from None
+        except ValueError:
+            raise FetchError(f"{shown}: it is not a usable address") from None
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             why = "the agent's disk is full" if full else f"{error.strerror or error}"
