@@ -10,16 +10,15 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 from mesolite.ids import ContainerId
+from mesolite.logs import get_logger
 
 from .checkpoint import SqliteCheckpoint
 from .sandbox import all_sandboxes, disk_used, due_for_removal, remove_sandbox
 from .settings import DISK_WATCH_MS, MIN_FREE_DISK_MIB, MIN_SANDBOX_AGE_MS, RESUME_FREE_DISK_MIB
 
 _MIB: Final = 1024 * 1024
-_log = structlog.get_logger("mesolite.agent")
+_log = get_logger("mesolite.agent")
 
 
 class DiskWatch:

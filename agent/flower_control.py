@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
-import structlog
+from mesolite.logs import get_logger
 
 from .flower_broker import BrokerAddress, broker_errors, open_broker
 from .flower_tasks import AgentView, LiveTask, TaskLedger
@@ -39,7 +39,7 @@ MAX_LISTED_TASKS: Final = 1000
 Reply: TypeAlias = object
 Handler: TypeAlias = Callable[..., Reply]
 
-_log = structlog.get_logger()
+_log = get_logger("mesolite.agent")
 
 
 class ControlAnswers:

@@ -12,9 +12,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import structlog
-
 from mesolite.ids import AgentId
+from mesolite.logs import get_logger
 
 from .flower_broker import BrokerAddress, broker_errors, open_broker
 
@@ -39,7 +38,7 @@ CLOSE_TIMEOUT_S: Final = 2.0
 
 Fields = Mapping[str, object]
 
-_log = structlog.get_logger()
+_log = get_logger("mesolite.agent")
 
 
 class EventPublisher:

@@ -12,11 +12,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-import structlog
-
 from mesolite.clock import SystemClock
 from mesolite.config import AgentConfig
 from mesolite.ids import AgentId, SessionId, TaskId
+from mesolite.logs import get_logger
 from mesolite.protocol import TERMINAL_STATES, AgentInfo, TaskState
 from mesolite.transport import open_bus, open_store
 from mesolite.transport.address import shown
@@ -41,7 +40,7 @@ from .workdir import WorkDir
 #: The kernel draws it at each boot (proc(5)).
 BOOT_ID_PATH: Final = Path("/proc/sys/kernel/random/boot_id")
 
-_log = structlog.get_logger("mesolite.agent")
+_log = get_logger("mesolite.agent")
 
 
 def run_agent(config: AgentConfig, stop: threading.Event | None = None) -> None:

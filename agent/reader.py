@@ -3,16 +3,15 @@
 import threading
 from typing import Final
 
-import structlog
-
 from mesolite.errors import ProtocolError, Unavailable
+from mesolite.logs import get_logger
 from mesolite.protocol import decode_commands, malformed
 from mesolite.transport.contract import CommandBus
 
 from .inbox import Inbox, Undecodable
 from .settings import COMMAND_WAIT_MS, MAX_COMMAND_BATCHES, REDIS_BACKOFF_CAP_MS, REDIS_BACKOFF_MS
 
-_log = structlog.get_logger("mesolite.agent")
+_log = get_logger("mesolite.agent")
 
 
 class CommandReader:

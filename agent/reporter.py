@@ -8,10 +8,9 @@ what got lost.
 from collections.abc import Iterable
 from typing import Final
 
-import structlog
-
 from mesolite.errors import ProtocolError, Unavailable
 from mesolite.ids import AgentId, SessionId
+from mesolite.logs import get_logger
 from mesolite.protocol import DeadLetter, Report, ReportBatch, encode, encode_dead_letter
 from mesolite.transport.contract import Store
 from mesolite.transport.keys import DEAD_LETTERS, MAX_DEAD_LETTERS_LENGTH, MAX_REPORTS_LENGTH, reports_stream
@@ -20,7 +19,7 @@ from .effects import SendReports
 from .inbox import Undecodable
 from .settings import MAX_REPORTS_PER_BATCH, REDIS_BACKOFF_CAP_MS, REDIS_BACKOFF_MS
 
-_log = structlog.get_logger("mesolite.agent")
+_log = get_logger("mesolite.agent")
 
 
 class Reporter:

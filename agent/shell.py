@@ -15,10 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, assert_never
 
-import structlog
-
 from mesolite.clock import Clock
 from mesolite.errors import CheckpointFailed
+from mesolite.logs import get_logger
 from mesolite.protocol import TERMINAL_STATES, CommandBatch, TaskState
 from mesolite.transport.contract import CommandBus, Store
 from mesolite.transport.keys import agent_queue
@@ -64,7 +63,7 @@ from .sandbox import create_sandbox
 from .settings import CHECKPOINT_RETRY_MS, COMMAND_WAIT_MS, MAX_EVENTS_PER_PASS
 from .view import agent_view
 
-_log = structlog.get_logger("mesolite.agent")
+_log = get_logger("mesolite.agent")
 
 #: An end that somebody may have to look into.
 _BAD_ENDS: Final = TERMINAL_STATES - {TaskState.FINISHED, TaskState.KILLED}

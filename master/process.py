@@ -7,12 +7,11 @@ from importlib.metadata import version
 from types import FrameType
 from typing import Final
 
-import structlog
-
 from mesolite.clock import SystemClock
 from mesolite.config import MasterConfig
 from mesolite.errors import BadInput, NotFound
 from mesolite.ids import FrameworkId, TaskId
+from mesolite.logs import get_logger
 from mesolite.protocol import decode_dead_letter
 from mesolite.transport import open_bus, open_store
 from mesolite.transport.contract import BEGINNING, Store
@@ -34,7 +33,7 @@ _VIEWS: Final = {
     "tasks": views.tasks,
 }
 
-_log = structlog.get_logger("mesolite.master")
+_log = get_logger("mesolite.master")
 
 
 def run_master(config: MasterConfig) -> None:

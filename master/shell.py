@@ -8,10 +8,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
-import structlog
-
 from mesolite.clock import Clock
 from mesolite.errors import CommitRefused, ProtocolError, Unavailable
+from mesolite.logs import get_logger
 from mesolite.protocol import DeadLetter, decode_calls, decode_reports, encode, encode_dead_letter
 from mesolite.protocol.codec import Malformed, malformed
 from mesolite.transport.contract import BEGINNING, Append, CommandBus, Commit, Entry, Store
@@ -40,7 +39,7 @@ MAX_WAIT_MS: Final = 1000
 #: Pause between attempts while Redis is away.
 RETRY_SECONDS: Final = 0.5
 
-_log = structlog.get_logger("mesolite.master")
+_log = get_logger("mesolite.master")
 _Answer = TypeVar("_Answer")
 
 

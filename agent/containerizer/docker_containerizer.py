@@ -25,10 +25,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 from mesolite.errors import DockerUnavailable, FetchError, LaunchError, MesoliteError
 from mesolite.ids import AgentId, ContainerId
+from mesolite.logs import get_logger
 
 from ..fetcher import Fetcher
 from .cgroups import docker_peak_paths
@@ -74,7 +73,7 @@ _REATTACH_S: Final = 2.0
 _SWEEP_S: Final = 30.0
 _RECONNECT_S: Final = 1.0
 
-_log = structlog.get_logger(__name__)
+_log = get_logger("mesolite.agent")
 
 
 class DockerContainerizer:

@@ -3,12 +3,12 @@
 from concurrent.futures import Future
 from typing import Literal, TypeAlias
 
-import structlog
+from mesolite.logs import get_logger
 
 #: Where a launch failed (contract.ContainerLaunchFailed).
 Stage: TypeAlias = Literal["fetch", "image", "start"]
 
-_log = structlog.get_logger(__name__)
+_log = get_logger("mesolite.agent")
 
 
 def report_bug(future: "Future[None]") -> None:

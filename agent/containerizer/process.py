@@ -22,10 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 from mesolite.errors import FetchError, LaunchError
 from mesolite.ids import AgentId, ContainerId
+from mesolite.logs import get_logger
 from mesolite.protocol import Network
 
 from ..fetcher import Fetcher
@@ -68,7 +67,7 @@ _OUTPUT_CHECK_S: Final = 1.0
 _EMPTY_WITHIN_S: Final = 10.0
 _EMPTY_RETRY_S: Final = 0.01
 
-_log = structlog.get_logger(__name__)
+_log = get_logger("mesolite.agent")
 
 
 class ProcessContainerizer:

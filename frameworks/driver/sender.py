@@ -3,10 +3,9 @@
 from collections import deque
 from typing import Final
 
-import structlog
-
 from mesolite.clock import Clock
 from mesolite.errors import RedisUnavailable
+from mesolite.logs import get_logger
 from mesolite.transport.contract import Append, Store
 
 from .subscription import Backoff
@@ -18,7 +17,7 @@ MAX_UNSENT_BYTES: Final = 64 * 1024 * 1024
 RETRY_MS: Final = 200
 RETRY_CAP_MS: Final = 5000
 
-_log = structlog.get_logger("mesolite.driver")
+_log = get_logger("mesolite.driver")
 
 
 class Sender:

@@ -10,10 +10,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-import structlog
-
 from mesolite.clock import Clock, SystemClock
 from mesolite.errors import ProtocolError, RedisUnavailable
+from mesolite.logs import get_logger
 from mesolite.protocol import EventBatch, decode_events
 from mesolite.transport.contract import BEGINNING, Store
 from mesolite.transport.keys import DEFAULT_PRINCIPAL, MAX_CALLS_LENGTH, calls_stream, framework_stream
@@ -31,7 +30,7 @@ READ_LIMIT: Final = 200
 #: How long a torn-down framework's last word may wait for Redis.
 LAST_WORD_MS: Final = 10_000
 
-_log = structlog.get_logger("mesolite.driver")
+_log = get_logger("mesolite.driver")
 
 
 class DriverShell:

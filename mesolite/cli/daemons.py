@@ -16,8 +16,10 @@ from .options import config_options, read_config
 def master(ctx: click.Context, /, **_: object) -> None:
     """Run a master until it is told to stop (SIGTERM, SIGINT)."""
     settings = read_config(ctx, MasterConfig, "master")
+    from mesolite.logs import configure_logs
     from mesolite.master.process import run_master
 
+    configure_logs(settings.log_level)
     run_master(settings)
 
 
@@ -28,5 +30,7 @@ def agent(ctx: click.Context, /, **_: object) -> None:
     """Run an agent until it is told to stop (SIGTERM, SIGINT). Its tasks run on; start it again to adopt them."""
     settings = read_config(ctx, AgentConfig, "agent")
     from mesolite.agent import run_agent
+    from mesolite.logs import configure_logs
 
+    configure_logs(settings.log_level)
     run_agent(settings)
