@@ -7,6 +7,9 @@ RUN := .venv/.installed
 DEV := .venv/.installed-dev
 #: The image that tests and demo run tasks in: the agent's default, unless given.
 export MESOLITE_IMAGE ?= python:3.11-slim
+#: Where the cluster of `make demo` and `make up` keeps everything.
+export MESOLITE_HOME ?= $(CURDIR)/.mesolite
+CLUSTER := --agents 2 --agent-resources "cpus:1;mem:512" --image $(MESOLITE_IMAGE)
 #: For one test or an option: make test ARGS="tests/unit -k drf"
 ARGS ?=
 
@@ -15,11 +18,11 @@ help: ## list these commands
 
 demo: $(RUN) ## run a whole cluster on this machine for a minute and show what it does
 	@scripts/base-image --if-possible
-	@$(BIN)/mesolite demo $(ARGS)
+	@$(BIN)/mesolite demo $(CLUSTER) $(ARGS)
 
 up: $(RUN) ## start a cluster on this machine and leave it running
 	@scripts/base-image --if-possible
-	@$(BIN)/mesolite up $(ARGS)
+	@$(BIN)/mesolite up $(CLUSTER) $(ARGS)
 
 down: ## stop what `make up` started
 	@[ ! -x $(BIN)/mesolite ] || $(BIN)/mesolite down $(ARGS)
