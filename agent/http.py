@@ -2,9 +2,8 @@
 
     GET /files/browse?path=                 [{path, nlink, size, mtime, mode, uid, gid}]
     GET /files/read?path&offset&length      {data, offset}; offset -1 or absent asks for the size
-        ...&wait_ms=                        wait so long for bytes beyond the offset (`mesolite logs -f`)
-        ...&raw=1                           the bytes themselves, in headers Mesolite-Offset and, for who the file is when
-                                            output is rotated, Mesolite-Inode
+        ...&wait_ms=&known_size=            wait so long while the size is the known one, else the offset (`logs -f`)
+        ...&raw=1                           the bytes themselves, more at once; the offset in the header Mesolite-Offset
     GET /files/download?path                the file
     GET /health, /state
 
@@ -112,9 +111,10 @@ class _ReadHandler(_FilesHandler):
         offset = self.integer("offset", -1, least=-1, most=MAX_FILE_BYTES)
         length = self.integer("length", -1, least=-1, most=MAX_FILE_BYTES)
         wait_ms = self.integer("wait_ms", 0, least=0, most=MAX_WAIT_MS)
+        known_size = self.integer("known_size", offset, least=-1, most=MAX_FILE_BYTES)
         if wait_ms and offset >= 0 and not self._waiting.locked():
             async with self._waiting:
-                await self._wait_for_bytes(path, offset, wait_ms / 1000)
+                await self._wait_for_change(path, known_size, wait_ms / 1000)
         part = self._files.read(path, offset=offset, length=length)
         if self.get_query_argument("raw", "") == "1":
             self._send_raw(path, part, length)
@@ -124,7 +124,6 @@ class _ReadHandler(_FilesHandler):
     def _send_raw(self, path: str, first: Part, length: int) -> None:
         self.set_header("Content-Type", "application/octet-stream")
         self.set_header("Mesolite-Offset", str(first.offset))
-        self.set_header("Mesolite-Inode", str(first.inode))
         self.write(first.data)
         sent = len(first.data)
         part = first
@@ -136,11 +135,11 @@ class _ReadHandler(_FilesHandler):
             self.write(part.data)
             sent += len(part.data)
 
-    async def _wait_for_bytes(self, path: str, offset: int, wait_s: float) -> None:
-        """Return when the file reaches beyond the offset, or the time is over."""
+    async def _wait_for_change(self, path: str, known_size: int, wait_s: float) -> None:
+        """Return when the file has another size (a smaller one where it was rotated), or the time is over."""
         deadline_s = time.monotonic() + wait_s
         # A file that grows tells nobody, so there is no event to wait for.
-        while time.monotonic() < deadline_s and self._files.read(path, offset=-1).offset <= offset:  # noqa: ASYNC110
+        while time.monotonic() < deadline_s and self._files.read(path, offset=-1).offset == known_size:  # noqa: ASYNC110
             await asyncio.sleep(FOLLOW_INTERVAL_S)
 
 

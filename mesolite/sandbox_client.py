@@ -1,9 +1,9 @@
 """Reads what tasks wrote, from the file servers of their agents: once, or following a task until it ends.
 
 An agent bounds a task's output: a full `stdout` becomes `stdout.1`, where the earlier `stdout.1` goes, and a new one begins.
-A file is therefore known by its inode, which the server tells, and not by its name: where the inode changes, the rest of
-the old file is read under its new name first. Only what was rotated away twice between two reads is lost, and said to be
-(unless the file system gave the number of the lost file to the new one at once, which nobody can see from here).
+Neither names nor inode numbers (they are given out again at once) tell whether the file is still the one that was read, so
+each read begins a little before its place and compares. Where that fails, the place is looked for in the older part, and
+reading goes on from there. What was rotated away before it could be read is lost, and said to be.
 """
 
 import time
@@ -18,16 +18,22 @@ from mesolite.http_client import REQUEST_TIMEOUT_S, Query, request, with_query
 ROTATED_SUFFIX: Final = ".1"
 #: Stands where output was rotated away before it could be read.
 LOST_NOTICE: Final = b"\n[some output was dropped here: it was written faster than it was read]\n"
+#: Bytes by which two reads overlap: a few lines, so that one file is not taken for another.
+OVERLAP_BYTES: Final = 256
 #: Pause before looking again for a file that does not exist yet; one that does is waited for by its server.
 ABSENT_PAUSE_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """Bytes of a file, and which file that was."""
+class _Place:
+    """How far a file was read, and what stands just before: its last bytes, at most OVERLAP_BYTES."""
 
-    data: bytes
-    inode: str
+    offset: int = 0
+    before: bytes = b""
+
+    def after(self, data: bytes) -> "_Place":
+        """Return the place behind some more bytes."""
+        return _Place(self.offset + len(data), (self.before + data)[-OVERLAP_BYTES:])
 
 
 def read_sandbox(agent_url: str, path: str, *, offset: int, wait_ms: int = 0) -> bytes:
@@ -43,7 +49,7 @@ def read_sandbox(agent_url: str, path: str, *, offset: int, wait_ms: int = 0) ->
         NotFound: There is no such file, or not yet.
         Unavailable: The agent does not answer.
     """
-    return _read(agent_url, path, offset, wait_ms).data
+    return _read(agent_url, path, offset, wait_ms=wait_ms)
 
 
 def read_output(agent_url: str, path: str) -> Iterator[bytes]:
@@ -58,7 +64,7 @@ def read_output(agent_url: str, path: str) -> Iterator[bytes]:
         found = True
         yield part
     if not found:
-        _read(agent_url, path, 0, 0)
+        _read(agent_url, path, 0)
 
 
 def follow_output(agent_url: str, path: str, ended: Callable[[], bool], *, wait_ms: int = 2000) -> Iterator[bytes]:
@@ -76,78 +82,97 @@ def follow_output(agent_url: str, path: str, ended: Callable[[], bool], *, wait_
     followed = _Followed(agent_url, path)
     over = False
     while True:
-        parts = followed.next_parts(wait_ms=0 if over else wait_ms)
-        yield from parts
-        if not parts:
-            if over:
-                return
-            # Asked before the last read, so that what was written until then is not lost.
-            over = ended()
-            if followed.is_absent and not over:
-                time.sleep(ABSENT_PAUSE_S)
+        advanced = False
+        for part in followed.next_parts(wait_ms=0 if over else wait_ms):
+            advanced = True
+            if part:
+                yield part
+        if advanced:
+            continue
+        if over:
+            return
+        # Asked before the last read, so that what was written until then is not lost.
+        over = ended()
+        if followed.is_absent and not over:
+            time.sleep(ABSENT_PAUSE_S)
 
 
 class _Followed:
-    """How far an output file was read."""
+    """One output file, its older part included, and how far it was read."""
 
     def __init__(self, agent_url: str, path: str) -> None:
         self._agent_url = agent_url
         self._path = path
-        self._rotated = f"{path}{ROTATED_SUFFIX}"
-        #: The file that is being read; None before the first.
-        self._inode: str | None = None
-        self._offset = 0
+        self._older_path = f"{path}{ROTATED_SUFFIX}"
+        self._place = _Place()
+        #: The end of the older part that was read last; None before any.
+        self._older_end: _Place | None = None
+        self.is_absent = True
 
-    @property
-    def is_absent(self) -> bool:
-        """Say whether the file was never seen."""
-        return self._inode is None
+    def next_parts(self, *, wait_ms: int) -> Iterator[bytes]:
+        """Yield what comes next, in order. Yields nothing only where there is nothing; an empty part means: ask again."""
+        data = self._at(self._path, self._place, wait_ms=wait_ms)
+        self.is_absent = data is None and self._place.offset == 0
+        if data is None:
+            if self._place.offset and self._exists(self._path):
+                yield from self._rest_of_older()
+        elif data:
+            if self._place.offset == 0 and self._older_is_new():
+                # What came before it stands in a file that was not read; then this one is read again.
+                yield from self._older_from(_Place())
+                return
+            self._place = self._place.after(data)
+            yield data
 
-    def next_parts(self, *, wait_ms: int) -> list[bytes]:
-        """Return what comes next, in order; nothing where there is nothing yet."""
-        part = self._part(self._path, self._offset, wait_ms)
-        if part is None:
-            return []
-        parts: list[bytes] = []
-        if part.inode != self._inode:
-            parts += self._older_first(part.inode) if self._inode is None else self._rest_of_older(self._inode)
-            self._inode, self._offset = part.inode, 0
-            # What came was read at the old file's offset.
-            part = self._part(self._path, 0, 0)
-            if part is None or part.inode != self._inode:
-                return parts
-        if part.data:
-            self._offset += len(part.data)
-            parts.append(part.data)
-        return parts
+    def _older_is_new(self) -> bool:
+        if self._older_end is None:
+            return self._exists(self._older_path)
+        return self._at(self._older_path, self._older_end) is None
 
-    def _older_first(self, newest: str) -> list[bytes]:
-        """Return the part that was rotated before reading began, unless it is the newest that we were about to read."""
-        older = self._part(self._rotated, 0, 0)
-        if older is None or older.inode == newest:
-            return []
-        return self._rest_of_older(older.inode)
+    def _rest_of_older(self) -> Iterator[bytes]:
+        """Yield what was not read yet of the file that was rotated, and begin with the new one."""
+        place, self._place = self._place, _Place()
+        found = self._find(place)
+        if found is None:
+            yield LOST_NOTICE
+            found = _Place()
+        yield from self._older_from(found)
+        yield b""
 
-    def _rest_of_older(self, inode: str) -> list[bytes]:
-        """Return what was not read yet of the file that was rotated, or a notice that it is lost."""
-        parts: list[bytes] = []
-        offset = self._offset
-        while (part := self._part(self._rotated, offset, 0)) is not None and part.inode == inode:
-            if not part.data:
-                return parts
-            offset += len(part.data)
-            parts.append(part.data)
-        return [*parts, LOST_NOTICE]
+    def _find(self, place: _Place) -> _Place | None:
+        """Return the place in the older part: where it was if the file was renamed, elsewhere if it was copied."""
+        if self._at(self._older_path, place) is not None:
+            return place
+        offset, kept, found = 0, b"", None
+        while data := self._at(self._older_path, _Place(offset)):
+            # The last one counts: of output that repeats itself little was written since, much before.
+            index = (kept + data).rfind(place.before)
+            if index >= 0:
+                found = _Place(offset - len(kept) + index + len(place.before), place.before)
+            offset += len(data)
+            kept = (kept + data)[-OVERLAP_BYTES:]
+        return found
 
-    def _part(self, path: str, offset: int, wait_ms: int) -> _Part | None:
+    def _older_from(self, place: _Place) -> Iterator[bytes]:
+        while data := self._at(self._older_path, place):
+            place = place.after(data)
+            yield data
+        self._older_end = place
+
+    def _exists(self, path: str) -> bool:
+        return self._at(path, _Place()) is not None
+
+    def _at(self, path: str, place: _Place, *, wait_ms: int = 0) -> bytes | None:
+        """Return the bytes behind a place, or None where there is no such file or another one by now."""
+        before = place.before
         try:
-            return _read(self._agent_url, path, offset, wait_ms)
+            data = _read(self._agent_url, path, place.offset - len(before), wait_ms=wait_ms, known_size=place.offset)
         except NotFound:
             return None
+        return data[len(before) :] if data.startswith(before) else None
 
 
-def _read(agent_url: str, path: str, offset: int, wait_ms: int) -> _Part:
-    query: Query = {"path": path, "offset": offset, "wait_ms": wait_ms, "raw": 1}
+def _read(agent_url: str, path: str, offset: int, *, wait_ms: int = 0, known_size: int | None = None) -> bytes:
+    query: Query = {"path": path, "offset": offset, "raw": 1, "wait_ms": wait_ms, "known_size": known_size or offset}
     url = with_query(f"{agent_url.rstrip('/')}/files/read", query)
-    answer = request("GET", url, None, timeout_s=wait_ms / 1000 + REQUEST_TIMEOUT_S, away=Unavailable)
-    return _Part(answer.body, answer.headers.get("Mesolite-Inode", ""))
+    return request("GET", url, None, timeout_s=wait_ms / 1000 + REQUEST_TIMEOUT_S, away=Unavailable).body

@@ -351,15 +351,13 @@ def test_output_that_was_rotated_away_unread_is_said_to_be_lost(agent: AgentHttp
     def ended() -> bool:
         is_over = next(steps)
         if not is_over:
-            for unread in (b"two ", b"three "):
+            for unread in (b"two ", b"three ", b"four "):
                 file.rename(sandbox / "stdout.1")
                 file.write_bytes(unread)
         return is_over
 
-    # While it is open the file system cannot give its inode's number to the next file.
-    with file.open("rb"):
-        shown = b"".join(follow_output(agent.url, "/f/t/latest/stdout", ended, wait_ms=10))
-    assert shown == b"one " + LOST_NOTICE + b"three "
+    shown = b"".join(follow_output(agent.url, "/f/t/latest/stdout", ended, wait_ms=10))
+    assert shown == b"one " + LOST_NOTICE + b"three four "
 
 
 def test_a_rotation_at_the_first_read_shows_nothing_twice(
@@ -380,6 +378,25 @@ def test_a_rotation_at_the_first_read_shows_nothing_twice(
 
     monkeypatch.setattr(sandbox_client, "request", rotate_after_the_first_look)
     assert b"".join(read_output(agent.url, "/f/t/latest/stdout")) == b"one two "
+
+
+def test_output_that_is_copied_and_emptied_instead_of_renamed_is_shown_whole(agent: AgentHttp, sandbox: Path) -> None:
+    """A plain process holds its file open, so its agent copies the newest of it and empties it."""
+    file = sandbox / "stdout"
+    file.write_bytes(b"one " * 100)
+    steps = iter([False, True])
+
+    def ended() -> bool:
+        is_over = next(steps)
+        if not is_over:
+            with file.open("ab") as opened:
+                opened.write(b"two ")
+            (sandbox / "stdout.1").write_bytes(file.read_bytes()[80:])
+            file.write_bytes(b"three ")
+        return is_over
+
+    shown = b"".join(follow_output(agent.url, "/f/t/latest/stdout", ended, wait_ms=10))
+    assert shown == b"one " * 100 + b"two three "
 
 
 def test_the_whole_output_begins_with_its_older_part(agent: AgentHttp, sandbox: Path) -> None:
