@@ -56,7 +56,8 @@ class DiskWatch:
             )
             self._collector.start()
         shortage = self._look()
-        if shortage == self._shortage:
+        # Only the turn is news: how much is free changes all the time.
+        if bool(shortage) == bool(self._shortage):
             return None
         self._shortage = shortage
         if shortage:
