@@ -315,7 +315,7 @@ class DriverCore:
 
     def _request(self, request: Request, now_ms: int) -> None:
         if self.phase is Phase.ENDED:
-            self._effects.append(Refused(reason="the framework has ended"))
+            # Not an error of the scheduler's: callbacks for what came before the end run after it is known here.
             return
         subscribed = self.phase is Phase.SUBSCRIBED
         match request:

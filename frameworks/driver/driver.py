@@ -74,7 +74,8 @@ class SchedulerDriver:
     """One session of a framework, and its scheduler's counterpart.
 
     The verbs may be used from callbacks and from actions given to `step`, on the thread that calls `step`. What they want to
-    say leaves at the end of the step. A verb that makes no sense raises BadInput and does nothing.
+    say leaves at the end of the step. A verb that makes no sense raises BadInput and does nothing; so does one that comes after
+    the framework's end, without raising.
     """
 
     def __init__(
@@ -103,6 +104,8 @@ class SchedulerDriver:
         self.core = DriverCore(framework_info, session, self._settings, known_tasks)
         self._now_ms = 0
         self._started = False
+        #: The scheduler ended the framework itself and wants to hear no more.
+        self._torn_down = False
         #: Deliveries that verbs caused; they run when the callback that used the verb has returned.
         self._postponed: deque[Delivery] = deque()
 
@@ -226,6 +229,8 @@ class SchedulerDriver:
 
     def teardown(self) -> None:
         """End the framework: its tasks are killed and its id is used up. No callbacks follow."""
+        self._torn_down = True
+        self._postponed.clear()
         self._want(Teardown())
 
     # Inside
@@ -246,6 +251,8 @@ class SchedulerDriver:
                 self._deliver(effect)
 
     def _deliver(self, delivery: Delivery) -> None:
+        if self._torn_down:
+            return
         scheduler = self._scheduler
         match delivery:
             case DeliverUpdates():

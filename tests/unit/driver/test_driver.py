@@ -276,6 +276,22 @@ def test_a_scheduler_that_ended_its_framework_is_not_woken() -> None:
     assert desk.diary.lines == []
 
 
+def test_a_scheduler_that_ends_its_framework_in_a_callback_hears_no_more_of_the_same_batch() -> None:
+    desk = Desk().subscribed()
+    desk.diary.on_update = lambda driver, word: driver.teardown()
+    calls = desk.hear(Update(status()), Offers((offer(),)))
+    assert desk.diary.lines == ["task-1 RUNNING"]
+    assert Teardown() in calls
+
+
+def test_verbs_in_callbacks_for_what_came_just_before_the_end_do_nothing() -> None:
+    """The core knows of the end before the callbacks run; a scheduler cannot know, and must not fail for it."""
+    desk = Desk().subscribed()
+    desk.diary.on_update = lambda driver, word: driver.kill(word.task_id)
+    desk.hear(Update(status()), ErrorEvent("over"))
+    assert desk.diary.lines == ["task-1 RUNNING", "error over"]
+
+
 def test_updates_can_be_taken_many_at_a_time() -> None:
     seen: list[int] = []
 
