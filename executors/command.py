@@ -7,8 +7,9 @@ container (mesos `src/launcher/executor.cpp` and `src/docker/executor.cpp` do bo
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from mesolite.ids import AgentId, ContainerId, FrameworkId
 from mesolite.protocol import CommandInfo, ContainerStatus, Reason, TaskInfo, TaskState
@@ -41,8 +42,7 @@ class KillCause(enum.Enum):
     AGENT_SHUTDOWN = "AGENT_SHUTDOWN"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True, gc=False):
     """The hard limits of a task's container."""
 
     #: Thousandths of a CPU, at least MIN_CPUS_MILLI.
@@ -51,8 +51,7 @@ class Limits:
     mem_mib: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True, gc=False):
     """How a task's process ended."""
 
     #: 0..255; 128 + signal; None when it could not be learnt.
@@ -66,8 +65,7 @@ class Outcome:
     started: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(Struct, frozen=True, kw_only=True, gc=False):
     """What an end is called."""
 
     state: TaskState
