@@ -1,0 +1,220 @@
+"""`mesolite up`, `run` and `down` as a person uses them: real processes, no Docker."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from mesolite.cli.processes import is_alive
+from mesolite.discovery import ClusterAddress, read_cluster
+from tests.waiting import eventually
+
+pytestmark = [pytest.mark.redis, pytest.mark.slow]
+
+TIMEOUT_S: Final = 90
+UP: Final = ("up", "--agents", "1", "--containerizer", "process", "--no-flower", "--agent-resources", "cpus:2;mem:256")
+
+
+class Shell:
+    """A terminal with one cluster's home."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._environment = {**os.environ, "MESOLITE_HOME": str(home), "NO_COLOR": "1"}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "mesolite.cli", *arguments],
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        with self.start(*arguments) as process:
+            out, err = process.communicate(timeout=TIMEOUT_S)
+            return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def address(self) -> ClusterAddress:
+        """What `up` wrote."""
+        address = read_cluster(self.home)
+        assert address is not None
+        return address
+
+    def task_ids(self) -> list[str]:
+        """The tasks that run."""
+        return [row["task_id"] for row in json.loads(self.run("ps", "--json").stdout)]
+
+
+@pytest.fixture(scope="module")
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where tasks of any user may look for their sandbox."""
+    home = tmp_path_factory.mktemp("cluster")
+    for folder in (home, home.parent, home.parent.parent):
+        folder.chmod(0o755)
+    return home
+
+
+@pytest.fixture(scope="module")
+def shell(shared_home: Path) -> Generator[Shell]:
+    """A terminal beside a running cluster."""
+    terminal = Shell(shared_home)
+    started = terminal.run(*UP)
+    assert started.returncode == 0, started.stderr
+    yield terminal
+    terminal.run("down")
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Generator[Shell]:
+    """A terminal without any cluster; one that the test starts is stopped."""
+    terminal = Shell(tmp_path / "home")
+    yield terminal
+    terminal.run("down")
+
+
+def test_up_twice_changes_nothing(shell: Shell) -> None:
+    before = shell.address()
+    again = shell.run(*UP)
+    assert again.returncode == 0
+    assert "already up" in again.stderr
+    assert shell.address() == before
+
+
+def test_up_starts_again_what_died(shell: Shell) -> None:
+    before = {record.name: record for record in shell.address().processes}
+    os.kill(before["agent-1"].pid, signal.SIGKILL)
+    eventually(lambda: not is_alive(before["agent-1"]))
+    again = shell.run(*UP)
+    assert again.returncode == 0, again.stderr
+    after = {record.name: record for record in shell.address().processes}
+    assert after["agent-1"].pid != before["agent-1"].pid
+    assert after["master"] == before["master"]
+    assert shell.run("run", "--cpus", "0.1", "--mem", "32", "--", "true").returncode == 0
+
+
+def test_the_screen_never_shows_the_password(shell: Shell) -> None:
+    password = shell.address().redis_url.split(":")[2].split("@")[0]
+    assert len(password) > 10
+    shown = shell.run(*UP)
+    assert password not in shown.stdout + shown.stderr
+
+
+def test_run_is_like_running_it_here(shell: Shell) -> None:
+    """Output byte for byte on the same channel, the same exit code."""
+    done = shell.run("run", "--cpus", "0.1", "--mem", "32", "--", "sh", "-c", "printf 'a\\nb'; printf c >&2; exit 9")
+    assert (done.returncode, done.stdout) == (9, "a\nb")
+    assert done.stderr.startswith("c")
+
+
+def test_output_that_is_written_fast_is_shown_whole(shell: Shell) -> None:
+    done = shell.run("run", "--cpus", "1", "--mem", "32", "--", "seq 500000")
+    assert done.stdout == "".join(f"{number}\n" for number in range(1, 500_001))
+
+
+def test_lines_of_an_array_carry_their_index(shell: Shell) -> None:
+    done = shell.run("run", "--array", "4", "--cpus", "0.1", "--mem", "16", "--", "echo I am $MESOLITE_INDEX")
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == [f"[{index}] I am {index}" for index in range(4)]
+
+
+def test_an_array_that_failed_in_part_says_where(shell: Shell) -> None:
+    done = shell.run("run", "--array", "3", "--cpus", "0.1", "--mem", "16", "--", "exit $MESOLITE_INDEX")
+    assert done.returncode == 1
+    assert "2 of 3 tasks did not succeed" in done.stderr
+
+
+def test_a_failed_task_is_tried_again_when_asked_for(shell: Shell) -> None:
+    done = shell.run(
+        "run",
+        "--retries",
+        "1",
+        "--cpus",
+        "0.1",
+        "--mem",
+        "16",
+        "--",
+        "echo $MESOLITE_ATTEMPT; test $MESOLITE_ATTEMPT = 2",
+    )
+    assert (done.returncode, done.stdout) == (0, "1\n2\n")
+
+
+def test_a_task_that_fits_nowhere_is_refused_with_the_largest_agent(shell: Shell) -> None:
+    done = shell.run("run", "--mem", "1GiB", "--", "true")
+    assert done.returncode == 1
+    assert "the largest is agent-1 with cpus:2;mem:256" in done.stderr
+
+
+def test_an_interrupt_kills_the_task_and_shows_its_last_words(shell: Shell) -> None:
+    trap = "trap 'echo last words; exit 0' TERM; echo ready; sleep 100 & wait"
+    with shell.start("run", "--cpus", "0.1", "--mem", "32", "--", trap) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=TIMEOUT_S)
+    assert (process.returncode, out) == (130, "last words\n")
+    eventually(lambda: shell.task_ids() == [])
+
+
+def test_a_detached_run_goes_on_and_can_be_followed_and_killed(shell: Shell) -> None:
+    done = shell.run("run", "--detach", "--name", "far", "--cpus", "0.1", "--mem", "32", "--", "echo begun; sleep 200")
+    assert done.returncode == 0, done.stderr
+    task_id = f"{done.stdout.strip()}-0-1"
+    eventually(lambda: shell.task_ids() == [task_id])
+    eventually(lambda: shell.run("logs", task_id).stdout == "begun\n")
+    with shell.start("logs", "-f", task_id) as follower:
+        assert shell.run("kill", "--wait", task_id).returncode == 0
+        out, _ = follower.communicate(timeout=TIMEOUT_S)
+    assert (follower.returncode, out) == (0, "begun\n")
+
+
+def test_down_stops_exactly_what_up_started_and_every_task(alone: Shell, shell: Shell) -> None:
+    """Goal: nothing is left behind and nothing else is touched. Method: a task that runs, and a cluster beside it."""
+    alone.home.mkdir()
+    for folder in (alone.home, alone.home.parent):
+        folder.chmod(0o755)
+    assert alone.run(*UP).returncode == 0
+    assert alone.run("run", "--detach", "--cpus", "0.1", "--mem", "32", "--", "exec sleep 12345").returncode == 0
+    eventually(lambda: processes_like("sleep 12345") == 1)
+    records = alone.address().processes
+    down = alone.run("down")
+    assert down.returncode == 0, down.stderr
+    assert [record.name for record in records if is_alive(record)] == []
+    assert processes_like("sleep 12345") == 0
+    assert all(is_alive(record) for record in shell.address().processes)
+    again = alone.run("down")
+    assert (again.returncode, again.stdout) == (0, "nothing to stop: no cluster was started here\n")
+
+
+def test_what_does_not_come_up_is_shown_by_its_log_and_leaves_nothing(alone: Shell) -> None:
+    """Method: the master's port is taken."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        failed = alone.run(*UP, "--http-port", str(port), "--wait-s", "60")
+    assert failed.returncode == 1
+    assert "master ended while starting; the end of its log" in failed.stderr
+    assert f"cannot listen on 127.0.0.1:{port}" in failed.stderr
+    assert read_cluster(alone.home) is None
+
+
+def processes_like(command: str) -> int:
+    """How many processes have exactly this command line."""
+    wanted = command.replace(" ", "\0").encode() + b"\0"
+    found = 0
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                found += (entry / "cmdline").read_bytes() == wanted
+            except OSError:
+                continue
+    return found
