@@ -27,6 +27,8 @@ from .subscription import Backoff
 MAX_WAIT_MS: Final = 1000
 #: Entries of the framework's stream read at once; each may hold hundreds of events.
 READ_LIMIT: Final = 200
+#: The core's invariants are asserted once in so many steps: milliseconds where there are 10,000 tasks.
+CHECK_EVERY_STEPS: Final = 1000
 #: How long a torn-down framework's last word may wait for Redis.
 LAST_WORD_MS: Final = 10_000
 
@@ -59,6 +61,7 @@ class DriverShell:
         self._inbox = Inbox()
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
+        self._steps = 0
 
     def post(self, action: Action) -> None:
         """Have something done with the driver on its thread; from any thread, at any time."""
@@ -131,15 +134,26 @@ class DriverShell:
 
     def _step(self, sender: Sender, batches: list[EventBatch], actions: list[Action]) -> None:
         now_ms = self._clock.now_ms()
+        was_subscribed = self._driver.subscribed
         for batch in self._driver.step(now_ms, batches, actions):
             payloads, impossible = pack(batch)
             for payload in payloads:
                 sender.add(payload)
             if impossible:
                 self._driver.calls_impossible(now_ms, impossible, "it is too large to travel; send less data")
+        self._watch(was_subscribed)
         if sender.send():
             _log.info("driver.store_returned")
             self._driver.store_returned(self._clock.now_ms())
+
+    def _watch(self, was_subscribed: bool) -> None:
+        """Tell of changes, and see now and then that all is well."""
+        if self._driver.subscribed != was_subscribed:
+            name = "driver.subscribed" if self._driver.subscribed else "driver.disconnected"
+            _log.info(name, framework_id=self._driver.framework_id, epoch=self._driver.core.epoch)
+        self._steps += 1
+        if self._steps % CHECK_EVERY_STEPS == 0:
+            self._driver.core.check()
 
     def _wait_ms(self, sender: Sender) -> int:
         now_ms = self._clock.now_ms()
