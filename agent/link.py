@@ -96,6 +96,8 @@ class MasterLink:
             self.epoch = batch.epoch
             self.confirmed = 0
             self._complained = None
+            # A registration that an earlier master was told is no reason to keep a new one waiting.
+            self._last_registration_ms = None
             self.leave(now_ms, 0)
         if batch.first_number == 0:
             return Decision(intake=Intake.UNNUMBERED, commands=batch.commands, adopted=adopted)

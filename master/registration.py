@@ -52,7 +52,9 @@ def identify(context: Context, principal: str, batch: ReportBatch) -> Agent | st
     if agent is not None and agent.session == batch.session:
         return agent
     register = next((report for report in batch.reports if isinstance(report, RegisterAgent)), None)
-    if register is None or (agent is not None and batch.session in agent.superseded):
+    # What an agent says it has counts only once it follows this epoch: before, it may still take commands of an earlier one,
+    # and so launch a task that its list lacks.
+    if register is None or batch.epoch != context.epoch or (agent is not None and batch.session in agent.superseded):
         ask_to_register(context, batch)
         return None
     error = _info_error(batch.agent_id, register.agent_info)

@@ -7,6 +7,7 @@ from mesolite.ids import AgentId, FrameworkId, SessionId, TaskId
 from mesolite.master import MasterSettings
 from mesolite.protocol import (
     AgentHeartbeat,
+    AgentInfo,
     ErrorEvent,
     Failure,
     FrameworkInfo,
@@ -16,6 +17,7 @@ from mesolite.protocol import (
     Reason,
     Reconcile,
     ReconcileTask,
+    RegisterAgent,
     Registered,
     Reregister,
     Rescind,
@@ -28,6 +30,7 @@ from mesolite.protocol import (
     UnregisterAgent,
     Update,
 )
+from mesolite.resources import Resources
 
 from .world import World, listed, running_task, task
 
@@ -40,6 +43,19 @@ def test_an_agent_is_admitted_and_written_to_the_registry() -> None:
     assert len(world.commanded("a1", Registered)) == 1
     assert world.batches["a1"][0].first_number == 1
     assert "agent:a1" in world.registry
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 3])
+def test_an_agent_that_does_not_follow_this_epoch_yet_is_asked_to_register_under_it(epoch: int) -> None:
+    """A command of an earlier epoch may be before it in its queue, and launch a task that its registration does not list."""
+    world = World(epoch=2)
+    info = AgentInfo(agent_id=AgentId("a1"), hostname="a1", resources=Resources.parse("cpus:4;mem:64").to_wire())
+    world.report("a1", RegisterAgent(agent_info=info), epoch=epoch)
+    assert world.core.state.agents == {}
+    assert len(world.commanded("a1", Reregister)) == 1
+    assert world.batches["a1"][0].epoch == 2
+    world.register("a1")
+    assert len(world.commanded("a1", Registered)) == 1
 
 
 def test_an_unknown_agent_is_asked_for_everything_but_not_at_every_word() -> None:

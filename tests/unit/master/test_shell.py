@@ -77,7 +77,12 @@ class Cluster:
     def register(self) -> None:
         info = AgentInfo(agent_id=A, hostname="a", resources=scalars(cpus=1, mem_mib=64).to_wire())
         batch = ReportBatch(
-            agent_id=A, session=S, number=1, epoch=0, confirmed=0, reports=(RegisterAgent(agent_info=info),)
+            agent_id=A,
+            session=S,
+            number=1,
+            epoch=self.shell.epoch,
+            confirmed=0,
+            reports=(RegisterAgent(agent_info=info),),
         )
         self.outside.append(reports_stream(), encode(batch), max_length=100)
 

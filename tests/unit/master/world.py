@@ -83,7 +83,7 @@ class World:
         agent: str,
         *reports: Report,
         session: str = "s1",
-        epoch: int = 1,
+        epoch: int | None = None,
         confirmed: int = 0,
         gap: bool = False,
         number: int | None = None,
@@ -92,7 +92,7 @@ class World:
         batch = ReportBatch(
             agent_id=AgentId(agent),
             session=SessionId(session),
-            epoch=epoch,
+            epoch=self.core.context.epoch if epoch is None else epoch,
             number=self._number(f"{agent}/{session}") if number is None else number,
             confirmed=confirmed,
             gap=gap,
