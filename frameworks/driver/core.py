@@ -215,11 +215,11 @@ class DriverCore:
         if self.phase is Phase.ENDED:
             return
         verdict = self.tasks.heard(status)
+        if status.state in TERMINAL_STATES or status.state is TaskState.UNKNOWN:
+            self._wishes.ended(status.task_id)
         if verdict is Verdict.DELIVER:
             statuses.append(status)
             self.reconciliation.answered(status.task_id)
-            if status.state in TERMINAL_STATES or status.state is TaskState.UNKNOWN:
-                self._wishes.ended(status.task_id)
         elif verdict is Verdict.ACKNOWLEDGE_AGAIN:
             self._acknowledge((status,))
 

@@ -173,6 +173,19 @@ def test_what_the_master_says_of_a_task_that_has_ended_changes_nothing(uuid: byt
     assert delivered([*bench.hear(Update(status(state=TaskState.GONE, uuid=None)))]) == []
 
 
+def test_a_kill_of_a_task_that_had_ended_is_said_once() -> None:
+    """It is answered by a word that is not delivered, because the end was; it must be forgotten nevertheless."""
+    bench = launched("task-1")
+    bench.hear(Update(status(state=TaskState.FINISHED)))
+    bench.keep(status(state=TaskState.FINISHED))
+    bench.want(Kill(TaskId("task-1")))
+    assert Kill(TaskId("task-1")) in bench.calls()
+    bench.hear(Update(status(state=TaskState.GONE, uuid=None)))
+    bench.hear(Resubscribe())
+    bench.hear(Subscribed(FRAMEWORK.framework_id, INTERVAL_MS))
+    assert Kill(TaskId("task-1")) not in bench.calls()
+
+
 def test_the_memory_of_ended_tasks_is_bounded() -> None:
     ledger = TaskLedger()
     for number in range(MAX_REMEMBERED_UPDATES + 10):
