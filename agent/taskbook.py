@@ -33,7 +33,7 @@ from mesolite.protocol import (
     TaskStatus,
 )
 
-from .admission import Admission
+from .admission import Admission, Shape
 from .effects import KillContainer, Refusal, TaskChange
 from .launch import container_spec
 from .ledger import ResourceLedger
@@ -86,16 +86,27 @@ class TaskBook:
     # Commands.
 
     def launch(self, framework: FrameworkInfo, info: TaskInfo, now_ms: int, outbox: Outbox) -> None:
-        """Launch a task, or say why not; a known id changes nothing."""
+        """Launch a task, or say why not; the id of a task that has not been forgotten changes nothing."""
         key = (framework.framework_id, info.task_id)
-        if key in self.tasks or key in self.seen:
-            # The update that answers it is on its way or was acknowledged.
+        if key in self.tasks:
+            # The update that answers it is on its way.
             outbox.reject(Refusal.KNOWN_TASK, f"task {info.task_id[:64]!r} was launched before")
             return
-        here = self.frameworks.get(framework.framework_id)
-        refused = self.admission.decide(
-            framework, info, self.ledger, len(self.tasks), here is not None and here.removed
-        )
+        refused: Verdict | Shape
+        if key in self.seen:
+            # Repeated commands do not get here, their numbers give them away: the framework uses an id again.
+            outbox.reject(Refusal.KNOWN_TASK, f"task {info.task_id[:64]!r} has run before")
+            del self.seen[key]
+            outbox.records.append(SeenDropped(*key))
+            refused = Verdict(
+                state=TaskState.ERROR,
+                reason=Reason.TASK_INVALID,
+                message=f"the id {info.task_id} belonged to a task that has ended; ids are never used again",
+            )
+        else:
+            here = self.frameworks.get(framework.framework_id)
+            removed = here is not None and here.removed
+            refused = self.admission.decide(framework, info, self.ledger, len(self.tasks), removed)
         self._counter += 1
         task = Task(framework.framework_id, info, ContainerId(f"{self._life.hex()}-{self._counter}"))
         self._enter(task, framework, outbox)

@@ -11,6 +11,9 @@ from typing import Final
 MAX_COMPLETED_FRAMEWORKS: Final = 1000
 #: Ended tasks kept per framework for `mesolite ps -a` (Mesos: max_completed_tasks_per_framework).
 MAX_COMPLETED_TASKS: Final = 1000
+#: Ids of ended tasks remembered per framework, newest, so that using one again is refused here and not by whichever agent
+#: happens to remember it (Mesos checks live tasks only, trap 11).
+MAX_REMEMBERED_IDS: Final = 10_000
 #: Tasks of lost agents kept per framework, so that they can return (Mesos: max_unreachable_tasks_per_framework is 1,000; ours is
 #: what one lost agent may hold).
 MAX_UNREACHABLE_TASKS: Final = 100_000

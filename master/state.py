@@ -14,7 +14,7 @@ from mesolite.resources import EMPTY, Resources
 
 from .commandlog import CommandLog
 from .lifecycle import holds_resources
-from .settings import MAX_COMPLETED_TASKS, MAX_SUPERSEDED_SESSIONS, MAX_UNREACHABLE_TASKS
+from .settings import MAX_COMPLETED_TASKS, MAX_REMEMBERED_IDS, MAX_SUPERSEDED_SESSIONS, MAX_UNREACHABLE_TASKS
 
 
 @dataclass(slots=True, eq=False)
@@ -83,6 +83,9 @@ class LostAgent:
     #: When it is given up (recovering), or was (unreachable).
     since_ms: int
     unreachable: bool
+    #: As it was when this master lost it; None where this master has never known it. Commands to it may still be on their way,
+    #: so their numbers are not used again, and its tasks are settled when it returns.
+    last: Agent | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -109,6 +112,8 @@ class Framework:
     #: Tasks of agents that are lost; also in no agent's books.
     unreachable: dict[TaskId, Task] = field(default_factory=dict[TaskId, Task])
     completed: deque[Task] = field(default_factory=lambda: deque(maxlen=MAX_COMPLETED_TASKS))
+    #: Ids of tasks that ended, oldest first.
+    used_ids: dict[TaskId, None] = field(default_factory=dict[TaskId, None])
     superseded: deque[SessionId] = field(default_factory=lambda: deque(maxlen=MAX_SUPERSEDED_SESSIONS))
     #: Torn down: its tasks are being killed, and it is gone with the last of them.
     ending: bool = False
@@ -184,6 +189,9 @@ class MasterState:
         del self.agents[task.agent_id].tasks[(task.framework_id, task.info.task_id)]
         del framework.tasks[task.info.task_id]
         framework.completed.append(task)
+        framework.used_ids[task.info.task_id] = None
+        if len(framework.used_ids) > MAX_REMEMBERED_IDS:
+            del framework.used_ids[next(iter(framework.used_ids))]
 
     def lose_task(self, task: Task) -> None:
         """Move a task of a lost agent out of that agent's books."""

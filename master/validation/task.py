@@ -50,6 +50,8 @@ def _id_error(task: TaskInfo, launch: Launch) -> str | None:
         return f"the task id {error}"
     if task.task_id in launch.framework.tasks or task.task_id in launch.framework.unreachable:
         return f"the id {task.task_id} belongs to a task of this framework that has not ended; ids are never used again"
+    if task.task_id in launch.framework.used_ids:
+        return f"the id {task.task_id} belonged to a task of this framework that has ended; ids are never used again"
     if len(launch.framework.tasks) >= MAX_TASKS_PER_FRAMEWORK:
         return f"the framework has {MAX_TASKS_PER_FRAMEWORK} tasks, which is the limit"
     return None

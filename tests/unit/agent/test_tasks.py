@@ -313,6 +313,18 @@ def test_a_launch_that_comes_twice_launches_once() -> None:
     assert world.refusals() == [Refusal.KNOWN_TASK] * 3
 
 
+def test_an_id_that_is_used_again_is_an_error_and_not_a_silence() -> None:
+    world = World()
+    world.exited(world.running("t"))
+    world.acknowledge_all("t")
+    world.command(run("t"))
+    status = last_status(world, "t")
+    assert (status.state, status.reason) == (S.ERROR, Reason.TASK_INVALID)
+    world.acknowledge_all("t")
+    assert list(world.core.book.seen) == [(FRAMEWORK, TaskId("t"))]
+    assert len(world.launched()) == 1
+
+
 def test_two_frameworks_may_use_one_task_id() -> None:
     world = World()
     world.command(run("t", framework="f"), run("t", framework="g"))

@@ -172,6 +172,21 @@ def test_each_task_of_a_launch_is_judged_alone() -> None:
     assert "cpus:100" in refused["too-large"].message  # type: ignore[index]
 
 
+def test_the_id_of_an_ended_task_is_not_launched_again() -> None:
+    world = World()
+    world.subscribe("f")
+    world.register("a1")
+    world.launch("f", world.offer("f"), task("t"))
+    world.update("a1", "f", "t", TaskState.FINISHED)
+    world.acknowledge("f", "a1", "t")
+    world.clear()
+    world.tick(1000)
+    world.call("f", Revive())
+    world.launch("f", world.core_offer("f"), task("t"))
+    assert world.states("f", "t") == [TaskState.ERROR]
+    assert world.commanded("a1", RunTask) == []
+
+
 def test_an_operator_sees_offers_expire_in_order_of_age() -> None:
     world = World(settings=MasterSettings(offer_timeout_ms=5000))
     world.subscribe("f")

@@ -189,6 +189,18 @@ class World:
         """The newest offer made to a framework."""
         return self.told(framework, Offers)[-1].offers[-1]
 
+    def core_offer(self, framework: str) -> Offer:
+        """The newest offer that a framework holds, whenever it was made."""
+        held = list(self.core.state.frameworks[FrameworkId(framework)].offers.values())[-1]
+        return Offer(
+            offer_id=held.offer_id,
+            framework_id=held.framework_id,
+            agent_id=held.agent_id,
+            hostname="",
+            resources=held.resources.to_wire(),
+            allocation_role=held.role,
+        )
+
     def states(self, framework: str, task: str) -> list[TaskState]:
         """The states that a framework was told about a task."""
         return [event.status.state for event in self.told(framework, Update) if event.status.task_id == TaskId(task)]
