@@ -37,7 +37,9 @@ MAX_FILE_BYTES: Final = 2**62
 class AgentHttp:
     """Serves one agent's files, health and state."""
 
-    def __init__(self, *, host: str, port: int, work_dir: Path, state: Callable[[], object]) -> None:
+    def __init__(
+        self, *, host: str, port: int, work_dir: Path, state: Callable[[], object], hostname: str | None = None
+    ) -> None:
         """Prepare; the port is taken at `start`.
 
         Args:
@@ -45,6 +47,7 @@ class AgentHttp:
             port: The port; 0 takes a free one.
             work_dir: The agent's, with its sandboxes.
             state: The agent's view of itself as a JSON value; called from the HTTP thread.
+            hostname: What others reach this machine by, where every address is bound.
         """
         files = SandboxFiles(work_dir)
         waiting = asyncio.Semaphore(MAX_WAITING_READS)
@@ -56,7 +59,12 @@ class AgentHttp:
             ("/state", _StateHandler, {"state": state}),
         ]
         self._server = WebServer(
-            routes, host=host, port=port, name="agent-http", known_paths=[pattern for pattern, _, _ in routes]
+            routes,
+            host=host,
+            port=port,
+            name="agent-http",
+            known_paths=[pattern for pattern, _, _ in routes],
+            hostname=hostname,
         )
 
     def start(self) -> None:

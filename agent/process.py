@@ -85,7 +85,9 @@ def _assemble(
     chosen = _containerizer(config, agent_id, work_dir.path, inbox.put)
     cleanup.callback(chosen.containerizer.close)
     window = _Window()
-    http = AgentHttp(host=config.http_host, port=config.http_port, work_dir=work_dir.path, state=window.view)
+    http = AgentHttp(
+        host=config.http_host, port=config.http_port, work_dir=work_dir.path, state=window.view, hostname=hostname
+    )
     http.start()
     cleanup.callback(http.close)
     info = _info(config, agent_id, hostname, work_dir.path, http.url, chosen)

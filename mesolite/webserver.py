@@ -22,6 +22,8 @@ MAX_BODY_BYTES: Final = 64 * 1024
 MAX_HEADER_BYTES: Final = 16 * 1024
 #: A connection without a request is closed after this long.
 IDLE_TIMEOUT_S: Final = 120.0
+#: Hosts to bind that name no machine.
+EVERY_ADDRESS: Final = frozenset({"", "0.0.0.0", "::"})
 #: Connections that the kernel holds until they are accepted; tornado's own choice.
 BACKLOG: Final = 128
 #: How long `close` waits for the thread.
@@ -106,7 +108,16 @@ class UnknownPath(JsonHandler):
 class WebServer:
     """Serves routes on one port. `start` before use; `close` ends it."""
 
-    def __init__(self, routes: Sequence[Route], *, host: str, port: int, name: str, known_paths: Sequence[str]) -> None:
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        *,
+        host: str,
+        port: int,
+        name: str,
+        known_paths: Sequence[str],
+        hostname: str | None = None,
+    ) -> None:
         """Prepare; the port is taken at `start`.
 
         Args:
@@ -115,11 +126,13 @@ class WebServer:
             port: The port; 0 takes a free one.
             name: Names the thread.
             known_paths: What an unknown path is answered with.
+            hostname: What others reach this machine by, for `url` where every address is bound; the machine's where absent.
         """
         self._routes = routes
         self._host = host
         self._port = port
         self._known_paths = known_paths
+        self._hostname = hostname
         self._loop = asyncio.new_event_loop()
         self._sockets: list[socket.socket] = []
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -140,9 +153,10 @@ class WebServer:
 
     @property
     def url(self) -> str:
-        """Where it is served; after `start`."""
+        """Where others reach it; after `start`."""
         assert self._sockets, "the port is known after start"
-        host = f"[{self._host}]" if ":" in self._host else self._host
+        host = (self._hostname or socket.gethostname()) if self._host in EVERY_ADDRESS else self._host
+        host = f"[{host}]" if ":" in host else host
         return f"http://{host}:{self._sockets[0].getsockname()[1]}"
 
     def close(self) -> None:

@@ -98,8 +98,12 @@ class Root(click.Group):
     },
 )
 @click.option("--config", type=click.Path(path_type=Path), help=f"Settings file  [{DEFAULT_CONFIG}, where it exists]")
+# MESOLITE_HOME is left to mesolite.discovery, which knows what comes before it and after it.
 @click.option(
-    "--home", type=click.Path(path_type=Path), help="Folder of the cluster  [.mesolite, else the user's state]"
+    "--home",
+    type=click.Path(path_type=Path),
+    allow_from_autoenv=False,
+    help="Folder of the cluster  [$MESOLITE_HOME, .mesolite, the user's state]",
 )
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.version_option(package_name="mesolite")

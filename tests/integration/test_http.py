@@ -426,6 +426,17 @@ def test_an_agent_that_is_away_is_not_taken_for_a_missing_master() -> None:
     assert not isinstance(caught.value, MasterUnavailable)
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_where_every_address_is_bound_others_are_told_the_hostname(tmp_path: Path, host: str) -> None:
+    """An address like 0.0.0.0 would lead whoever reads it in the master's listing to itself."""
+    face = AgentHttp(host=host, port=0, work_dir=tmp_path, state=dict, hostname="host-a")
+    face.start()
+    try:
+        assert face.url.startswith("http://host-a:")
+    finally:
+        face.close()
+
+
 def test_a_server_that_never_started_can_be_closed(tmp_path: Path) -> None:
     face = AgentHttp(host=LOCAL, port=0, work_dir=tmp_path, state=dict)
     face.close()

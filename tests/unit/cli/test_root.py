@@ -52,6 +52,16 @@ def test_a_master_that_does_not_answer_is_one_line(run: Run) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_a_master_in_the_environment_comes_before_a_home_there(mesolite: Run, tmp_path: Path) -> None:
+    assert mesolite("ps", MESOLITE_HOME=str(tmp_path / "absent")).exit_code == 0
+
+
+def test_a_home_on_the_command_line_comes_before_the_environment(mesolite: Run, tmp_path: Path) -> None:
+    result = mesolite("--home", str(tmp_path / "absent"), "ps")
+    assert result.exit_code == 1
+    assert str(tmp_path / "absent") in result.stderr
+
+
 def test_debug_shows_the_traceback(run: Run) -> None:
     result = run("--debug", "ps")
     assert type(result.exception).__name__ == "MasterUnavailable"
