@@ -4,10 +4,10 @@ The life of a container here, and which thread does what:
 
     launch --> PREPARING --> STARTING --> RUNNING --> ENDING --> (gone)
                fetch, pull   create,      died, and   how did it end,
-               [preparing    attach,      output      remove
-               pool]         start        all read    [ending pool]
-                             [launch      [event and
-                             pool]        pump threads]
+               |             attach,      output      remove
+               |             start        all read    |
+               +-- docker_launch.py       |           ending pool
+                                          event and pump threads
 
 Nothing is polled for: deaths come from the engine's event stream, output over one attached connection a container, read
 by one thread. Four requests a container is what it costs (create, attach, start, remove), and one more where it failed.
@@ -25,16 +25,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from mesolite.errors import DockerUnavailable, FetchError, LaunchError, MesoliteError
+from mesolite.errors import DockerUnavailable, LaunchError, MesoliteError
 from mesolite.ids import AgentId, ContainerId
 from mesolite.logs import get_logger
 
-from ..fetcher import Fetcher
 from .cgroups import docker_peak_paths
 from .contract import (
-    ContainerExited,
     ContainerLaunchFailed,
-    ContainerPreparing,
     ContainerSpec,
     ContainerStarted,
     EventSink,
@@ -44,22 +41,17 @@ from .docker_config import (
     MEMORY_LABEL,
     SANDBOX_LABEL,
     USER_LABEL,
-    container_body,
-    container_name,
     owner_labels,
 )
-from .docker_engine import DockerEngine, EventStream, FoundContainer, NoSuchImage
+from .docker_engine import DEAD_STATES, DockerEngine, EventStream, FoundContainer
+from .docker_launch import DockerLauncher
 from .docker_output import LogFollower, OutputPump, open_files
 from .docker_record import Phase, Record
-from .policy import ContainerPolicy, User, check_allowed, default_user, give_sandbox, resolve_user
-from .pools import Stage, report_bug
+from .policy import ContainerPolicy, default_user, resolve_user
+from .pools import Stage, submit
 
-#: Where direct requests to the engine reach their best rate on two cores; more threads only queue inside the engine.
-_LAUNCH_THREADS: Final = 8
 #: Removals and kills never wait behind launches.
 _ENDING_THREADS: Final = 4
-#: Fetches and pulls wait for the network and may take minutes; so many at once, the rest queue.
-_PREPARING_THREADS: Final = 4
 #: Memory peaks are read so often while a container is young, and less often afterwards: the kernel keeps the maximum,
 #: so only growth within the last interval before the end can be missed.
 _TICK_S: Final = 0.05
@@ -99,7 +91,6 @@ class DockerContainerizer:
         self._work_dir = work_dir.resolve()
         self._sink = sink
         self._user = default_user()
-        self._fetcher = Fetcher(file_roots=policy.fetch_file_roots)
         #: What marks the containers of this agent and no other: also not of one of the same name in another work_dir.
         self._labels = owner_labels(agent_id, cluster, self._work_dir)
         self._filters = [f"{key}={value}" for key, value in self._labels.items()]
@@ -115,8 +106,18 @@ class DockerContainerizer:
         self._version = str(info.get("ServerVersion", ""))
         self._events = engine.events(self._filters, CONTAINER_LABEL)
         self._pump = OutputPump()
-        self._preparing = ThreadPoolExecutor(_PREPARING_THREADS, thread_name_prefix="docker-prepare")
-        self._launching = ThreadPoolExecutor(_LAUNCH_THREADS, thread_name_prefix="docker-launch")
+        self._launcher = DockerLauncher(
+            engine,
+            self._pump,
+            policy=policy,
+            user=self._user,
+            labels=self._labels,
+            notes_dir=self._notes_dir,
+            sink=sink,
+            started=self._started,
+            failed=self._failed,
+            output_ended=self._output_ended,
+        )
         self._ending = ThreadPoolExecutor(_ENDING_THREADS, thread_name_prefix="docker-end")
         self._threads = [
             threading.Thread(target=self._watch_events, name="docker-events", daemon=True),
@@ -139,10 +140,7 @@ class DockerContainerizer:
             if self._closing.is_set() or spec.container_id in self._records:
                 return
             self._records[spec.container_id] = record
-        if spec.uris or spec.force_pull_image:
-            self._submit(self._preparing, self._prepare, record, spec)
-        else:
-            self._submit(self._launching, self._start, record, spec, True)
+        self._launcher.launch(record, spec)
 
     def kill(self, container_id: ContainerId, *, grace_ms: int) -> None:
         """See `Containerizer`."""
@@ -155,7 +153,7 @@ class DockerContainerizer:
             record.kill_at_s = deadline_s if record.kill_at_s is None else min(record.kill_at_s, deadline_s)
             running = record.phase is Phase.RUNNING
         if running and first and grace_ms > 0:
-            self._submit(self._ending, self._terminate, record)
+            self._submit(self._terminate, record)
         self._due.set()
 
     def recover(self) -> list[ContainerId]:
@@ -174,7 +172,7 @@ class DockerContainerizer:
             self._adopt(container_id, found)
         self._recovered = True
         # Whoever died between the listing and the adoption was not in the table when its event came.
-        self._submit(self._ending, self._sweep)
+        self._submit(self._sweep)
         self._due.set()
         return adopted
 
@@ -188,8 +186,8 @@ class DockerContainerizer:
         self._events.close()
         for thread in self._threads:
             thread.join()
-        for pool in (self._preparing, self._launching, self._ending):
-            pool.shutdown(wait=True, cancel_futures=True)
+        self._launcher.close()
+        self._ending.shutdown(wait=True, cancel_futures=True)
         self._pump.close()
         for record in self._records.values():
             record.let_go()
@@ -198,82 +196,8 @@ class DockerContainerizer:
 
     # -- before it runs -----------------------------------------------------------------------------------------------
 
-    def _prepare(self, record: Record, spec: ContainerSpec) -> None:
-        """Fetch and pull, then queue for the start."""
-        try:
-            user = self._admit(spec)
-            if spec.uris:
-                self._say_preparing(record, f"fetching {len(spec.uris)} file(s)")
-                for uri in spec.uris:
-                    self._fetcher.fetch(uri, spec.sandbox, user, cancelled=record.is_unwanted)
-        except FetchError as error:
-            self._fail(record, "fetch", str(error))
-            return
-        except LaunchError as error:
-            self._fail(record, "start", str(error))
-            return
-        if spec.force_pull_image:
-            self._pull(record, spec)
-        else:
-            self._submit(self._launching, self._start, record, spec, True)
-
-    def _pull(self, record: Record, spec: ContainerSpec) -> None:
-        """Pull the image, then queue for the start."""
-        image = spec.image or self._policy.default_image
-        self._say_preparing(record, f"pulling image {image}")
-        try:
-            self._engine.pull(image, cancelled=record.is_unwanted)
-        except MesoliteError as error:
-            advice = f"check the name, or bring it to the agent's host with `docker pull {image}` or `docker load`"
-            self._fail(record, "image", f"image {image} cannot be pulled: {error}; {advice}")
-            return
-        self._submit(self._launching, self._start, record, spec, False)
-
-    def _say_preparing(self, record: Record, message: str) -> None:
-        if not record.said_preparing:
-            record.said_preparing = True
-            self._sink(ContainerPreparing(container_id=record.container_id, message=message))
-
-    def _admit(self, spec: ContainerSpec) -> User:
-        check_allowed(spec, self._policy)
-        user = resolve_user(spec.user, self._policy, default=self._user)
-        give_sandbox(spec.sandbox, user)
-        return user
-
-    def _start(self, record: Record, spec: ContainerSpec, may_pull: bool) -> None:
-        """Create, attach, start: the part that is measured."""
-        if record.is_unwanted():
-            self._fail(record, "start", "killed before it started")
-            return
-        try:
-            user = self._admit(spec)
-            body = container_body(spec, self._policy, user, self._labels)
-            engine_id = self._engine.create(container_name(spec.container_id), body)
-        except NoSuchImage as error:
-            if may_pull:
-                self._submit(self._preparing, self._pull, record, spec)
-            else:
-                self._fail(record, "image", f"image {spec.image or self._policy.default_image}: {error}")
-            return
-        except MesoliteError as error:
-            self._fail(record, "start", str(error))
-            return
-        record.engine_id = engine_id
-        try:
-            files = record.files = open_files(
-                spec.sandbox, user, self._policy.max_output_bytes, self._records_dir(record)
-            )
-            record.stream = self._engine.attach(engine_id)
-            self._pump.add(record.stream, files, lambda: self._output_ended(record))
-            self._engine.start(engine_id)
-        except (MesoliteError, OSError) as error:
-            self._remove(engine_id)
-            self._fail(record, "start", f"{spec.argv[0]!r} could not be started: {error}")
-            return
-        self._started(record, engine_id)
-
-    def _started(self, record: Record, engine_id: str) -> None:
-        record.open_peak(self._peak_paths, engine_id)
+    def _started(self, record: Record) -> None:
+        record.open_peak(self._peak_paths, record.engine_id)
         self._sink(ContainerStarted(container_id=record.container_id))
         with self._lock:
             record.phase = Phase.RUNNING
@@ -281,9 +205,9 @@ class DockerContainerizer:
         self._finish_if_over(record)
         self._due.set()
         if kill:
-            self._submit(self._ending, self._terminate, record)
+            self._submit(self._terminate, record)
 
-    def _fail(self, record: Record, stage: Stage, message: str) -> None:
+    def _failed(self, record: Record, stage: Stage, message: str) -> None:
         """Nothing runs: say so, as a kill where one was asked for."""
         with self._lock:
             self._records.pop(record.container_id, None)
@@ -293,17 +217,9 @@ class DockerContainerizer:
         if self._closing.is_set():
             return
         if killed:
-            self._sink(
-                ContainerExited(
-                    container_id=record.container_id,
-                    exit_code=None,
-                    oom_killed=False,
-                    peak_mem_bytes=None,
-                    message="killed before it started",
-                )
-            )
-            return
-        self._sink(ContainerLaunchFailed(container_id=record.container_id, stage=stage, message=message))
+            self._sink(record.never_ran())
+        else:
+            self._sink(ContainerLaunchFailed(container_id=record.container_id, stage=stage, message=message))
 
     # -- while it runs ------------------------------------------------------------------------------------------------
 
@@ -312,13 +228,15 @@ class DockerContainerizer:
         mem_mib = found.labels.get(MEMORY_LABEL, "")
         record = Record(container_id, sandbox, int(mem_mib) if mem_mib.isdigit() else None)
         record.engine_id = found.engine_id
-        record.died = found.state != "running"
+        record.died = found.state in DEAD_STATES
         with self._lock:
             self._records[container_id] = record
         record.open_peak(self._peak_paths, found.engine_id)
         try:
             user = resolve_user(found.labels.get(USER_LABEL), ContainerPolicy(allow_root=True), default=self._user)
-            record.files = open_files(sandbox, user, self._policy.max_output_bytes, self._records_dir(record))
+            record.files = open_files(
+                sandbox, user, self._policy.max_output_bytes, self._notes_dir(record.container_id)
+            )
             record.follower = LogFollower(
                 self._engine, found.engine_id, record.files, lambda: self._output_ended(record)
             )
@@ -339,8 +257,13 @@ class DockerContainerizer:
                 self._engine.signal(record.engine_id, "SIGTERM")
 
     def _destroy(self, record: Record) -> None:
-        with contextlib.suppress(MesoliteError):
+        try:
             self._engine.signal(record.engine_id, "SIGKILL")
+        except MesoliteError as error:
+            _log.warning("container_not_killed", container_id=record.container_id, error=str(error))
+            with self._lock:
+                record.destroyed = False
+                record.kill_at_s = time.monotonic() + _RECONNECT_S
 
     def _watch_events(self) -> None:
         while True:
@@ -359,7 +282,7 @@ class DockerContainerizer:
             self._events = stream
             if self._closing.is_set():
                 stream.close()
-            self._submit(self._ending, self._sweep)
+            self._submit(self._sweep)
 
     def _take_event(self, container_id: ContainerId, action: str, exit_code: int | None) -> None:
         with self._lock:
@@ -385,7 +308,7 @@ class DockerContainerizer:
             if record.phase is not Phase.RUNNING or not record.died or record.output_ended_s is None:
                 return
             record.phase = Phase.ENDING
-        self._submit(self._ending, self._finish, record)
+        self._submit(self._finish, record)
 
     def _finish(self, record: Record) -> None:
         """Learn how it ended where that is in doubt, remove it, and report."""
@@ -416,7 +339,7 @@ class DockerContainerizer:
             wait_s = self._tick(now_s)
             if now_s >= next_sweep_s:
                 next_sweep_s = now_s + _SWEEP_S
-                self._submit(self._ending, self._sweep)
+                self._submit(self._sweep)
             self._due.wait(min(wait_s, next_sweep_s - now_s))
             self._due.clear()
 
@@ -433,7 +356,7 @@ class DockerContainerizer:
             if record.kill_at_s is not None and not record.died and not record.destroyed:
                 if now_s >= record.kill_at_s:
                     record.destroyed = True
-                    self._submit(self._ending, self._destroy, record)
+                    self._submit(self._destroy, record)
                 wait_s = min(wait_s, _TICK_S)
             self._mend_output(record, now_s)
         return wait_s
@@ -463,7 +386,7 @@ class DockerContainerizer:
             return
         for container_id, record in before.items():
             row = found.get(container_id)
-            if record.phase is Phase.RUNNING and (row is None or row.state in ("exited", "dead")):
+            if record.phase is Phase.RUNNING and (row is None or row.state in DEAD_STATES):
                 with self._lock:
                     record.mark_dead(None)
                 self._finish_if_over(record)
@@ -479,15 +402,13 @@ class DockerContainerizer:
         except MesoliteError as error:
             _log.warning("container_left_behind", engine_id=engine_id, error=str(error))
 
-    def _records_dir(self, record: Record) -> Path:
-        return self._work_dir / "containers" / record.container_id
+    def _notes_dir(self, container_id: ContainerId) -> Path:
+        return self._work_dir / "containers" / container_id
 
     def _forget_files(self, record: Record) -> None:
-        directory = self._records_dir(record)
+        directory = self._notes_dir(record.container_id)
         if directory.exists():
             shutil.rmtree(directory, ignore_errors=True)
 
-    def _submit(self, pool: ThreadPoolExecutor, work: Callable[..., None], *arguments: object) -> None:
-        """Run in a pool, if it is not closed meanwhile."""
-        with contextlib.suppress(RuntimeError):
-            pool.submit(work, *arguments).add_done_callback(report_bug)
+    def _submit(self, work: Callable[..., None], *arguments: object) -> None:
+        submit(self._ending, work, *arguments)

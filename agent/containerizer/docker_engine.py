@@ -27,6 +27,8 @@ PROBE_TIMEOUT_S: Final = 5
 _POOLED_CONNECTIONS: Final = 24
 #: SIGTERM is signal 15: bit 14 of the masks of caught and of ignored signals that ps prints in hexadecimal.
 _SIGTERM_BIT: Final = 1 << 14
+#: States from which a container does not come back; a paused one does.
+DEAD_STATES: Final = frozenset({"exited", "dead"})
 _MESSAGE_CHARACTERS: Final = 600
 
 

@@ -107,6 +107,16 @@ class Record:
             message=message,
         )
 
+    def never_ran(self) -> ContainerExited:
+        """The report of a container that was killed on its way to its start."""
+        return ContainerExited(
+            container_id=self.container_id,
+            exit_code=None,
+            oom_killed=False,
+            peak_mem_bytes=None,
+            message="killed before it started",
+        )
+
     def let_go(self) -> None:
         """Close what is open; the container does not notice."""
         if self.follower is not None:

@@ -17,7 +17,6 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -39,7 +38,7 @@ from .contract import (
 )
 from .output import bound_in_place, open_output
 from .policy import ContainerPolicy, User, check_allowed, default_user, give_sandbox, resolve_user
-from .pools import Stage, report_bug
+from .pools import Stage, submit
 from .process_record import ProcessRecord
 from .process_run import (
     Notes,
@@ -138,9 +137,9 @@ class ProcessContainerizer:
                 return
             self._records[spec.container_id] = record
         if spec.uris:
-            self._submit(self._preparing, self._prepare, record, spec)
+            submit(self._preparing, self._prepare, record, spec)
         else:
-            self._submit(self._launching, self._start, record, spec)
+            submit(self._launching, self._start, record, spec)
 
     def kill(self, container_id: ContainerId, *, grace_ms: int) -> None:
         """See `Containerizer`."""
@@ -199,7 +198,7 @@ class ProcessContainerizer:
         except LaunchError as error:
             self._fail(record, "start", str(error))
         else:
-            self._submit(self._launching, self._start, record, spec)
+            submit(self._launching, self._start, record, spec)
 
     def _admit(self, spec: ContainerSpec) -> User:
         check_allowed(spec, self._policy)
@@ -315,7 +314,7 @@ class ProcessContainerizer:
                 watched[record.container_id] = record
                 if record.pidfd is None:
                     del watched[record.container_id]
-                    self._submit(self._ending, self._finish, record)
+                    submit(self._ending, self._finish, record)
                 else:
                     self._selector.register(record.pidfd, selectors.EVENT_READ, record)
             now_s = time.monotonic()
@@ -328,7 +327,7 @@ class ProcessContainerizer:
                 if isinstance(key.data, ProcessRecord):
                     self._selector.unregister(key.fd)
                     del watched[key.data.container_id]
-                    self._submit(self._ending, self._finish, key.data)
+                    submit(self._ending, self._finish, key.data)
                 else:
                     self._wake_reader.recv(4096)
 
@@ -425,11 +424,6 @@ class ProcessContainerizer:
                 return False
             self._closing.wait(_EMPTY_RETRY_S)
         return True
-
-    def _submit(self, pool: ThreadPoolExecutor, work: Callable[..., None], *arguments: object) -> None:
-        """Run in a pool, if it is not closed meanwhile."""
-        with contextlib.suppress(RuntimeError):
-            pool.submit(work, *arguments).add_done_callback(report_bug)
 
 
 def _send(pid: int, signal_number: signal.Signals) -> None:
