@@ -100,7 +100,8 @@ class MasterShell:
         Raises:
             RedisUnavailable: The store does not answer; nothing but perhaps the epoch changed.
         """
-        epoch = self._store.take_epoch()
+        # In seconds, so that even a store that lost everything gives an epoch that agents have not seen.
+        epoch = self._store.take_epoch(at_least=self._clock.now_ms() // 1000)
         cursor = self._store.cursor()
         core = MasterCore(epoch=epoch, settings=self._settings, allocator=self._new_allocator())
         core.recover(self._store.registry(), self._clock.now_ms())

@@ -94,8 +94,13 @@ class Store(Protocol):
         """Delete a stream; it need not exist."""
         ...
 
-    def take_epoch(self) -> int:
-        """Raise the stored epoch by one and return it (INCR): the first step of a master that begins to lead."""
+    def take_epoch(self, *, at_least: int = 1) -> int:
+        """Raise the stored epoch by one, at least to `at_least`, and return it: the first step of a master that begins to lead.
+
+        Args:
+            at_least: What the epoch would be without a store that remembers it: a store that lost everything must not begin
+                again with epochs that agents refuse as old.
+        """
         ...
 
     def epoch(self) -> int:

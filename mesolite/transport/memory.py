@@ -82,11 +82,11 @@ class MemoryStore:
             self._broker.check_available()
             self._broker.streams.pop(stream, None)
 
-    def take_epoch(self) -> int:
+    def take_epoch(self, *, at_least: int = 1) -> int:
         """See `Store`."""
         with self._broker.lock:
             self._broker.check_available()
-            self._broker.epoch += 1
+            self._broker.epoch = max(self._broker.epoch + 1, at_least)
             return self._broker.epoch
 
     def epoch(self) -> int:

@@ -24,6 +24,12 @@ from .redis_client import BLOCK_TURN_MS, connect, redis_errors
 #: The one field of an entry. XADD wants a name; one letter is the shortest.
 _FIELD: Final = "p"
 _FIELD_BYTES: Final = _FIELD.encode()
+#: KEYS[1] is the epoch, ARGV[1] the least it becomes. Not INCR alone: see `Store.take_epoch`.
+_TAKE_EPOCH: Final = """
+local epoch = math.max(tonumber(redis.call('GET', KEYS[1]) or 0) + 1, tonumber(ARGV[1]))
+redis.call('SET', KEYS[1], string.format('%d', epoch))
+return epoch
+"""
 #: Keys looked at in one step of SCAN: few enough that other clients do not wait.
 _SCAN_COUNT: Final = 1_000
 
@@ -116,10 +122,10 @@ class RedisStore:
         with redis_errors(self._address):
             self._command("UNLINK", self._prefix + stream)
 
-    def take_epoch(self) -> int:
+    def take_epoch(self, *, at_least: int = 1) -> int:
         """See `Store`."""
         with redis_errors(self._address):
-            return cast("int", self._command("INCR", self._prefix + EPOCH))
+            return cast("int", self._command("EVAL", _TAKE_EPOCH, 1, self._prefix + EPOCH, at_least))
 
     def epoch(self) -> int:
         """See `Store`."""

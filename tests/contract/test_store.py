@@ -228,6 +228,10 @@ def test_the_epoch_is_zero_before_the_first_master_and_grows_by_one(another: Ope
     assert other.epoch() == 3
 
 
+def test_the_epoch_is_at_least_what_the_caller_says(store: Store) -> None:
+    assert [store.take_epoch(at_least=1_800_000_000), store.take_epoch(at_least=7)] == [1_800_000_000, 1_800_000_001]
+
+
 def test_a_new_cluster_has_no_cursor_and_an_empty_registry(store: Store) -> None:
     assert store.cursor() == {}
     assert store.registry() == {}

@@ -180,10 +180,10 @@ class WiredStore:
         """See `Store`."""
         self._wire.write(f"delete {stream}", lambda: self._store.delete_stream(stream))
 
-    def take_epoch(self) -> int:
+    def take_epoch(self, *, at_least: int = 1) -> int:
         """See `Store`."""
         taken: list[int] = []
-        self._wire.write("take epoch", lambda: taken.append(self._store.take_epoch()))
+        self._wire.write("take epoch", lambda: taken.append(self._store.take_epoch(at_least=at_least)))
         return taken[0]
 
     def epoch(self) -> int:

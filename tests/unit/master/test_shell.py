@@ -32,6 +32,9 @@ from mesolite.transport.memory_broker import MemoryBroker
 
 F, A, S = FrameworkId("f"), AgentId("a"), SessionId("s")
 
+#: The first epoch of a store that remembers none: the clock's seconds.
+EPOCH = ManualClock().now_ms() // 1000
+
 
 class BreakingStore(MemoryStore):
     """Raises at the next commit, before or after it happened."""
@@ -101,7 +104,7 @@ def test_a_batch_moves_the_cursor_and_is_answered() -> None:
     batches = cluster.events()
     assert [type(event) for batch in batches for event in batch.events] == [Subscribed, Offers]
     commands = decode_commands(cluster.bus.receive(agent_queue(A), limit=1, wait_ms=0)[0])
-    assert (commands.epoch, commands.first_number) == (1, 1)
+    assert (commands.epoch, commands.first_number) == (EPOCH, 1)
     assert cluster.shell.step(0) == 0
     assert len(cluster.events()) == len(batches)
     assert cluster.outside.length(calls_stream()) <= 1, "trimmed behind the cursor"
@@ -131,7 +134,7 @@ def test_a_master_whose_epoch_was_taken_changes_nothing() -> None:
     assert cluster.events() == []
     assert cluster.bus.receive(agent_queue(A), limit=1, wait_ms=0) == []
     assert other.step(0) == 1
-    assert [batch.epoch for batch in cluster.events()] == [2]
+    assert [batch.epoch for batch in cluster.events()] == [EPOCH + 1]
 
 
 def test_a_new_master_asks_whom_the_registry_knows() -> None:
@@ -144,9 +147,9 @@ def test_a_new_master_asks_whom_the_registry_knows() -> None:
     successor.lead()
     successor.step(0)
     newest = cluster.events()[-1]
-    assert (newest.epoch, newest.events) == (2, (Resubscribe(),))
+    assert (newest.epoch, newest.events) == (EPOCH + 1, (Resubscribe(),))
     asked = decode_commands(cluster.bus.receive(agent_queue(A), limit=1, wait_ms=0)[0])
-    assert (asked.epoch, asked.first_number, asked.session) == (2, 0, S)
+    assert (asked.epoch, asked.first_number, asked.session) == (EPOCH + 1, 0, S)
 
 
 def test_garbage_is_set_aside_with_its_reason_and_the_rest_goes_on() -> None:
