@@ -24,8 +24,10 @@ class CommandLog:
         #: Number of the first command in `_unconfirmed`, or of the next one where it is empty.
         self._first = max(1, first)
         self._unconfirmed: deque[Command] = deque()
-        #: How many of `_unconfirmed` have been sent at least once.
+        #: How many of `_unconfirmed` need not be sent until their time comes.
         self._sent = 0
+        #: The highest number that was ever sent: nothing beyond it can be confirmed.
+        self._highest_sent = self._first - 1
         self._resend_at_ms: int | None = None
         self._resend_after_ms = COMMAND_RESEND_MS
 
@@ -57,7 +59,7 @@ class CommandLog:
         Returns:
             False where the agent claims a number that was never sent: it is not the agent that we talk to.
         """
-        if number >= self._first + self._sent:
+        if number > self._highest_sent:
             return False
         forgotten = number - self._first + 1
         if forgotten <= 0:
@@ -65,7 +67,7 @@ class CommandLog:
         for _ in range(forgotten):
             self._unconfirmed.popleft()
         self._first += forgotten
-        self._sent -= forgotten
+        self._sent = max(0, self._sent - forgotten)
         self._resend_after_ms = COMMAND_RESEND_MS
         self._resend_at_ms = now_ms + COMMAND_RESEND_MS if self._sent else None
         return True
@@ -90,6 +92,7 @@ class CommandLog:
         first = self._first + self._sent
         commands = tuple(islice(self._unconfirmed, self._sent, None))
         self._sent = len(self._unconfirmed)
+        self._highest_sent = self._first + self._sent - 1
         if self._resend_at_ms is None:
             self._resend_at_ms = now_ms + self._resend_after_ms
         return first, commands
@@ -98,4 +101,5 @@ class CommandLog:
         """Assert its invariants."""
         assert 0 <= self._sent <= len(self._unconfirmed)
         assert self._first >= 1
+        assert self._first + self._sent - 1 <= self._highest_sent < self._first + len(self._unconfirmed)
         assert (self._resend_at_ms is None) == (self._sent == 0), "sent commands wait for a deadline, and only they"

@@ -55,6 +55,19 @@ def test_a_gap_sends_everything_unconfirmed_at_once() -> None:
     log.check()
 
 
+def test_what_is_about_to_be_sent_again_can_be_confirmed_meanwhile() -> None:
+    """The agent complains of a gap, finds the missing commands in its queue after all, and confirms them."""
+    log = CommandLog()
+    for name in "abc":
+        log.add(command(name))
+    log.take(0)
+    log.resend()
+    assert log.confirm(2, 1)
+    log.check()
+    assert log.take(2) == (3, (command("c"),))
+    log.check()
+
+
 def test_confirming_what_was_never_sent_is_refused() -> None:
     log = CommandLog()
     log.add(command("a"))
