@@ -155,13 +155,13 @@ def kill(context: Context, framework: Framework, call: Kill) -> None:
     if task is None or task.state in TERMINAL_STATES:
         unreachable = framework.unreachable.get(call.task_id)
         if unreachable is not None:
-            unreachable.kill_wanted = True
+            unreachable.kill_wanted, unreachable.kill_policy = True, call.kill_policy
         answer(context, framework, call.task_id, call.agent_id)
         return
     if call.agent_id is not None and call.agent_id != task.agent_id:
         context.counts["kills_for_another_agent"] += 1
         return
-    task.kill_wanted = True
+    task.kill_wanted, task.kill_policy = True, call.kill_policy
     agent = context.state.agents[task.agent_id]
     if not agent.commands.full:
         context.command(

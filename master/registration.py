@@ -46,6 +46,7 @@ def identify(context: Context, principal: str, batch: ReportBatch) -> Agent | st
     """
     agent = context.state.agents.get(batch.agent_id)
     lost = context.state.lost_agents.get(batch.agent_id)
+    known = agent if agent is not None else lost.last if lost is not None else None
     owner = agent.principal if agent is not None else lost.principal if lost is not None else principal
     if owner != principal:
         return "the agent belongs to another principal"
@@ -54,15 +55,17 @@ def identify(context: Context, principal: str, batch: ReportBatch) -> Agent | st
     register = next((report for report in batch.reports if isinstance(report, RegisterAgent)), None)
     # What an agent says it has counts only once it follows this epoch: before, it may still take commands of an earlier one,
     # and so launch a task that its list lacks.
-    if register is None or batch.epoch != context.epoch or (agent is not None and batch.session in agent.superseded):
+    if register is None or batch.epoch != context.epoch or (known is not None and batch.session in known.superseded):
         ask_to_register(context, batch)
+        return None
+    if known is not None and known.session == batch.session and batch.number <= known.last_batch:
         return None
     error = _info_error(batch.agent_id, register.agent_info)
     if error is None and agent is None and len(context.state.agents) >= MAX_AGENTS:
         error = f"the cluster has {MAX_AGENTS} agents, which is the limit"
     if error is not None:
         return error
-    return _admit(context, principal, batch, register) if agent is None else _next_life(context, agent, batch)
+    return _admit(context, principal, batch, register, lost) if agent is None else _next_life(context, agent, batch)
 
 
 def ask_to_register(context: Context, batch: ReportBatch) -> None:
@@ -91,15 +94,17 @@ def register_again(context: Context, agent: Agent, report: RegisterAgent) -> str
     for key, task in list(agent.tasks.items()):
         if key not in listed:
             _not_listed(context, agent, task, in_flight=key in unlaunched)
-    _set_total(context, agent, report.agent_info, listed)
+    still_to_launch = _not_listed_of_returning(context, agent, listed, unlaunched)
+    _set_total(context, agent, report.agent_info, [*listed.values(), *still_to_launch])
+    agent.commands.resend()
     context.command(agent, RegisteredCommand(heartbeat_interval_ms=context.settings.heartbeat_interval_ms))
     for info in report.frameworks:
         known = info.framework_id in context.state.frameworks
         if not known and info.framework_id not in context.state.completed_frameworks:
             recovered(context, info, SessionId("unknown"), agent.principal)
-    for entry in listed.values():
+    for entry in (*listed.values(), *still_to_launch):
         _listed(context, agent, entry)
-    _shut_down_ended(context, agent, {framework_id for framework_id, _ in listed})
+    _shut_down_ended(context, agent, {framework_id for framework_id, _ in (*listed, *unlaunched)})
     return None
 
 
@@ -107,6 +112,7 @@ def lose(context: Context, agent: Agent, message: str) -> None:
     """Mark an agent unreachable: its tasks may still run, but their resources are no longer counted."""
     agent_id = agent.info.agent_id
     context.counts["agents_unreachable"] += 1
+    tasks = tuple(key for key, task in agent.tasks.items() if task.state not in TERMINAL_STATES)
     _take_out(context, agent, message, TaskState.UNREACHABLE, Reason.AGENT_REMOVED)
     context.state.lost_agents[agent_id] = LostAgent(
         agent_id=agent_id,
@@ -114,6 +120,8 @@ def lose(context: Context, agent: Agent, message: str) -> None:
         principal=agent.principal,
         since_ms=context.now_ms,
         unreachable=True,
+        last=agent,
+        tasks=tasks,
     )
     context.outbox.save(registry.AGENT + agent_id, _entry(agent, unreachable_since_ms=context.now_ms))
 
@@ -126,10 +134,12 @@ def unregister(context: Context, agent: Agent) -> None:
     context.outbox.effects.append(ForgetAgent(agent_id=agent_id))
 
 
-def _admit(context: Context, principal: str, batch: ReportBatch, register: RegisterAgent) -> Agent:
+def _admit(
+    context: Context, principal: str, batch: ReportBatch, register: RegisterAgent, lost: LostAgent | None
+) -> Agent:
     agent_id = batch.agent_id
     context.counts["agents_registered"] += 1
-    # One that was lost and comes back within the epoch goes on counting; number 1 would be a duplicate to it.
+    # One that comes back within the epoch goes on counting; number 1 would be a duplicate to it.
     first = batch.confirmed + 1 if batch.epoch == context.epoch else 1
     agent = Agent(
         info=register.agent_info,
@@ -140,6 +150,8 @@ def _admit(context: Context, principal: str, batch: ReportBatch, register: Regis
         registered_ms=context.now_ms,
         last_heard_ms=context.now_ms,
     )
+    if lost is not None:
+        _remember(agent, lost)
     context.state.lost_agents.pop(agent_id, None)
     context.state.agents[agent_id] = agent
     context.allocator.add_agent(agent_id, register.agent_info.hostname, EMPTY, register.agent_info.attributes, used={})
@@ -147,12 +159,30 @@ def _admit(context: Context, principal: str, batch: ReportBatch, register: Regis
     return agent
 
 
+def _remember(agent: Agent, lost: LostAgent) -> None:
+    """Go on with an agent that was lost. The same life may still find commands of before its loss in its queue: they stand."""
+    agent.returning = lost.tasks
+    last = lost.last
+    if last is None:
+        return
+    agent.superseded = last.superseded
+    if last.session == agent.session:
+        agent.commands = last.commands
+    else:
+        agent.superseded.append(last.session)
+
+
 def _next_life(context: Context, agent: Agent, batch: ReportBatch) -> Agent:
-    """Go on with an agent whose process restarted: what its former life never confirmed is told to the new one."""
+    """Go on with an agent whose process restarted: launches that its former life never confirmed are told to the new one.
+
+    Not those of a framework that ended: the agent may have launched them, been told of the end, and forgotten all of it.
+    """
     log = CommandLog()
     for command in agent.commands.unconfirmed():
         if isinstance(command, RunTask):
-            log.add(command)
+            framework = context.state.frameworks.get(command.framework.framework_id)
+            if framework is not None and not framework.ending:
+                log.add(command)
     agent.superseded.append(agent.session)
     agent.session = batch.session
     agent.commands = log
@@ -166,13 +196,13 @@ def _set_total(
     context: Context,
     agent: Agent,
     info: AgentInfo,
-    listed: dict[tuple[FrameworkId, TaskId], RegisteredTask],
+    tasks: list[RegisteredTask],
 ) -> None:
     """Take over the agent's total; one that shrank below what runs on it has nothing free until enough has ended."""
     total = Resources.of(info.resources)
     used = agent.used.unallocated()
-    for key, entry in listed.items():
-        if key not in agent.tasks and holds_resources(entry.latest_state):
+    for entry in tasks:
+        if (entry.framework_id, entry.task.task_id) not in agent.tasks and holds_resources(entry.latest_state):
             used += Resources.of(entry.task.resources).unallocated()
     agent.info = info
     agent.total = total if total.contains(used) else used
@@ -190,6 +220,7 @@ def _listed(context: Context, agent: Agent, entry: RegisteredTask) -> None:
     if task is not None:
         if task.agent_id == agent.info.agent_id:
             context.settle(task, reported(task.state, entry.latest_state))
+            _kill_again(context, agent, task)
         return
     if framework.ending:
         return
@@ -208,9 +239,16 @@ def _returned(context: Context, framework: Framework, task: Task, entry: Registe
     if holds_resources(task.state):
         status = context.master_status(task, task.state, reason=Reason.AGENT_REREGISTERED, message="its agent is back")
         context.update(framework, task, status)
-    agent = context.state.agents[task.agent_id]
-    if task.kill_wanted:
-        context.command(agent, KillTask(framework_id=task.framework_id, task_id=task.info.task_id))
+    _kill_again(context, context.state.agents[task.agent_id], task)
+
+
+def _kill_again(context: Context, agent: Agent, task: Task) -> None:
+    """Repeat a kill that the agent may not have got."""
+    if task.kill_wanted and holds_resources(task.state):
+        context.command(
+            agent,
+            KillTask(framework_id=task.framework_id, task_id=task.info.task_id, kill_policy=task.kill_policy),
+        )
 
 
 def _adopt(context: Context, agent: Agent, framework: Framework, entry: RegisteredTask) -> None:
@@ -248,6 +286,7 @@ def _adopt(context: Context, agent: Agent, framework: Framework, entry: Register
 def _not_listed(context: Context, agent: Agent, task: Task, *, in_flight: bool) -> None:
     """Settle a task that its agent does not have."""
     if in_flight:
+        _kill_again(context, agent, task)
         return
     framework = context.state.frameworks[task.framework_id]
     if task.state not in TERMINAL_STATES:
@@ -259,6 +298,38 @@ def _not_listed(context: Context, agent: Agent, task: Task, *, in_flight: bool) 
             context.update(framework, task, status)
     context.state.remove_task(task)
     forget_if_empty(context, framework)
+
+
+def _not_listed_of_returning(
+    context: Context,
+    agent: Agent,
+    listed: dict[tuple[FrameworkId, TaskId], RegisteredTask],
+    unlaunched: set[tuple[FrameworkId, TaskId]],
+) -> list[RegisteredTask]:
+    """Settle tasks that were UNREACHABLE with their agent, which is back without them.
+
+    Returns:
+        Those that it is still to launch, because their command may be on its way.
+    """
+    still_to_launch: list[RegisteredTask] = []
+    returning, agent.returning = agent.returning, ()
+    for key in returning:
+        framework = context.state.frameworks.get(key[0])
+        task = framework.unreachable.get(key[1]) if framework is not None else None
+        if framework is None or task is None or key in listed:
+            continue
+        if key in unlaunched:
+            still_to_launch.append(RegisteredTask(framework_id=key[0], task=task.info, latest_state=TaskState.STAGING))
+            continue
+        del framework.unreachable[key[1]]
+        task.state, task.ended_ms = TaskState.GONE, context.now_ms
+        framework.completed.append(task)
+        if framework.active:
+            status = context.master_status(
+                task, TaskState.GONE, reason=Reason.AGENT_RESTARTED, message="its agent came back without it"
+            )
+            context.update(framework, task, status)
+    return still_to_launch
 
 
 def _shut_down_ended(context: Context, agent: Agent, framework_ids: set[FrameworkId]) -> None:

@@ -9,7 +9,16 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from mesolite.ids import AgentId, FrameworkId, OfferId, SessionId, TaskId
-from mesolite.protocol import TERMINAL_STATES, AgentInfo, Demand, FrameworkInfo, TaskInfo, TaskState, TaskStatus
+from mesolite.protocol import (
+    TERMINAL_STATES,
+    AgentInfo,
+    Demand,
+    FrameworkInfo,
+    KillPolicy,
+    TaskInfo,
+    TaskState,
+    TaskStatus,
+)
 from mesolite.resources import EMPTY, Resources
 
 from .commandlog import CommandLog
@@ -33,8 +42,9 @@ class Task:
     #: When it was accepted, and when it ended (0 before).
     accepted_ms: int
     ended_ms: int = 0
-    #: A kill was asked for; said again to an agent that returns.
+    #: A kill was asked for, and with which policy; said again to an agent that registers again, which may not know.
     kill_wanted: bool = False
+    kill_policy: KillPolicy | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -69,6 +79,8 @@ class Agent:
     active: bool = True
     tasks: dict[tuple[FrameworkId, TaskId], Task] = field(default_factory=dict[tuple[FrameworkId, TaskId], Task])
     offers: dict[OfferId, HeldOffer] = field(default_factory=dict[OfferId, HeldOffer])
+    #: Tasks that were UNREACHABLE with it, from its return until it has said what it has.
+    returning: tuple[tuple[FrameworkId, TaskId], ...] = ()
     #: Earlier lives, whose late words are not heard.
     superseded: deque[SessionId] = field(default_factory=lambda: deque(maxlen=MAX_SUPERSEDED_SESSIONS))
 
@@ -83,9 +95,11 @@ class LostAgent:
     #: When it is given up (recovering), or was (unreachable).
     since_ms: int
     unreachable: bool
-    #: As it was when this master lost it; None where this master has never known it. Commands to it may still be on their way,
-    #: so their numbers are not used again, and its tasks are settled when it returns.
+    #: As it was when this master lost it; None where this master has never known it. Commands to that life may still be on
+    #: their way, so their numbers are not used again.
     last: Agent | None = None
+    #: Its tasks that became UNREACHABLE.
+    tasks: tuple[tuple[FrameworkId, TaskId], ...] = ()
 
 
 @dataclass(slots=True, eq=False)

@@ -12,6 +12,7 @@ from mesolite.protocol import (
     Failure,
     FrameworkInfo,
     Kill,
+    KillPolicy,
     KillTask,
     Offers,
     Reason,
@@ -157,6 +158,102 @@ def test_a_silent_agents_tasks_are_unreachable_and_run_again_on_its_return() -> 
     assert world.states("f", "t") == [TaskState.RUNNING]
     assert world.told("f", Update)[0].status.reason is Reason.AGENT_REREGISTERED
     assert world.core.state.agents[AgentId("a1")].used.scalar("cpus") == 1000
+
+
+def lose(world: World, agent: str = "a1") -> None:
+    """Hear nothing from an agent for longer than it may be silent."""
+    for _ in range(11):
+        world.tick(1000)
+        world.subscribe("f")
+    assert AgentId(agent) in world.core.state.lost_agents
+
+
+def test_a_task_whose_agent_comes_back_without_it_is_gone() -> None:
+    world = World(settings=QUICK)
+    running_task(world)
+    lose(world)
+    world.register("a1", session="s2")
+    assert world.states("f", "t") == [TaskState.UNREACHABLE, TaskState.GONE]
+    assert world.core.state.frameworks[FrameworkId("f")].unreachable == {}
+
+
+def test_commands_sent_before_an_agent_was_lost_keep_their_numbers_when_it_returns() -> None:
+    """Its life goes on, and may find them in its queue only now: new commands under their numbers would be skipped."""
+    world = World(settings=QUICK)
+    world.subscribe("f")
+    world.register("a1", confirmed=0)
+    world.launch("f", world.offer("f"), task("t"))
+    lose(world)
+    world.clear()
+    world.register("a1", confirmed=1)
+    batch = world.batches["a1"][0]
+    assert batch.first_number == 2
+    assert [type(command) for command in batch.commands] == [RunTask, Registered]
+    assert world.states("f", "t") == [TaskState.STAGING], "it may still be launched"
+    assert world.core.state.agents[AgentId("a1")].used.scalar("cpus") == 1000
+    world.clear()
+    world.update("a1", "f", "t", TaskState.RUNNING, confirmed=3)
+    assert world.states("f", "t") == [TaskState.RUNNING]
+
+
+def test_a_launch_that_a_lost_agents_former_life_never_confirmed_is_given_up() -> None:
+    world = World(settings=QUICK)
+    world.subscribe("f")
+    world.register("a1")
+    world.launch("f", world.offer("f"), task("t"))
+    lose(world)
+    world.clear()
+    world.register("a1", session="s2")
+    assert world.states("f", "t") == [TaskState.GONE]
+    assert world.commanded("a1", RunTask) == []
+
+
+def test_a_former_life_of_a_lost_agent_is_not_heard_either() -> None:
+    world = World(settings=QUICK)
+    world.subscribe("f")
+    world.register("a1", session="s1")
+    world.register("a1", session="s2")
+    lose(world)
+    world.register("a1", session="s1")
+    assert AgentId("a1") in world.core.state.lost_agents
+
+
+def test_a_registration_that_came_twice_does_not_bring_a_lost_agent_back() -> None:
+    world = World(settings=QUICK)
+    world.register("a1")
+    lose(world)
+    info = AgentInfo(agent_id=AgentId("a1"), hostname="a1", resources=Resources.parse("cpus:4;mem:64").to_wire())
+    world.report("a1", RegisterAgent(agent_info=info), number=1)
+    assert AgentId("a1") in world.core.state.lost_agents
+
+
+@pytest.mark.parametrize("knows", [True, False], ids=["it has the task", "it is still to launch it"])
+def test_a_kill_that_an_agents_former_life_never_confirmed_is_told_to_the_next(knows: bool) -> None:
+    world = World()
+    world.subscribe("f")
+    world.register("a1")
+    world.launch("f", world.offer("f"), task("t"))
+    policy = KillPolicy(grace_period_ms=7)
+    world.call("f", Kill(TaskId("t"), None, policy))
+    world.clear()
+    world.register("a1", session="s2", tasks=(listed("f", task("t")),) if knows else ())
+    assert world.commanded("a1", KillTask) == [KillTask(FrameworkId("f"), TaskId("t"), policy)]
+    assert isinstance(world.commands("a1")[0], RunTask), (
+        "the launch comes before it; an agent that knows the task skips it"
+    )
+
+
+def test_a_launch_for_a_framework_that_ended_is_not_told_to_an_agents_next_life() -> None:
+    """The former life may have launched it, killed it with its framework, and forgotten even that it ever saw it."""
+    world = World()
+    world.subscribe("f")
+    world.register("a1")
+    world.launch("f", world.offer("f"), task("t"))
+    world.call("f", Teardown())
+    world.clear()
+    world.register("a1", session="s2")
+    assert world.commanded("a1", RunTask) == []
+    assert FrameworkId("f") in world.core.state.completed_frameworks
 
 
 def test_a_task_killed_while_unreachable_is_killed_on_its_agents_return() -> None:
