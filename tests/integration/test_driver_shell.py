@@ -77,13 +77,15 @@ class MasterThread:
                 for entry in entries:
                     position = entry.entry_id
                     self._hear(entry.payload)
+                if self.fail_over.is_set():
+                    # Cleared before it is done: what is asked for meanwhile counts for the next turn.
+                    self.fail_over.clear()
+                    for master in self.masters.values():
+                        master.fail_over()
                 for master in self.masters.values():
                     now_ms += 5
-                    if self.fail_over.is_set():
-                        master.fail_over()
                     master.step(now_ms, faults=False)
                     self._publish(master)
-                self.fail_over.clear()
             except RedisUnavailable:
                 self._stop.wait(0.01)
 
