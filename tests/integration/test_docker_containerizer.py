@@ -15,6 +15,7 @@ from mesolite.agent.containerizer.contract import (
     ContainerEvent,
     ContainerExited,
     ContainerLaunchFailed,
+    ContainerPreparing,
     ContainerSpec,
     ContainerStarted,
 )
@@ -27,6 +28,7 @@ from mesolite.protocol import Network, Volume
 from tests.contract.containerizer_hosts import IMAGE, DockerHost
 from tests.integration.containerizer_lives import COUNTER, agent_that_launches, is_counted_without_gap, kill_agent
 from tests.integration.flaky_engine import REAL_SOCKET, FlakyEngine
+from tests.integration.image_registry import Registry
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.docker
@@ -293,6 +295,44 @@ def test_a_broken_connection_to_the_engine_costs_neither_output_nor_the_exit(
     assert isinstance(event, ContainerExited)
     assert event.exit_code == 5
     assert is_counted_without_gap(stdout(spec))
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    """A registry on this machine."""
+    made = Registry()
+    yield made
+    made.close()
+
+
+def test_an_absent_image_is_pulled_once_and_that_shows_as_preparing(
+    host: DockerHost, registry: Registry, docker_engine: docker.DockerClient
+) -> None:
+    image = registry.image("absent")
+    first, second = host.spec("/seven", image=image), host.spec("/seven", image=image)
+    event = run(host, first)
+    assert isinstance(event, ContainerExited)
+    assert event.exit_code == 7
+    assert [type(seen) for seen in host.events_of(first)] == [ContainerPreparing, ContainerStarted, ContainerExited]
+    questions = registry.questions
+    run(host, second)
+    assert [type(seen) for seen in host.events_of(second)] == [ContainerStarted, ContainerExited]
+    assert registry.questions == questions
+    docker_engine.api.remove_image(image)
+
+
+def test_a_forced_pull_asks_the_registry_again(
+    host: DockerHost, registry: Registry, docker_engine: docker.DockerClient
+) -> None:
+    image = registry.image("forced")
+    run(host, host.spec("/seven", image=image))
+    questions = registry.questions
+    spec = host.spec("/seven", image=image, force_pull_image=True)
+    event = run(host, spec)
+    assert isinstance(event, ContainerExited)
+    assert registry.questions > questions
+    assert isinstance(host.events_of(spec)[0], ContainerPreparing)
+    docker_engine.api.remove_image(image)
 
 
 def test_auto_takes_docker_where_the_image_is_at_hand(tmp_path: Path, docker_engine: docker.DockerClient) -> None:
