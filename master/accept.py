@@ -128,13 +128,21 @@ def _start(context: Context, framework: Framework, agent: Agent, info: TaskInfo,
 
 
 def _refuse_all(context: Context, framework: Framework, call: Accept, error: str) -> None:
-    """Refuse every task of an ACCEPT whose offers are no good; offers that still stand go back without a filter."""
+    """Refuse every task of an ACCEPT whose offers are no good; offers that still stand go back without a filter.
+
+    An ACCEPT of an earlier epoch may be one that an earlier master has followed already, appended twice. Whether it was shows
+    when the agent registers with what it runs; until then nothing is said, and the framework goes on asking (DESIGN 5).
+    """
     for offer_id in dict.fromkeys(call.offer_ids):
         offer = context.state.offers.get(offer_id)
         if offer is not None and offer.framework_id == framework.info.framework_id:
             context.give_back(offer, refuse_ms=None)
+    earlier = not any(offer_id.startswith(f"{context.epoch}-") for offer_id in call.offer_ids)
     for operation in call.operations:
         for task in operation.task_infos:
+            if earlier and task.agent_id in context.state.lost_agents:
+                context.counts["launches_of_earlier_epochs"] += 1
+                continue
             _refuse(context, framework, task, TaskState.DROPPED, Reason.INVALID_OFFERS, error)
 
 

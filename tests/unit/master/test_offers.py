@@ -19,7 +19,7 @@ from mesolite.protocol import (
 )
 from mesolite.resources import Resources
 
-from .world import World, task
+from .world import World, listed, task
 
 
 def offered(world: World, framework: str) -> str:
@@ -135,6 +135,25 @@ def test_an_accept_that_was_sent_twice_does_not_drop_its_running_tasks() -> None
     world.clear()
     world.launch("f", offer, task("t"))
     assert world.told("f", Update) == []
+
+
+def test_an_accept_that_an_earlier_master_followed_is_not_answered_before_the_agent_says_what_it_runs() -> None:
+    """The append was repeated because its answer got lost, and another master began to lead in between."""
+    world = World()
+    world.subscribe("f")
+    world.register("a1")
+    offer = world.offer("f")
+    successor = World(epoch=2)
+    successor.core.recover(dict(world.registry), successor.now_ms)
+    successor.subscribe("f")
+    successor.launch("f", offer, task("t"))
+    assert successor.told("f", Update) == []
+    successor.register("a1", tasks=(listed("f", task("t")),))
+    successor.launch("f", offer, task("t"), task("other"))
+    assert successor.states("f", "t") == [], "it runs"
+    assert successor.states("f", "other") == [TaskState.DROPPED], (
+        "the agent does not have it, and refuses the old command"
+    )
 
 
 def test_a_batch_that_was_appended_twice_changes_nothing_the_second_time() -> None:
