@@ -111,6 +111,10 @@ class GroupTree:
         """The group of a container; nothing is made yet."""
         return Group(self.version, {controller: base / name for controller, base in self.bases.items()})
 
+    def remove(self) -> None:
+        """Remove what holds the groups; while there are any the kernel refuses, rightly."""
+        Group(self.version, self.bases).remove()
+
 
 def find_tree(agent: str, *, cgroup_root: Path = CGROUP_ROOT, proc_root: Path = PROC_ROOT) -> GroupTree | None:
     """The tree in which this process may make groups with memory, CPU and process limits; None where it may not.

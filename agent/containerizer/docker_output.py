@@ -5,6 +5,9 @@ Output comes in frames: a byte for the stream, three of padding, a big-endian le
 connections (`OutputPump`). A container adopted after the agent's restart is followed in the engine's log instead, from
 the byte where the sandbox's files end (`LogFollower`).
 
+An attached connection that nobody reads fills up, at about a megabyte, and then holds up whoever writes: a stopped agent
+slows down chatty containers, a dead one, whose connections are closed, does not.
+
 How exact that seam is. The log holds lines: what a program wrote without a newline appears when the newline comes, and
 bytes that are not UTF-8 come back as U+FFFD. Within the engine's log limit the seam is found by counting and checked
 against what the file ends with; where the log has been rotated past it, or the bytes differ, it is found by time.

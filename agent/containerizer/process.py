@@ -184,6 +184,8 @@ class ProcessContainerizer:
         self._wake_writer.close()
         for record in self._records.values():
             record.let_go()
+        if self._tree is not None:
+            self._tree.remove()
 
     # -- before it runs -----------------------------------------------------------------------------------------------
 

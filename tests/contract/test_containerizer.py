@@ -213,6 +213,15 @@ def test_exceeding_the_memory_limit_is_told_apart_from_other_deaths(host: Host) 
     assert "32 MiB" in event.message
 
 
+def test_a_child_killed_for_memory_is_told_even_where_the_program_goes_on(host: Host) -> None:
+    containerizer = host.open()
+    # A fake container has no children: there the whole program is killed.
+    with_child = ("sh", "-c", f"{' '.join(host.exhausts_memory)}; exit 3")
+    spec = host.spec(*(with_child if host.is_real else host.exhausts_memory), mem_mib=32)
+    containerizer.launch(spec)
+    assert exit_of(host, spec).oom_killed
+
+
 def test_a_running_container_survives_the_agent_and_is_adopted(host: Host) -> None:
     first = host.open()
     spec = host.spec("sleep", "3600")
