@@ -105,6 +105,8 @@ class ProcessContainerizer:
         self._lock = threading.Lock()
         self._records: dict[ContainerId, ProcessRecord] = {}
         self._closing = threading.Event()
+        #: Never set: what waits on it only lets a moment pass.
+        self._pause = threading.Event()
         self._selector = selectors.DefaultSelector()
         self._wake_reader, self._wake_writer = socket.socketpair()
         for end in (self._wake_reader, self._wake_writer):
@@ -282,8 +284,7 @@ class ProcessContainerizer:
         with self._lock:
             self._records.pop(record.container_id, None)
         record.let_go()
-        if record.group is not None:
-            record.group.remove()
+        self._remove_group(record)
         discard_notes(self._containers_dir / record.container_id)
         if self._closing.is_set():
             return
@@ -407,7 +408,7 @@ class ProcessContainerizer:
         if record.group is not None:
             oom_killed = oom_killed or record.group.oom_kills() > 0
             record.peak_bytes = record.group.peak_bytes()
-            record.group.remove()
+            self._remove_group(record)
         if oom_killed:
             record.peak_bytes = max(record.peak_bytes or 0, record.mem_limit_bytes)
         message = f"memory limit of {record.mem_mib} MiB exceeded" if oom_killed else ""
@@ -417,6 +418,15 @@ class ProcessContainerizer:
             self._records.pop(record.container_id, None)
         self._sink(record.exited(exit_code, message, oom_killed=oom_killed))
 
+    def _remove_group(self, record: ProcessRecord) -> None:
+        """The kernel lets go of a group some moments after its last process was reaped."""
+        deadline_s = time.monotonic() + _EMPTY_WITHIN_S
+        while record.group is not None and not record.group.remove():
+            if time.monotonic() > deadline_s:
+                _log.warning("group_left_behind", container_id=record.container_id)
+                return
+            self._pause.wait(_EMPTY_RETRY_S)
+
     def _empty(self, record: ProcessRecord) -> bool:
         deadline_s = time.monotonic() + _EMPTY_WITHIN_S
         while pids := self._members(record):
@@ -424,7 +434,7 @@ class ProcessContainerizer:
                 _send(pid, signal.SIGKILL)
             if time.monotonic() > deadline_s:
                 return False
-            self._closing.wait(_EMPTY_RETRY_S)
+            self._pause.wait(_EMPTY_RETRY_S)
         return True
 
 

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from mesolite.agent.containerizer.contract import ContainerEvent, Containerizer, ContainerSpec
+from mesolite.agent.containerizer.contract import ContainerEvent, ContainerExited, Containerizer, ContainerSpec
 from mesolite.agent.containerizer.docker_containerizer import DockerContainerizer
 from mesolite.agent.containerizer.docker_engine import DockerEngine
 from mesolite.agent.containerizer.fake import FakeContainerizer, FakeHost
@@ -26,7 +26,7 @@ IMAGE: Final = os.environ.get("MESOLITE_IMAGE", "python:3.11-slim")
 _STEP_MS: Final = 50
 #: Virtual time in which a fake container must have done what is waited for.
 _PATIENCE_STEPS: Final = 2000
-_container_numbers = count(1)
+_numbers = count(1)
 
 
 class Host(ABC):
@@ -45,10 +45,10 @@ class Host(ABC):
         self.work_dir = tmp_path / "agent"
         self.work_dir.mkdir()
         self.policy = policy
-        self.agent_id = AgentId("contract")
+        #: Its own, so that two runs of the tests on one machine do not share control groups.
+        self.agent_id = AgentId(f"contract-{os.getpid()}-{next(_numbers)}")
         self.events: list[ContainerEvent] = []
         self._open: list[Containerizer] = []
-        self._ids: list[ContainerId] = []
 
     def open(self) -> Containerizer:
         """A containerizer of this host's agent; its events are added to `events`."""
@@ -78,10 +78,9 @@ class Host(ABC):
         read_only_root: bool = False,
     ) -> ContainerSpec:
         """A container with a sandbox of its own."""
-        container_id = ContainerId(f"{os.getpid()}-{next(_container_numbers)}")
+        container_id = ContainerId(f"{os.getpid()}-{next(_numbers)}")
         sandbox = self.work_dir / "sandboxes" / "framework" / "task" / container_id
         sandbox.mkdir(parents=True)
-        self._ids.append(container_id)
         return ContainerSpec(
             container_id=container_id,
             argv=argv,
@@ -105,13 +104,17 @@ class Host(ABC):
         return [event for event in list(self.events) if event.container_id == spec.container_id]
 
     def clean(self) -> None:
-        """End whatever a failed test left running."""
-        last = self._open[-1] if self._open else None
-        if last is not None:
-            for container_id in self._ids:
-                last.kill(container_id, grace_ms=0)
+        """End whatever a test left running, and wait until it has ended."""
         for containerizer in self._open:
             containerizer.close()
+        last = self.open()
+        left = set(last.recover())
+        for container_id in left:
+            last.kill(container_id, grace_ms=0)
+        self.wait_for(
+            lambda: left <= {event.container_id for event in self.events if isinstance(event, ContainerExited)}
+        )
+        last.close()
 
     @abstractmethod
     def wait_for(self, look: Callable[[], object]) -> None:

@@ -3,8 +3,9 @@
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import Final
+
+from tests.contract.containerizer_hosts import IMAGE, Host
 
 #: Prints a number a line for about two seconds, unbuffered, then says that it is done.
 COUNTER: Final = "i=0; while [ $i -lt 200 ]; do echo $i; echo e$i >&2; i=$((i+1)); sleep 0.01; done; echo done"
@@ -16,11 +17,11 @@ from mesolite.agent.containerizer import open_containerizer
 from mesolite.agent.containerizer.contract import ContainerSpec, ContainerStarted
 from mesolite.agent.containerizer.policy import ContainerPolicy
 from mesolite.ids import AgentId, ContainerId
-kind, work_dir, container_id, image, program = sys.argv[1:]
+kind, agent_id, work_dir, container_id, image, program = sys.argv[1:]
 started = threading.Event()
 sandbox = Path(work_dir) / "sandboxes" / container_id
 sandbox.mkdir(parents=True)
-chosen = open_containerizer(kind, ContainerPolicy(default_image=image), AgentId("contract"), Path(work_dir),
+chosen = open_containerizer(kind, ContainerPolicy(default_image=image), AgentId(agent_id), Path(work_dir),
                             lambda event: started.set() if isinstance(event, ContainerStarted) else None)
 chosen.containerizer.recover()
 chosen.containerizer.launch(ContainerSpec(container_id=ContainerId(container_id), argv=("sh", "-c", program),
@@ -31,12 +32,11 @@ threading.Event().wait()
 """
 
 
-def agent_that_launches(
-    kind: str, work_dir: Path, container_id: str, image: str, program: str
-) -> subprocess.Popen[str]:
-    """An agent in a process of its own that has started one container when this returns."""
+def agent_that_launches(host: Host, kind: str, container_id: str, program: str) -> subprocess.Popen[str]:
+    """A host's agent in a process of its own, that has started one container when this returns."""
+    settings = [kind, host.agent_id, str(host.work_dir), container_id, IMAGE, program]
     agent = subprocess.Popen(
-        [sys.executable, "-c", _AGENT, kind, str(work_dir), container_id, image, program],
+        [sys.executable, "-c", _AGENT, *settings],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -229,7 +229,7 @@ def test_a_rotated_output_continues_after_a_restart_too(host: DockerHost) -> Non
 def test_an_agent_killed_without_a_word_loses_nothing(host: DockerHost) -> None:
     spec = host.spec("true")
     container_id = ContainerId(f"{spec.container_id}-killed")
-    agent = agent_that_launches("docker", host.work_dir, container_id, IMAGE, COUNTER)
+    agent = agent_that_launches(host, "docker", container_id, COUNTER)
     sandbox = host.work_dir / "sandboxes" / container_id
     eventually(lambda: (sandbox / "stdout").read_text().count("\n") > 20)
     kill_agent(agent)

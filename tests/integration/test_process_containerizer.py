@@ -142,11 +142,19 @@ def test_a_fork_bomb_stops_at_the_process_limit(grouped: Host) -> None:
 
 
 def test_no_control_group_is_left_behind(grouped: Host) -> None:
-    spec = grouped.spec("true")
-    run(grouped, spec)
+    containerizer = grouped.open()
+    specs = [grouped.spec(program) for program in ("true", "false", "no-such-executable") * 5]
+    for spec in specs:
+        containerizer.launch(spec)
+    eventually(lambda: all(final(grouped, spec) for spec in specs))
     tree = find_tree(grouped.agent_id)
     assert tree is not None
-    assert not any(folder.exists() for folder in tree.group(spec.container_id).directories.values())
+    left = [
+        folder for spec in specs for folder in tree.group(spec.container_id).directories.values() if folder.exists()
+    ]
+    assert left == []
+    containerizer.close()
+    assert not any(folder.exists() for folder in tree.bases.values())
 
 
 def test_long_output_is_bounded_and_the_newest_is_kept(host: Host) -> None:
@@ -176,7 +184,7 @@ def test_a_task_that_makes_its_output_a_link_hurts_only_itself(host: Host, tmp_p
 
 def test_an_agent_killed_without_a_word_loses_neither_output_nor_the_exit_code(host: Host) -> None:
     container_id = ContainerId(f"{host.spec('true').container_id}-killed")
-    agent = agent_that_launches("process", host.work_dir, container_id, "", f"{COUNTER}; exit 5")
+    agent = agent_that_launches(host, "process", container_id, f"{COUNTER}; exit 5")
     sandbox = host.work_dir / "sandboxes" / container_id
     eventually(lambda: (sandbox / "stdout").read_text().count("\n") > 20)
     kill_agent(agent)
@@ -189,7 +197,7 @@ def test_an_agent_killed_without_a_word_loses_neither_output_nor_the_exit_code(h
 
 def test_the_exit_of_a_task_that_ended_without_an_agent_is_known_later(host: Host) -> None:
     container_id = ContainerId(f"{host.spec('true').container_id}-alone")
-    agent = agent_that_launches("process", host.work_dir, container_id, "", "touch up; sleep 0.3; touch ended; exit 9")
+    agent = agent_that_launches(host, "process", container_id, "touch up; sleep 0.3; touch ended; exit 9")
     sandbox = host.work_dir / "sandboxes" / container_id
     eventually((sandbox / "up").exists)
     kill_agent(agent)
