@@ -12,7 +12,7 @@ from mesolite.agent.inbox import Inbox
 from mesolite.agent.launch import LABEL_FRAMEWORK, LABEL_TASK
 from mesolite.agent.records import Put, Record
 from mesolite.agent.shell import AgentShell
-from mesolite.errors import CheckpointFailed, Unavailable
+from mesolite.errors import CheckpointFailed, RedisUnavailable
 from mesolite.ids import AgentId, ContainerId, FrameworkId, SessionId, TaskId
 from mesolite.protocol import AgentInfo
 from mesolite.resources import scalars
@@ -196,7 +196,7 @@ class AgentProcess(Process):
         self._containers.fake.poll(now_ms)
         try:
             self.shell.step()
-        except Unavailable:
+        except RedisUnavailable:
             self.shell.work(0)
         self.shell.core.check()
         due = [now_ms + LOOK_MS, self._containers.fake.next_due_ms(), self.shell.core.next_deadline_ms()]

@@ -8,7 +8,7 @@ from typing import Final
 from mesolite.frameworks.driver.settings import MAX_HELD_OFFERS
 from mesolite.ids import ContainerId
 from mesolite.protocol import TERMINAL_STATES
-from mesolite.transport.keys import DEAD_LETTERS, calls_stream, reports_stream
+from mesolite.transport.keys import DEAD_LETTERS, MAX_FRAMEWORK_LENGTH, calls_stream, reports_stream
 
 from .cluster import Cluster
 from .journal import TaskFacts, TaskKey
@@ -139,7 +139,8 @@ class Bounds(Checker):
         """See `Checker`."""
         broker = cluster.world.broker
         for name, stream in broker.streams.items():
-            if len(stream) > MAX_STREAM_LENGTH:
+            # What frameworks are told is trimmed by its length alone.
+            if len(stream) > (MAX_FRAMEWORK_LENGTH if name.startswith("framework:") else MAX_STREAM_LENGTH):
                 raise Violation(f"stream {name} has {len(stream)} entries")
         for name, queue in broker.queues.items():
             if len(queue) > MAX_QUEUE_LENGTH:

@@ -80,6 +80,11 @@ class Cluster:
         for framework_id, memory in self.memories.items():
             if memory.live and framework_id not in journal.ended:
                 return f"tasks of {framework_id} that have not ended: {list(memory.live)}"
+        for program in self.programs:
+            if program.driver is None:
+                return f"{program.name} does not live"
+            if not program.driver.ended and len(program.driver.core.tasks):
+                return f"{program.name} remembers tasks: {list(program.driver.core.tasks)}"
         for agent in self.agents:
             if agent.host.containers:
                 return (

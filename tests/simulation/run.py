@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-import structlog
+from mesolite.errors import MesoliteError
 
 from .checkers import Checker, Violation, all_checkers
 from .cluster import Cluster
@@ -60,7 +60,15 @@ def run(
     with _silence():
         try:
             return _run(seed, trace, all_checkers() if checkers is None else checkers, prepare)
-        except (AssertionError, LookupError, TypeError, ValueError, AttributeError) as failure:
+        except (
+            AssertionError,
+            ArithmeticError,
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            MesoliteError,
+        ) as failure:
             kind = "" if isinstance(failure, Violation) else f"{type(failure).__name__}: "
             raise SimulationFailed(
                 f"seed {seed}: {kind}{failure}\n\n{trace.tail()}\n\n"
@@ -107,9 +115,8 @@ def _check(cluster: Cluster, checkers: Sequence[Checker]) -> None:
 @contextmanager
 def _silence() -> Iterator[None]:
     """Keep the logs of all these processes quiet: the trace says more."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
-        structlog.configure(**before)
+        logging.disable(logging.NOTSET)

@@ -20,7 +20,6 @@ from mesolite.protocol import (
     Offer,
     Operation,
     TaskInfo,
-    TaskState,
     TaskStatus,
     Uri,
 )
@@ -174,6 +173,7 @@ class PlainScheduler(Scheduler):
         self._rng: Final = rng
         self._states_demand: Final = rng.random() < 0.5
         self._closed = False
+        self._killed: set[TaskId] = set()
 
     def subscribed(self, driver: SchedulerDriver) -> None:
         """See `Scheduler`."""
@@ -196,10 +196,10 @@ class PlainScheduler(Scheduler):
         """See `Scheduler`."""
         if status.state in TERMINAL_STATES:
             self._memory.live.pop(status.task_id, None)
-        elif status.task_id in self._memory.live and (self._memory.closing or self._rng.random() < 0.1):
+        elif status.task_id not in self._killed and (self._memory.closing or self._rng.random() < 0.1):
+            # Once: the answer to a kill of an unreachable task is that it is unreachable, and that must not go on for ever.
+            self._killed.add(status.task_id)
             driver.kill(status.task_id, self._policy())
-        elif status.state is TaskState.UNKNOWN and status.task_id not in self._memory.live:
-            return
 
     def wakeup(self, driver: SchedulerDriver) -> None:
         """See `Scheduler`."""
