@@ -152,9 +152,12 @@ class AgentMachine(RuleBasedStateMachine):
         assert self.world.core.book.tasks == {}
         assert set(self.world.core.book.ledger.held.values()) == {0}
         for key, heard in self.heard.items():
-            terminal = [state in TERMINAL_STATES for state in heard.values()]
-            assert terminal.count(True) == 1, f"{key} has one last word: {heard}"
-            assert terminal[-1], f"{key} says nothing after its last word: {heard}"
+            states = list(heard.values())
+            last_words = [number for number, state in enumerate(states) if state in TERMINAL_STATES]
+            assert last_words, f"{key} has a last word: {heard}"
+            # A launch of an id that is over is refused each time, and nothing else comes after the last word.
+            after = states[last_words[0] + 1 :]
+            assert set(after) <= {TaskState.ERROR}, f"{key} says nothing but refusals after its last word: {heard}"
         assert set(self.heard) == self.commanded
 
     def _command(self, command: Command) -> None:
