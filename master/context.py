@@ -3,8 +3,19 @@
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from mesolite.ids import AgentId, FrameworkId
-from mesolite.protocol import Command, Event, FrameworkInfo, Reason, Rescind, Source, TaskState, TaskStatus, Update
+from mesolite.ids import AgentId, FrameworkId, TaskId
+from mesolite.protocol import (
+    AcknowledgeStatuses,
+    Command,
+    Event,
+    FrameworkInfo,
+    Reason,
+    Rescind,
+    Source,
+    TaskState,
+    TaskStatus,
+    Update,
+)
 
 from .allocator import Allocator
 from .lifecycle import Step
@@ -41,6 +52,13 @@ class Context:
         """Give an agent a numbered command."""
         agent.commands.add(command)
         self.outbox.touched_agents[agent.info.agent_id] = None
+
+    def on_their_way(self, agent: Agent) -> set[tuple[FrameworkId, TaskId, bytes]]:
+        """Return the updates whose acknowledgement an agent may not have got yet."""
+        unconfirmed = (each for each in agent.commands.unconfirmed() if isinstance(each, AcknowledgeStatuses))
+        sent = (each for command in unconfirmed for each in command.acknowledgements)
+        waiting = self.outbox.acknowledgements_to(agent.info.agent_id)
+        return {(each.framework_id, each.task_id, each.uuid) for each in (*sent, *waiting)}
 
     # -- tasks
 

@@ -1,5 +1,7 @@
 """What the core has to say, gathered over one batch of inputs so that each listener gets one message (DESIGN 6)."""
 
+from collections.abc import Sequence
+
 from mesolite.ids import AgentId, FrameworkId, SessionId
 from mesolite.protocol import AcknowledgeStatuses, Command, Event, Malformed, Reregister, StatusAcknowledgement
 
@@ -27,6 +29,10 @@ class Outbox:
     def acknowledge(self, agent_id: AgentId, acknowledgement: StatusAcknowledgement) -> None:
         """Pass an acknowledgement on."""
         self._acknowledgements.setdefault(agent_id, []).append(acknowledgement)
+
+    def acknowledgements_to(self, agent_id: AgentId) -> Sequence[StatusAcknowledgement]:
+        """Return what waits to be passed on to an agent."""
+        return self._acknowledgements.get(agent_id, ())
 
     def take_acknowledgements(self) -> list[tuple[AgentId, Command]]:
         """Return one command per agent for all acknowledgements gathered, and forget them."""

@@ -102,8 +102,10 @@ def register_again(context: Context, agent: Agent, report: RegisterAgent) -> str
         known = info.framework_id in context.state.frameworks
         if not known and info.framework_id not in context.state.completed_frameworks:
             recovered(context, info, SessionId("unknown"), agent.principal)
+    acknowledged = context.on_their_way(agent)
     for entry in (*listed.values(), *still_to_launch):
-        _listed(context, agent, entry)
+        if not _is_over(entry, acknowledged):
+            _listed(context, agent, entry)
     _shut_down_ended(context, agent, {framework_id for framework_id, _ in (*listed, *unlaunched)})
     return None
 
@@ -209,6 +211,14 @@ def _set_total(
     context.allocator.update_agent(info.agent_id, info.hostname, agent.total, info.attributes)
     if not agent.commands.behind:
         context.set_active(agent, True)
+
+
+def _is_over(entry: RegisteredTask, acknowledged: set[tuple[FrameworkId, TaskId, bytes]]) -> bool:
+    """Say whether a task's last update is acknowledged, and its agent, which still lists it, does not know yet."""
+    said = entry.sent_status
+    if said is None or said.uuid is None or said.state not in TERMINAL_STATES:
+        return False
+    return (entry.framework_id, entry.task.task_id, said.uuid) in acknowledged
 
 
 def _listed(context: Context, agent: Agent, entry: RegisteredTask) -> None:

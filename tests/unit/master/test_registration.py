@@ -118,6 +118,19 @@ def test_a_new_master_does_not_take_a_task_for_gone_whose_end_is_still_to_be_tol
     assert world.core.state.frameworks[FrameworkId("f")].tasks == {}
 
 
+def test_a_task_is_not_taken_back_while_the_acknowledgement_of_its_end_is_on_its_way() -> None:
+    """The agent registers again because it was asked twice, and lists a task that it is about to forget."""
+    world = World()
+    running_task(world)
+    world.update("a1", "f", "t", TaskState.FINISHED, confirmed=2)
+    world.acknowledge("f", "a1", "t")
+    status = TaskStatus(
+        task_id=TaskId("t"), state=TaskState.FINISHED, source=Source.AGENT, timestamp_ms=1, uuid=b"u" * 16
+    )
+    world.register("a1", tasks=(replace(listed("f", task("t"), TaskState.FINISHED), sent_status=status),), confirmed=2)
+    assert world.core.state.frameworks[FrameworkId("f")].tasks == {}
+
+
 def test_a_superseded_life_of_an_agent_is_not_heard() -> None:
     world = World()
     world.register("a1", session="s1")
