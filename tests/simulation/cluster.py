@@ -109,7 +109,9 @@ class Cluster:
             return "nobody leads"
         for framework in core.state.frameworks.values():
             if framework.tasks or framework.unreachable:
-                return f"{framework.info.framework_id} has tasks in the master's books"
+                books = (*framework.tasks.values(), *framework.unreachable.values())
+                listed = [f"{task.info.task_id} {task.state.name}, said {task.status.state.name}" for task in books]
+                return f"{framework.info.framework_id} has tasks in the master's books: {listed}"
             if framework.ending or framework.info.framework_id in self.world.journal.ended:
                 return f"{framework.info.framework_id} has not quite ended"
         if len(core.state.agents) != len(self.agents):
