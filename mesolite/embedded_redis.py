@@ -16,7 +16,6 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Generator
@@ -27,6 +26,7 @@ from typing import Final, Self
 from urllib.parse import quote, urlsplit
 
 from mesolite.errors import ConfigError, RedisUnavailable
+from mesolite.ports import free_port, is_free
 from mesolite.redis_program import find_server, major_version, process_runs, spawn_detached, spawn_guarded
 from mesolite.transport.address import shown
 from mesolite.transport.redis_client import connect, redis_errors
@@ -151,7 +151,7 @@ class EmbeddedRedis:
                 return self
             except ConfigError:
                 # Somebody took the free port between looking and listening.
-                if self._wanted_port is not None or attempt == _PORT_ATTEMPTS or _port_free(port):
+                if self._wanted_port is not None or attempt == _PORT_ATTEMPTS or is_free(port):
                     raise
         raise AssertionError("the last attempt returns or raises")
 
@@ -254,15 +254,12 @@ class EmbeddedRedis:
 
     def _choose_port(self, previous: int | None) -> int:
         if self._wanted_port is not None:
-            if not _port_free(self._wanted_port):
+            if not is_free(self._wanted_port):
                 raise _port_taken(self._wanted_port)
             return self._wanted_port
-        if previous is not None and _port_free(previous):
+        if previous is not None and is_free(previous):
             return previous
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-            return port
+        return free_port()
 
     def _stored_url(self) -> str | None:
         try:
@@ -300,17 +297,6 @@ class EmbeddedRedis:
                 # The server hangs; it shares the guard's session.
                 os.killpg(guard.pid, signal.SIGKILL)
                 guard.wait()
-
-
-def _port_free(port: int) -> bool:
-    with socket.socket() as probe:
-        # As Redis does: connections of a server that just ended do not count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 def _port_taken(port: int) -> ConfigError:

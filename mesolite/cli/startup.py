@@ -19,10 +19,9 @@ from mesolite.discovery import ClusterAddress, ProcessRecord, forget_cluster, re
 from mesolite.embedded_redis import EmbeddedRedis
 from mesolite.errors import MesoliteError, Unavailable
 from mesolite.operator import OperatorClient
+from mesolite.ports import LOOPBACK, free_port
 
 from .processes import POLL_INTERVAL_S, found_process, is_alive, log_tail, start_process, stop_process
-
-LOOPBACK: Final = "127.0.0.1"
 
 #: What a share of the machine leaves to the system and to us.
 OFFERED_MEM_PERCENT: Final = 75
@@ -177,9 +176,9 @@ class Startup:
         config = self._config
         self._address = ClusterAddress(
             redis_url=redis_url,
-            master_url=f"http://{LOOPBACK}:{config.http_port or _free_port()}",
+            master_url=f"http://{LOOPBACK}:{config.http_port or free_port()}",
             cluster=config.cluster,
-            flower_url=f"http://{LOOPBACK}:{config.flower_port or _free_port()}" if config.flower else None,
+            flower_url=f"http://{LOOPBACK}:{config.flower_port or free_port()}" if config.flower else None,
         )
 
     def _mesolite(self, command: str, *options: str) -> tuple[str, ...]:
@@ -243,13 +242,6 @@ def _is_active(client: OperatorClient, agent_id: str) -> bool:
         return any(row.agent_id == agent_id and row.status == "active" for row in client.agents())
     except Unavailable:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _http_answers(port: int, path: str) -> bool:

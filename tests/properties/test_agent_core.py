@@ -22,6 +22,7 @@ from mesolite.agent.containerizer.contract import (
     ContainerStarted,
 )
 from mesolite.agent.effects import LaunchContainers, SendReports
+from mesolite.agent.lifecycle import Phase
 from mesolite.ids import ContainerId, FrameworkId, TaskId
 from mesolite.protocol import (
     TERMINAL_STATES,
@@ -116,7 +117,7 @@ class AgentMachine(RuleBasedStateMachine):
                 container_id=container_id, exit_code=code, oom_killed=what == "oom", peak_mem_bytes=None
             )
         task = self.world.core.book.containers.get(container_id)
-        impossible = what == "failed" and task is not None and task.started_ms is not None
+        impossible = what == "failed" and task is not None and task.phase in (Phase.RUNNING, Phase.KILLING)
         if what not in ("preparing", "started") and not impossible:
             self.containers.discard(container_id)
         self.world.news(event)
