@@ -1,30 +1,25 @@
 """What takes turns in the simulated world."""
 
-from typing import Protocol
 
-
-class Actor(Protocol):
+class Actor:
     """A process, or something else that acts at its times."""
 
-    @property
-    def name(self) -> str:
-        """For the trace."""
-        ...
-
-    #: When it wants its next turn; None: when somebody wakes it.
-    wake_ms: int | None
+    def __init__(self, name: str, wake_ms: int | None) -> None:
+        #: For the trace.
+        self.name = name
+        #: When it wants its next turn; None: when somebody wakes it.
+        self.wake_ms = wake_ms
 
     def turn(self, now_ms: int) -> None:
-        """Do what there is to do, and set `wake_ms`."""
-        ...
+        """Do what there is to do, and set `wake_ms`, which is None by now."""
+        raise NotImplementedError
 
 
-class Process:
+class Process(Actor):
     """Something that may die, sleep and be cut off; the kinds of processes add what they do while they live."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
-        self.wake_ms: int | None = 0
+        super().__init__(name, 0)
         #: When it begins its next life; None while it lives.
         self.restart_ms: int | None = 0
         #: It does nothing until then.

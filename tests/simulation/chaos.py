@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Final
 
+from .actor import Actor
 from .agent_process import AgentProcess
 from .master_process import MasterProcess
 from .plan import Paces
@@ -17,14 +18,13 @@ _LONGEST_FUSE: Final = 12
 _LONGEST_OUTAGE_MS: Final = 30_000
 
 
-class Chaos:
+class Chaos(Actor):
     """An actor that harms the others until it is told to stop."""
 
     def __init__(
         self, world: World, master: MasterProcess, agents: Sequence[AgentProcess], programs: Sequence[Program]
     ) -> None:
-        self.name = "chaos"
-        self.wake_ms: int | None = world.now_ms
+        super().__init__("chaos", world.now_ms)
         self._world: Final = world
         self._master: Final = master
         self._agents: Final = agents

@@ -6,7 +6,7 @@ from mesolite.errors import CommitRefused, Unavailable
 from mesolite.master import MasterCore, MasterShell
 from mesolite.master.allocator import HierarchicalDrfAllocator
 
-from .actor import Process
+from .actor import Actor, Process
 from .fuse import Fuse, ProcessDied
 from .wires import Wire
 from .world import World
@@ -93,12 +93,11 @@ class MasterProcess(Process):
         self.restart_ms = None
 
 
-class DeposedMaster:
+class DeposedMaster(Actor):
     """A master that another has taken over from, until it notices."""
 
     def __init__(self, world: World, shell: MasterShell, wire: Wire) -> None:
-        self.name = "deposed"
-        self.wake_ms: int | None = world.now_ms + world.pause_ms()
+        super().__init__("deposed", world.now_ms + world.pause_ms())
         self._world: Final = world
         self._shell: Final = shell
         #: Its wire is the other's too: only dying is not shared, which it has nothing to lose by.

@@ -1,7 +1,7 @@
 """One run of one seed, and what to tell where it fails."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -113,7 +113,7 @@ def _check(cluster: Cluster, checkers: Sequence[Checker]) -> None:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def _silence() -> Generator[None]:
     """Keep the logs of all these processes quiet: the trace says more."""
     logging.disable(logging.CRITICAL)
     try:

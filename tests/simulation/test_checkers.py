@@ -1,0 +1,168 @@
+"""The checkers can object to what breaks a rule, and only to that."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from mesolite.agent.containerizer.contract import ContainerSpec
+from mesolite.agent.containerizer.fake import FakeContainer, Fate
+from mesolite.ids import AgentId, ContainerId, FrameworkId, SessionId, TaskId
+from mesolite.protocol import DeadLetter, Source, TaskState, TaskStatus, encode_dead_letter
+from mesolite.transport.keys import DEAD_LETTERS, reports_stream
+
+from .checkers import (
+    Bounds,
+    Checker,
+    FinalWord,
+    NoOverCommit,
+    NoUpdateLost,
+    OneEnd,
+    OneLaunch,
+    Undisturbed,
+    Violation,
+    all_checkers,
+)
+from .cluster import Cluster
+from .journal import TaskFacts
+from .plan import draw
+from .trace import Trace
+
+KEY: Final = (FrameworkId("plain1"), TaskId("t"))
+
+
+def cluster() -> Cluster:
+    return Cluster(draw(1), Trace())
+
+
+def facts(world: Cluster) -> TaskFacts:
+    """Of a task that its scheduler launched."""
+    found = world.world.journal.task(KEY)
+    found.asked = True
+    return found
+
+
+def hear(world: Cluster, *words: tuple[TaskState, bytes | None], session: str = "s") -> None:
+    """Let the scheduler hear states, with the uuid where it is an agent's word."""
+    world.world.journal.heard(
+        KEY[0],
+        SessionId(session),
+        [
+            TaskStatus(task_id=KEY[1], state=state, source=Source.AGENT, timestamp_ms=0, uuid=uuid)
+            for state, uuid in words
+        ],
+    )
+
+
+def objects(checker: Checker, world: Cluster) -> bool:
+    """Whether a checker objects, now or at rest."""
+    try:
+        checker.check(world)
+        checker.settled(world)
+    except Violation:
+        return True
+    return False
+
+
+def test_one_launch_objects_to_two() -> None:
+    world = cluster()
+    facts(world).launches.append((AgentId("a1"), ContainerId("c1")))
+    assert not objects(OneLaunch(), world)
+    facts(world).launches.append((AgentId("a2"), ContainerId("c2")))
+    assert objects(OneLaunch(), world)
+
+
+@pytest.mark.parametrize(
+    ("states", "wrong"),
+    [
+        ([TaskState.RUNNING, TaskState.FINISHED], False),
+        ([TaskState.FINISHED, TaskState.FINISHED], False),
+        ([TaskState.UNREACHABLE, TaskState.RUNNING, TaskState.KILLED], False),
+        ([TaskState.GONE, TaskState.FINISHED], True),
+        ([TaskState.FINISHED, TaskState.RUNNING], True),
+    ],
+)
+def test_one_end_objects_to_two_and_to_a_life_after_it(states: Sequence[TaskState], wrong: bool) -> None:
+    world = cluster()
+    hear(world, *((state, None) for state in states))
+    assert objects(OneEnd(), world) == wrong
+
+
+def test_final_word_objects_to_silence_but_not_where_the_framework_was_torn_down() -> None:
+    world = cluster()
+    facts(world)
+    world.world.journal.jobs.clear()
+    assert objects(FinalWord(), world)
+    world.world.journal.ended.add(KEY[0])
+    assert not objects(FinalWord(), world)
+
+
+def test_final_word_objects_to_a_missing_result() -> None:
+    assert objects(FinalWord(), cluster())
+
+
+@pytest.mark.parametrize(
+    ("heard", "wrong"),
+    [
+        ([b"1", b"2"], False),
+        ([b"1", b"1", b"2", b"1"], False),
+        ([b"1"], True),
+        ([b"2"], True),
+        ([b"2", b"1"], True),
+        ([b"1", b"2", b"3"], True),
+    ],
+    ids=["all", "repeats", "the last is missing", "a hole", "out of order", "one that nobody made"],
+)
+def test_no_update_lost_objects_to_holes_and_disorder(heard: Sequence[bytes], wrong: bool) -> None:
+    world = cluster()
+    facts(world).generated.extend([(b"1", TaskState.RUNNING), (b"2", TaskState.FINISHED)])
+    hear(world, *((TaskState.RUNNING, uuid) for uuid in heard))
+    assert objects(NoUpdateLost(), world) == wrong
+
+
+def test_undisturbed_objects_to_a_kill_that_nobody_wanted() -> None:
+    world = cluster()
+    facts(world).killed = True
+    assert objects(Undisturbed(), world)
+    facts(world).may_be_killed = True
+    assert not objects(Undisturbed(), world)
+
+
+def test_bounds_object_to_a_long_stream_and_to_anything_set_aside() -> None:
+    world = cluster()
+    assert not objects(Bounds(), world)
+    for _ in range(2000):
+        world.world.broker.append(reports_stream(), b"", 10_000)
+    assert objects(Bounds(), world)
+    world = cluster()
+    letter = DeadLetter(timestamp_ms=0, source="agent a1", reason="nonsense")
+    world.world.broker.append(DEAD_LETTERS, encode_dead_letter(letter), 10)
+    assert objects(Bounds(), world)
+
+
+def test_there_is_a_checker_of_each_kind() -> None:
+    assert {type(each) for each in all_checkers()} == set(Checker.__subclasses__())
+
+
+def test_no_over_commit_objects_to_containers_that_hold_more_than_there_is() -> None:
+    world = cluster()
+    agent = world.agents[0]
+    cpus_milli = agent.shape.cpus * 1000
+    assert not objects(NoOverCommit(), world)
+    for name, cpus in (("c1", cpus_milli), ("c2", 10)):
+        assert not objects(NoOverCommit(), world)
+        spec = ContainerSpec(
+            container_id=ContainerId(name),
+            argv=("sleep", "9"),
+            environment={},
+            sandbox=Path("/sandboxes"),
+            cpus_milli=cpus,
+            mem_mib=4,
+            image=None,
+        )
+        fate = Fate(duration_ms=9000)
+        agent.host.containers[spec.container_id] = FakeContainer(spec, fate, world.world.now_ms + 9000, 0, False)
+    assert objects(NoOverCommit(), world)
+    world.world.clock.advance(9000)
+    assert not objects(NoOverCommit(), world), "they have ended by themselves"

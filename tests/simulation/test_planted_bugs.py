@@ -1,0 +1,134 @@
+"""The simulator finds bugs: each of these is planted into the real code, and some seed shows it to the right checker."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import pytest
+
+from mesolite.agent.core import AgentCore
+from mesolite.agent.lifecycle import TABLE, Cause, FollowUp, Phase, Step
+from mesolite.agent.task import Task
+from mesolite.agent.taskbook import TaskBook
+from mesolite.frameworks.driver.tasks import TaskLedger, Verdict
+from mesolite.ids import ContainerId, TaskId
+from mesolite.master.state import MasterState
+from mesolite.protocol import RegisteredTask, TaskState, TaskStatus
+from mesolite.transport.memory_broker import MemoryStream
+
+from .checkers import Bounds, Checker, NoOverCommit, NoUpdateLost, OneEnd, OneLaunch, Undisturbed
+from .run import SimulationFailed, run
+
+#: A planted bug shows within so many seeds.
+PATIENCE: Final = 60
+
+
+def do_nothing(*_: object) -> None:
+    """In the place of something that matters."""
+
+
+def know_nothing(*_: object) -> list[TaskId]:
+    """In the place of somebody who remembers."""
+    return []
+
+
+def found_by(checker: Checker | None) -> str:
+    """Run seeds until one objects, and return what it says; None: nothing but rest and the cores' own invariants."""
+    checkers = [checker] if checker is not None else []
+    for seed in range(1, PATIENCE + 1):
+        try:
+            run(seed, checkers=checkers)
+        except SimulationFailed as failure:
+            return str(failure)
+    return ""
+
+
+def test_an_agent_that_forgets_what_it_launched_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    recover = AgentCore.recover.__func__  # type: ignore[attr-defined]
+
+    def forgetful(cls: type[AgentCore], records: Iterable[Any], *args: Any, **kwargs: Any) -> AgentCore:
+        core: AgentCore = recover(cls, (), *args, **kwargs)
+        return core
+
+    monkeypatch.setattr(AgentCore, "recover", classmethod(forgetful))
+    assert "was launched 2 times" in found_by(OneLaunch())
+
+
+def test_an_agent_that_gives_resources_away_before_the_container_is_gone_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hasty = Step(Phase.ENDED, (FollowUp.KILL_CONTAINER, FollowUp.CONCLUDE))
+    monkeypatch.setitem(TABLE[Phase.RUNNING], Cause.KILL, hasty)
+    monkeypatch.setattr(AgentCore, "check", do_nothing)
+    assert "runs containers of" in found_by(NoOverCommit())
+
+
+def test_an_agent_that_does_not_list_what_ended_before_its_end_is_told_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its tasks are taken for gone, and then it says how they ended."""
+
+    def living_tasks(book: TaskBook) -> tuple[RegisteredTask, ...]:
+        return tuple(task.registered() for task in book.tasks.values() if task.phase is not Phase.ENDED)
+
+    monkeypatch.setattr(TaskBook, "registered_tasks", living_tasks)
+    assert "GONE (master's)" in found_by(OneEnd())
+
+
+def test_a_driver_that_acknowledges_what_it_did_not_deliver_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = TaskLedger.heard
+
+    def deaf(ledger: TaskLedger, status: TaskStatus) -> Verdict:
+        verdict = heard(ledger, status)
+        return Verdict.ACKNOWLEDGE_AGAIN if status.state is TaskState.RUNNING and status.uuid is not None else verdict
+
+    monkeypatch.setattr(TaskLedger, "heard", deaf)
+    assert "got lost or out of order" in found_by(NoUpdateLost())
+
+
+def test_an_agent_that_loses_updates_when_it_restarts_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    restored = Task.restored.__func__  # type: ignore[attr-defined]
+
+    def lossy(cls: type[Task], record: Any, progress: Any) -> Task:
+        task: Task = restored(cls, record, progress)
+        if len(task.pending) > 1:
+            del task.pending[0]
+        return task
+
+    monkeypatch.setattr(Task, "restored", classmethod(lossy))
+    assert "got lost or out of order" in found_by(NoUpdateLost())
+
+
+def test_an_agent_that_ends_what_it_finds_running_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    recovered = TaskBook.recovered
+
+    def tidy(book: TaskBook, adopted: Iterable[ContainerId], now_ms: int, outbox: Any) -> None:
+        adopted = tuple(adopted)
+        recovered(book, adopted, now_ms, outbox)
+        book.clear_away(adopted, outbox)
+
+    monkeypatch.setattr(TaskBook, "recovered", tidy)
+    assert "killed though nobody wanted it" in found_by(Undisturbed())
+
+
+def test_a_store_that_is_never_trimmed_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemoryStream, "trim_before", do_nothing)
+    assert "are left over" in found_by(Bounds())
+
+
+def test_a_master_that_does_not_take_back_what_a_task_held_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the core's own invariants, which the simulator checks at each step."""
+    monkeypatch.setattr(MasterState, "release", do_nothing)
+    assert "tasks sum to" in found_by(None)
+
+
+def test_a_driver_that_never_asks_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By not coming to rest: what got lost is never noticed."""
+    monkeypatch.setattr(TaskLedger, "unfinished", know_nothing)
+    assert "no rest" in found_by(None)
+
+
+def test_a_failure_says_how_to_see_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MasterState, "release", do_nothing)
+    said = found_by(None)
+    assert "python -m tests.simulation --seed" in said
+    assert len(said.splitlines()) > 20, "the last lines of the story"

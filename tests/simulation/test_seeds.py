@@ -1,0 +1,40 @@
+"""Every run is a test: these seeds at each change, as many more as MESOLITE_SEEDS says, and those that once found something."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from .run import SETTLE_MS, run
+
+#: Ten minutes of a laptop run 20,000; CI runs these few at each change.
+SEEDS: Final = int(os.environ.get("MESOLITE_SEEDS", "300"))
+#: So many tests, which several processes share.
+PARTS: Final = 30
+
+
+def regressions() -> list[int]:
+    """The seeds of regressions.txt; the rest of each line says why."""
+    lines = Path(__file__).with_name("regressions.txt").read_text(encoding="utf-8").splitlines()
+    return [int(line.split()[0]) for line in lines if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_the_cluster_keeps_its_promises(part: int) -> None:
+    """Goal: no seed breaks a rule of checkers.py, and all come to rest. Method: every thirtieth seed of so many."""
+    for seed in range(1 + part, SEEDS + 1, PARTS):
+        outcome = run(seed)
+        assert outcome.settled_ms <= SETTLE_MS
+
+
+@pytest.mark.parametrize("seed", regressions())
+def test_what_once_went_wrong_does_not_again(seed: int) -> None:
+    assert run(seed).lines > 0
+
+
+def test_runs_are_worth_something() -> None:
+    """Goal: the simulator is not idle without anybody noticing. Method: count what happens in a few runs."""
+    outcomes = [run(seed) for seed in range(1, 11)]
+    assert sum(outcome.tasks for outcome in outcomes) > 100
+    assert sum(outcome.lines for outcome in outcomes) > 5_000
