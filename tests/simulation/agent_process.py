@@ -8,6 +8,7 @@ from mesolite.agent.checkpoint import MemoryCheckpoint
 from mesolite.agent.containerizer.contract import ContainerSpec
 from mesolite.agent.containerizer.fake import FakeContainerizer, FakeHost
 from mesolite.agent.core import LIFE_BYTES, AgentCore
+from mesolite.agent.events import TaskEndRequested
 from mesolite.agent.inbox import Inbox
 from mesolite.agent.launch import LABEL_FRAMEWORK, LABEL_TASK
 from mesolite.agent.records import Put, Record
@@ -121,6 +122,7 @@ class AgentProcess(Process):
         self.boots = 1
         self.shell: AgentShell | None = None
         self._containers: WatchedContainerizer | None = None
+        self._inbox: Inbox | None = None
 
     def turn(self, now_ms: int) -> None:
         """See `Actor`."""
@@ -144,9 +146,14 @@ class AgentProcess(Process):
         self.fuse.left = None
         if self._containers is not None:
             self._containers.close()
-        self.shell = self._containers = None
+        self.shell = self._containers = self._inbox = None
         self.restart_ms = self._world.now_ms + self._world.pause_ms()
         self.wake_ms = self.restart_ms
+
+    def end_task(self, framework_id: FrameworkId, task_id: TaskId) -> None:
+        """Let somebody at the machine end a task, as Flower's button does."""
+        if self._inbox is not None:
+            self._inbox.put(TaskEndRequested(now_ms=self._world.now_ms, task_id=task_id, framework_id=framework_id))
 
     def reboot(self) -> None:
         """End everything on the machine."""
@@ -172,7 +179,7 @@ class AgentProcess(Process):
             boot_id=f"boot-{self.boots}",
             sandbox_root=Path("/sandboxes"),
         )
-        inbox = Inbox(10_000)
+        inbox = self._inbox = Inbox(10_000)
         self._containers = WatchedContainerizer(self.host, inbox, self.info.agent_id, self.fuse, world.journal)
         self.shell = AgentShell(
             core=core,

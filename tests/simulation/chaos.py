@@ -4,11 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Final
 
+from mesolite.master.events import OperatorKilled
+
 from .actor import Actor
 from .agent_process import AgentProcess
 from .master_process import MasterProcess
 from .plan import Paces
 from .program import Program
+from .snapshot import Snapshot
 from .world import World
 
 _MINUTE_MS: Final = 60_000
@@ -16,6 +19,8 @@ _MINUTE_MS: Final = 60_000
 _LONGEST_FUSE: Final = 12
 #: Redis is away for at most so long: a Sentinel failover and then some.
 _LONGEST_OUTAGE_MS: Final = 30_000
+#: A replica lags behind by at most so much.
+_LONGEST_LAG_MS: Final = 1000
 
 
 class Chaos(Actor):
@@ -41,7 +46,10 @@ class Chaos(Actor):
             "framework_ends": self._framework_ends,
             "master_dies": self._master_dies,
             "master_deposed": self._master_deposed,
+            "master_sleeps": lambda: self._sleep(self._master),
+            "operator_kills": self._operator_kills,
             "store_away": self._store_away,
+            "store_forgets": self._store_forgets,
         }
         assert list(self._deeds) == [each.name for each in fields(Paces)], "each pace has its deed"
         self._due_ms: Final = {name: self._next_ms(name) for name in self._deeds if self._pace(name) > 0}
@@ -88,7 +96,7 @@ class Chaos(Actor):
             self._world.note("chaos", "another master begins to lead")
             self._world.actors.append(self._master.depose())
 
-    def _sleep(self, process: AgentProcess | Program) -> None:
+    def _sleep(self, process: AgentProcess | Program | MasterProcess) -> None:
         pause_ms = self._world.pause_ms()
         self._world.note("chaos", f"{process.name} sleeps for {pause_ms} ms")
         process.sleep(self._world.now_ms + pause_ms)
@@ -119,6 +127,31 @@ class Chaos(Actor):
         if program.mortal and program.driver is not None and not program.driver.ended:
             self._world.note("chaos", f"{program.name} is torn down")
             program.actions.append(lambda driver: None if driver.ended else driver.teardown())
+
+    def _operator_kills(self) -> None:
+        agent = self._any_agent()
+        tasks = list(agent.shell.core.book.tasks) if agent.shell is not None else []
+        if not tasks:
+            return
+        framework_id, task_id = key = self._world.rng.choice(tasks)
+        self._world.journal.task(key).may_be_killed = True
+        self._world.note("chaos", f"an operator kills {task_id}")
+        if self._world.rng.random() < 0.5:
+            agent.end_task(framework_id, task_id)
+        elif self._master.shell is not None:
+            now_ms = self._world.now_ms
+            self._master.shell.ask(OperatorKilled(now_ms=now_ms, framework_id=framework_id, task_id=task_id))
+
+    def _store_forgets(self) -> None:
+        """Go back to what there is now, some moments from now."""
+        world = self._world
+        snapshot = Snapshot(world.broker)
+
+        def take_over() -> None:
+            world.note("chaos", "a Redis takes over that forgot the newest writes")
+            snapshot.restore()
+
+        world.later(world.rng.randint(1, _LONGEST_LAG_MS), take_over)
 
     def _store_away(self) -> None:
         pause_ms = self._world.rng.randint(500, _LONGEST_OUTAGE_MS)

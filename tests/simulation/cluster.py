@@ -70,6 +70,11 @@ class Cluster:
             process.heal()
         for memory in self.memories.values():
             memory.closing = True
+        for program in self.programs:
+            if program.framework_id in self.world.journal.ended:
+                # A store that forgets may have forgotten the end, and nobody else would ever say it again.
+                program.die("is torn down once more")
+                program.heal()
 
     def unrest(self) -> str | None:
         """Say what is not at rest yet, or None."""

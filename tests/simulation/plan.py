@@ -68,8 +68,13 @@ class Paces:
     master_dies: float = _pace(light=0.5, heavy=3)
     #: Another begins to lead while it goes on believing that it does.
     master_deposed: float = _pace(light=0.3, heavy=2)
+    master_sleeps: float = _pace(light=0.3, heavy=1.5)
+    #: An operator kills a task, through the master or on its machine.
+    operator_kills: float = _pace(light=1, heavy=5)
     #: Nothing answers anybody.
     store_away: float = _pace(light=0.3, heavy=1.5)
+    #: Another Redis takes over, which lacks the newest writes that the old one had acknowledged (asynchronous replication).
+    store_forgets: float = _pace(light=0.3, heavy=2)
 
 
 _Kinds = TypeVar("_Kinds", Chances, Paces)

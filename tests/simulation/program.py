@@ -102,6 +102,9 @@ class Program(Process):
         self._sender = Sender(self.wire.store, calls_stream(), MAX_CALLS_LENGTH, self._world.clock)
         self._position, self._away, self._blind_until_ms = None, False, 0
         self.restart_ms = None
+        if self.framework_id in self._world.journal.ended:
+            # The word may have died with the last life. This one takes over, and says it again.
+            self.actions = [lambda driver: driver.teardown()]
 
     def _step(self, now_ms: int) -> None:
         driver, sender = self.driver, self._sender
