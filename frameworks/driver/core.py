@@ -215,7 +215,7 @@ class DriverCore:
         if self.phase is Phase.ENDED:
             return
         verdict = self.tasks.heard(status)
-        if status.state in TERMINAL_STATES or status.state is TaskState.UNKNOWN:
+        if status.state in TERMINAL_STATES or (status.state is TaskState.UNKNOWN and status.task_id not in self.tasks):
             self._wishes.ended(status.task_id)
         if verdict is Verdict.DELIVER:
             statuses.append(status)

@@ -14,9 +14,8 @@ from mesolite.protocol import TERMINAL_STATES, TaskState, TaskStatus
 
 from .settings import MAX_REMEMBERED_UPDATES
 
-#: After one of these from the master there is no point in asking again. Of an UNKNOWN task it has no trace left; should its agent
-#: return, the agent speaks first.
-_NOTHING_TO_ASK: Final = TERMINAL_STATES | {TaskState.UNKNOWN}
+#: Words of the master about a task that this session knows nothing of, and need not remember.
+_NOTHING_TO_KEEP: Final = TERMINAL_STATES | {TaskState.UNKNOWN}
 
 
 class Verdict(enum.Enum):
@@ -85,7 +84,7 @@ class TaskLedger:
                 return Verdict.WAIT
             if uuid is not None and uuid == self._ended.get(status.task_id):
                 return Verdict.ACKNOWLEDGE_AGAIN
-            if uuid is None and status.state in _NOTHING_TO_ASK:
+            if uuid is None and status.state in _NOTHING_TO_KEEP:
                 self._settle(status)
                 return Verdict.DELIVER
             # Not launched by this session: a scheduler that took over hears of its predecessor's tasks so.
@@ -102,7 +101,9 @@ class TaskLedger:
         if uuid is not None:
             record.uuid = uuid
             record.acknowledged = False
-        elif status.state in _NOTHING_TO_ASK:
+        elif status.state in TERMINAL_STATES:
+            # UNKNOWN is not among them: its agent may come back with the task and then speaks first, or without it, and then only
+            # who asks again hears that it is gone.
             del self._records[status.task_id]
             self._settle(status)
         return Verdict.DELIVER
@@ -129,7 +130,7 @@ class TaskLedger:
         assert not self._ended.keys() & self._records.keys(), "a task has both ended and not"
 
     def _settle(self, status: TaskStatus) -> None:
-        """Keep of an ended task what tells later words about it from news. UNKNOWN is no end: the task may be heard of again."""
+        """Keep of an ended task what tells later words about it from news."""
         if status.state not in TERMINAL_STATES:
             return
         self._ended[status.task_id] = status.uuid

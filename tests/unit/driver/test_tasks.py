@@ -120,7 +120,24 @@ def test_words_of_the_master_are_never_acknowledged() -> None:
     assert acknowledged(bench) == []
 
 
-@pytest.mark.parametrize("state", [each for each in TaskState if each in TERMINAL_STATES or each is TaskState.UNKNOWN])
+def test_a_task_that_the_master_does_not_know_is_asked_for_again_and_its_kill_stands() -> None:
+    """Its agent was forgotten with it. If that comes back without the task, only who asks hears that it is gone."""
+    bench = launched("task-1", settings=DriverSettings(reconcile_interval_ms=60_000))
+    bench.want(Kill(TaskId("task-1")))
+    bench.calls()
+    assert delivered([*bench.hear(Update(status(state=TaskState.UNKNOWN, uuid=None)))]) == [
+        ("task-1", TaskState.UNKNOWN)
+    ]
+    bench.now_ms += 60_000
+    bench.hear(HeartbeatEvent())
+    calls = bench.calls()
+    assert Kill(TaskId("task-1"), AgentId("agent-1")) in calls
+    assert Reconcile((ReconcileTask(TaskId("task-1"), AgentId("agent-1")),)) in calls
+    bench.hear(Update(status(state=TaskState.GONE, uuid=None)))
+    assert len(bench.core.tasks) == 0
+
+
+@pytest.mark.parametrize("state", [each for each in TaskState if each in TERMINAL_STATES])
 def test_a_final_word_of_the_master_ends_the_task(state: TaskState) -> None:
     bench = launched("task-1")
     assert delivered([*bench.hear(Update(status(state=state, uuid=None)))]) == [("task-1", state)]
