@@ -17,7 +17,6 @@ Commands (amounts like `cpus:1;mem:64`):
 master does. Whatever prints nothing prints `ok`.
 """
 
-import os
 from pathlib import Path
 from typing import Final
 
@@ -25,10 +24,10 @@ import pytest
 
 from mesolite.ids import FrameworkId
 from mesolite.master.allocator import HierarchicalDrfAllocator
+from tests.scenarios.story import check
 from tests.unit.allocator.cluster import Cluster
 
 FILES: Final = sorted((Path(__file__).parent / "allocator").glob("*.txt"))
-SEPARATOR: Final = "----"
 
 
 class Stage:
@@ -104,27 +103,9 @@ class Stage:
         return printed
 
 
-def replayed(text: str) -> str:
-    """The same story with what its commands print now."""
-    stage = Stage()
-    story, *blocks = text.strip("\n").split("\n\n")
-    told = [story]
-    for block in blocks:
-        commands = block.split(f"\n{SEPARATOR}")[0].splitlines()
-        printed = [line for command in commands if not command.startswith("#") for line in stage.play(command)]
-        told.append("\n".join([*commands, SEPARATOR, *(printed or ["ok"])]))
-    return "\n\n".join(told) + "\n"
-
-
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_scenario(path: Path) -> None:
-    told = path.read_text(encoding="utf-8")
-    assert told.startswith("# "), f"{path.name} does not begin with its story"
-    now = replayed(told)
-    if os.environ.get("REWRITE"):
-        path.write_text(now, encoding="utf-8")
-    else:
-        assert now == told
+    check(path, Stage())
 
 
 def test_there_are_scenarios() -> None:

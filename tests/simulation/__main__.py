@@ -8,6 +8,11 @@ from .run import SimulationFailed, run
 from .trace import Trace
 
 
+def say(line: str) -> None:
+    """Write a line."""
+    sys.stdout.write(f"{line}\n")
+
+
 def main() -> int:
     """Run what the command line names; 1 where a seed failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
@@ -24,7 +29,7 @@ def main() -> int:
     for seed in range(first, last + 1):
         began_s = time.process_time()
         try:
-            outcome = run(seed, trace=Trace(sys.stdout if arguments.trace else None))
+            outcome = run(seed, trace=Trace(say if arguments.trace else None))
         except SimulationFailed as failure:
             failed += 1
             sys.stdout.write(f"{failure}\n")

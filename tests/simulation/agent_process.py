@@ -1,6 +1,6 @@
 """An agent: the real shell and core on a machine of the simulator's, and the ways in which it can come to harm."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,11 +19,10 @@ from mesolite.protocol import AgentInfo
 from mesolite.resources import scalars
 from mesolite.transport.keys import DEFAULT_CLUSTER, DEFAULT_PRINCIPAL
 
-from .actor import Process
-from .fuse import Fuse, ProcessDied
+from .fuse import Fuse
 from .journal import Journal
 from .plan import AgentShape
-from .wires import Wire
+from .process import Process
 from .world import World
 
 #: The real one's reader waits so long for commands, and notices by then whatever else is due.
@@ -107,10 +106,7 @@ class AgentProcess(Process):
     """One agent, through all its lives."""
 
     def __init__(self, world: World, agent_id: AgentId, shape: AgentShape) -> None:
-        super().__init__(agent_id)
-        self._world: Final = world
-        self.fuse: Final = Fuse()
-        self.wire: Final = Wire(world, agent_id, self.fuse)
+        super().__init__(world, agent_id)
         self.disk: Final = Disk(self.fuse, world.journal)
         self.host: Final = FakeHost(world.clock, start_ms=shape.start_ms)
         self.shape: Final = shape
@@ -124,36 +120,16 @@ class AgentProcess(Process):
         self._containers: WatchedContainerizer | None = None
         self._inbox: Inbox | None = None
 
-    def turn(self, now_ms: int) -> None:
-        """See `Actor`."""
-        if now_ms < self.asleep_until_ms:
-            self.wake_ms = self.asleep_until_ms
-            return
-        try:
-            if self.restart_ms is not None:
-                if now_ms < self.restart_ms:
-                    self.wake_ms = self.restart_ms
-                    return
-                self._begin()
-            self._step(now_ms)
-        except (ProcessDied, CheckpointFailed) as end:
-            self.die(f"died: {type(end).__name__}")
-
-    def die(self, why: str) -> None:
-        """End this life: the memory is gone, checkpoint and containers stay."""
-        self._world.note(self.name, why)
-        self.wire.drop()
-        self.fuse.left = None
+    def lose_memory(self) -> None:
+        """See `Process`: the checkpoint stays, and so do the containers."""
         if self._containers is not None:
             self._containers.close()
         self.shell = self._containers = self._inbox = None
-        self.restart_ms = self._world.now_ms + self._world.pause_ms()
-        self.wake_ms = self.restart_ms
 
     def end_task(self, framework_id: FrameworkId, task_id: TaskId) -> None:
         """Let somebody at the machine end a task, as Flower's button does."""
         if self._inbox is not None:
-            self._inbox.put(TaskEndRequested(now_ms=self._world.now_ms, task_id=task_id, framework_id=framework_id))
+            self._inbox.put(TaskEndRequested(now_ms=self.world.now_ms, task_id=task_id, framework_id=framework_id))
 
     def reboot(self) -> None:
         """End everything on the machine."""
@@ -164,12 +140,13 @@ class AgentProcess(Process):
     def heal(self) -> None:
         """See `Process`."""
         super().heal()
-        self.fuse.left = None
-        self.wire.cut_off = self.disk.full = False
+        self.disk.full = False
 
-    def _begin(self) -> None:
-        world, rng = self._world, self._world.rng
+    def begin(self, now_ms: int) -> None:
+        """See `Process`."""
+        world, rng = self.world, self.world.rng
         session = SessionId(f"{self.name}-{rng.getrandbits(32):08x}")
+        self.session = session
         world.note(self.name, f"begins as {session}")
         core = AgentCore.recover(
             self.disk.load(),
@@ -194,8 +171,19 @@ class AgentProcess(Process):
             cluster=DEFAULT_CLUSTER,
             make_sandbox=lambda spec: None,
         )
-        self.restart_ms = None
-        self.shell.recover()
+        self._carefully(self.shell.recover)
+
+    def live(self, now_ms: int) -> None:
+        """See `Process`."""
+        if self.shell is not None:
+            self._carefully(lambda: self._step(now_ms))
+
+    def _carefully(self, do: Callable[[], None]) -> None:
+        """Do something that ends the process where the disk takes nothing."""
+        try:
+            do()
+        except CheckpointFailed:
+            self.die("died: its disk is full")
 
     def _step(self, now_ms: int) -> None:
         assert self.shell is not None

@@ -10,6 +10,7 @@ from .actor import Actor
 from .agent_process import AgentProcess
 from .master_process import MasterProcess
 from .plan import Paces
+from .process import Process
 from .program import Program
 from .snapshot import Snapshot
 from .world import World
@@ -96,12 +97,12 @@ class Chaos(Actor):
             self._world.note("chaos", "another master begins to lead")
             self._world.actors.append(self._master.depose())
 
-    def _sleep(self, process: AgentProcess | Program | MasterProcess) -> None:
+    def _sleep(self, process: Process) -> None:
         pause_ms = self._world.pause_ms()
         self._world.note("chaos", f"{process.name} sleeps for {pause_ms} ms")
         process.sleep(self._world.now_ms + pause_ms)
 
-    def _cut_off(self, process: AgentProcess | Program) -> None:
+    def _cut_off(self, process: Process) -> None:
         pause_ms = self._world.pause_ms()
         self._world.note("chaos", f"{process.name} is cut off for {pause_ms} ms")
         process.wire.cut_off = True

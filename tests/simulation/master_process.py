@@ -6,9 +6,9 @@ from mesolite.errors import CommitRefused, Unavailable
 from mesolite.master import MasterCore, MasterShell
 from mesolite.master.allocator import HierarchicalDrfAllocator
 
-from .actor import Actor, Process
-from .fuse import Fuse, ProcessDied
-from .wires import Wire
+from .actor import Actor
+from .fuse import ProcessDied
+from .process import Process
 from .world import World
 
 LOOK_MS: Final = 1000
@@ -20,10 +20,7 @@ class MasterProcess(Process):
     """One seat of a master, and the lives that sat on it."""
 
     def __init__(self, world: World, name: str) -> None:
-        super().__init__(name)
-        self._world: Final = world
-        self.fuse: Final = Fuse()
-        self.wire: Final = Wire(world, name, self.fuse)
+        super().__init__(world, name)
         self.shell: MasterShell | None = None
 
     @property
@@ -36,72 +33,46 @@ class MasterProcess(Process):
         except Unavailable:
             return None
 
-    def turn(self, now_ms: int) -> None:
-        """See `Actor`."""
-        if now_ms < self.asleep_until_ms:
-            self.wake_ms = self.asleep_until_ms
-            return
-        if self.restart_ms is not None:
-            if now_ms < self.restart_ms:
-                self.wake_ms = self.restart_ms
-                return
-            self._begin()
+    def begin(self, now_ms: int) -> None:
+        """See `Process`."""
+        self.world.note(self.name, "begins")
+        self.shell = MasterShell(
+            store=self.wire.store,
+            bus=self.wire.bus,
+            settings=self.world.plan.settings,
+            new_allocator=HierarchicalDrfAllocator,
+            clock=self.world.clock,
+            check_every=1,
+        )
+
+    def live(self, now_ms: int) -> None:
+        """See `Process`."""
         assert self.shell is not None
-        try:
-            answered = self.shell.turn(0)
-        except ProcessDied:
-            self.die("died")
-            return
-        self.wake_ms = now_ms + (RETRY_MS if not answered else LOOK_MS)
+        answered = self.shell.turn(0)
+        self.wake_ms = now_ms + (LOOK_MS if answered else RETRY_MS)
         if answered and (core := self.core) is not None:
             self.wake_ms = max(now_ms + 1, min(self.wake_ms, core.next_deadline_ms()))
 
-    def die(self, why: str) -> None:
-        """End this life: all that is not in the store is gone."""
-        self._world.note(self.name, why)
-        self.wire.drop()
-        self.fuse.left = None
+    def lose_memory(self) -> None:
+        """See `Process`: all that is not in the store is gone."""
         self.shell = None
-        self.restart_ms = self._world.now_ms + self._world.pause_ms()
-        self.wake_ms = self.restart_ms
-
-    def heal(self) -> None:
-        """See `Process`."""
-        super().heal()
-        self.fuse.left = None
-        self.wire.cut_off = False
 
     def depose(self) -> "DeposedMaster":
         """Let another begin to lead, here, while the present one goes on without knowing."""
         assert self.shell is not None
-        old = DeposedMaster(self._world, self.shell, self.wire)
+        old = DeposedMaster(self.world, self.shell)
         self.shell = None
-        self.restart_ms = 0
-        self.wake_ms = 0
+        self.restart_ms = self.wake_ms = self.world.now_ms
         return old
-
-    def _begin(self) -> None:
-        self._world.note(self.name, "begins")
-        self.shell = MasterShell(
-            store=self.wire.store,
-            bus=self.wire.bus,
-            settings=self._world.plan.settings,
-            new_allocator=HierarchicalDrfAllocator,
-            clock=self._world.clock,
-            check_every=1,
-        )
-        self.restart_ms = None
 
 
 class DeposedMaster(Actor):
-    """A master that another has taken over from, until it notices."""
+    """A master that another has taken over from, until it notices. Its wire is the other's too."""
 
-    def __init__(self, world: World, shell: MasterShell, wire: Wire) -> None:
+    def __init__(self, world: World, shell: MasterShell) -> None:
         super().__init__("deposed", world.now_ms + world.pause_ms())
         self._world: Final = world
         self._shell: Final = shell
-        #: Its wire is the other's too: only dying is not shared, which it has nothing to lose by.
-        self._wire: Final = wire
 
     def turn(self, now_ms: int) -> None:
         """See `Actor`."""

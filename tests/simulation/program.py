@@ -14,9 +14,8 @@ from mesolite.transport.contract import BEGINNING
 from mesolite.transport.keys import MAX_CALLS_LENGTH, calls_stream, framework_stream
 from mesolite.transport.memory_broker import parse_entry_id
 
-from .actor import Process
-from .fuse import Fuse, ProcessDied
-from .wires import LATEST_MS, Wire
+from .process import Process
+from .wires import LATEST_MS
 from .world import World
 
 LOOK_MS: Final = 1000
@@ -43,13 +42,10 @@ class Program(Process):
         *,
         mortal: bool,
     ) -> None:
-        super().__init__(framework_id)
-        self._world: Final = world
+        super().__init__(world, framework_id)
         self._new_driver: Final = new_driver
         self.mortal: Final = mortal
         self.framework_id: Final = framework_id
-        self.fuse: Final = Fuse()
-        self.wire: Final = Wire(world, framework_id, self.fuse)
         self.driver: SchedulerDriver | None = None
         #: What is to be done with the driver at the next step.
         self.actions: list[Action] = []
@@ -64,49 +60,25 @@ class Program(Process):
         """Payloads that wait for the store."""
         return self._sender.unsent if self._sender is not None else 0
 
-    def turn(self, now_ms: int) -> None:
-        """See `Actor`."""
-        if now_ms < self.asleep_until_ms:
-            self.wake_ms = self.asleep_until_ms
-            return
-        if self.restart_ms is not None and now_ms < self.restart_ms:
-            self.wake_ms = self.restart_ms
-            return
-        try:
-            if self.restart_ms is not None:
-                self._begin()
-            self._step(now_ms)
-        except ProcessDied:
-            self.die("died")
-
-    def die(self, why: str) -> None:
-        """End this life; what the scheduler keeps in a safe place stays."""
-        self._world.note(self.name, why)
-        self.wire.drop()
-        self.fuse.left = None
+    def lose_memory(self) -> None:
+        """See `Process`: what the scheduler keeps in a safe place stays."""
         self.driver = self._sender = None
-        self.restart_ms = self._world.now_ms + self._world.pause_ms()
-        self.wake_ms = self.restart_ms
 
-    def heal(self) -> None:
+    def begin(self, now_ms: int) -> None:
         """See `Process`."""
-        super().heal()
-        self.fuse.left = None
-        self.wire.cut_off = False
-
-    def _begin(self) -> None:
-        rng = self._world.rng
+        rng = self.world.rng
         session = SessionId(f"{self.name}-{rng.getrandbits(32):08x}")
-        self._world.note(self.name, f"begins as {session}")
+        self.session = session
+        self.world.note(self.name, f"begins as {session}")
         self.driver = self._new_driver(session, rng)
-        self._sender = Sender(self.wire.store, calls_stream(), MAX_CALLS_LENGTH, self._world.clock)
+        self._sender = Sender(self.wire.store, calls_stream(), MAX_CALLS_LENGTH, self.world.clock)
         self._position, self._away, self._blind_until_ms = None, False, 0
-        self.restart_ms = None
-        if self.framework_id in self._world.journal.ended:
+        if self.framework_id in self.world.journal.ended:
             # The word may have died with the last life. This one takes over, and says it again.
             self.actions = [lambda driver: driver.teardown()]
 
-    def _step(self, now_ms: int) -> None:
+    def live(self, now_ms: int) -> None:
+        """See `Process`."""
         driver, sender = self.driver, self._sender
         assert driver is not None
         assert sender is not None
@@ -133,7 +105,7 @@ class Program(Process):
 
     def _read(self, now_ms: int) -> list[EventBatch] | None:
         """Read what is there; None where the store does not answer. As the real reader, which has a thread of its own."""
-        store, world, driver = self.wire.store, self._world, self.driver
+        store, world, driver = self.wire.store, self.world, self.driver
         assert driver is not None
         if now_ms < self._blind_until_ms:
             return []

@@ -2,7 +2,8 @@
 
 import hashlib
 from collections import deque
-from typing import Final, NamedTuple, TextIO
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 from .wording import in_words
 
@@ -25,13 +26,13 @@ class _Line(NamedTuple):
 class Trace:
     """The story of one run."""
 
-    def __init__(self, echo: TextIO | None = None) -> None:
+    def __init__(self, heard: Callable[[str], None] | None = None) -> None:
         """Begin.
 
         Args:
-            echo: Where each line is written at once; nowhere if absent.
+            heard: Given each line at once; nobody if absent.
         """
-        self._echo: Final = echo
+        self._heard: Final = heard
         self._hash: Final = hashlib.blake2b(digest_size=16)
         self._lines: Final[deque[_Line]] = deque(maxlen=KEPT_LINES)
         #: Lines so far.
@@ -44,8 +45,8 @@ class Trace:
         self._hash.update(f"{now_ms} {who} {what} ".encode())
         self._hash.update(payload)
         self._lines.append(line)
-        if self._echo is not None:
-            print(line, file=self._echo)
+        if self._heard is not None:
+            self._heard(str(line))
 
     def digest(self) -> str:
         """Return the hash of all lines so far: equal runs have equal ones."""
