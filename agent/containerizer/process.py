@@ -370,15 +370,22 @@ class ProcessContainerizer:
             if now_s >= record.kill_at_s:
                 self._signal(record, signal.SIGKILL)
             elif not record.asked_to_end:
-                # The task may not have been forked yet: then there is nobody to ask, and the next round asks again.
+                # The task may not be there yet: then nobody has heard, and the next round asks again.
                 record.asked_to_end = self._signal(record, signal.SIGTERM) > 0
 
     def _signal(self, record: ProcessRecord, signal_number: signal.Signals) -> int:
-        """Signal all processes of a container but the shell, which must live to tell; returns how many there were."""
+        """Signal all processes of a container but the shell, which must live to tell.
+
+        Returns:
+            How many will hear it. The shell's child is not among them until it has become the task: a signal that comes
+            between fork and exec finds the shell's trap still set, and is lost.
+        """
         pids = [pid for pid in self._members(record) if pid != record.shell_pid]
+        shell = _command_line(record.shell_pid)
+        hearing = sum(_command_line(pid) != shell for pid in pids)
         for pid in pids:
             _send(pid, signal_number)
-        return len(pids)
+        return hearing
 
     def _members(self, record: ProcessRecord) -> list[int]:
         if record.group is not None:
@@ -436,6 +443,13 @@ class ProcessContainerizer:
                 return False
             self._pause.wait(_EMPTY_RETRY_S)
         return True
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _send(pid: int, signal_number: signal.Signals) -> None:
