@@ -19,7 +19,7 @@ from .checkers import Bounds, Checker, NoOverCommit, NoUpdateLost, OneEnd, OneLa
 from .run import SimulationFailed, run
 
 #: A planted bug shows within so many seeds.
-PATIENCE: Final = 60
+PATIENCE: Final = 150
 
 
 def do_nothing(*_: object) -> None:
