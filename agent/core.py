@@ -24,7 +24,6 @@ from mesolite.protocol import (
     ShutdownAgent,
     ShutdownExecutor,
     ShutdownFramework,
-    UnregisterAgent,
 )
 
 from .containerizer.contract import (
@@ -286,7 +285,6 @@ class AgentCore:
         farewell = self.book.admission.farewell
         if farewell and not self.book.containers and not self._stopped:
             self._stopped = True
-            outbox.reports.append(UnregisterAgent())
             outbox.stop = StopAgent(message=farewell)
 
     def _agent_record(self) -> AgentRecord:

@@ -4,7 +4,7 @@ Changed tasks are written and their heads reported as they are at the end of the
 starts and ends within one batch costs one record.
 """
 
-from mesolite.protocol import AgentHeartbeat, Report
+from mesolite.protocol import AgentHeartbeat, Report, UnregisterAgent
 
 from .containerizer.contract import ContainerSpec
 from .effects import (
@@ -57,8 +57,11 @@ class Outbox:
         records = (*self.records, *(task.progress() for task in self.changed.values()))
         if records:
             effects.append(Checkpoint(records=records))
-        if self.must_report or self.reports or self.heads:
+        if self.speaks:
             reports = (*self.reports, *(task.update() for task in self.heads.values()))
+            if self.stop is not None:
+                # Last: whoever has left is not heard any more.
+                reports = (*reports, UnregisterAgent())
             effects.append(SendReports(epoch=epoch, confirmed=confirmed, gap=self.gap, reports=reports))
         if self.launches:
             effects.append(LaunchContainers(specs=tuple(self.launches)))
@@ -73,4 +76,4 @@ class Outbox:
     @property
     def speaks(self) -> bool:
         """A report will leave."""
-        return self.must_report or bool(self.reports) or bool(self.heads)
+        return self.must_report or bool(self.reports) or bool(self.heads) or self.stop is not None

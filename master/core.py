@@ -165,6 +165,8 @@ class MasterCore:
                 agent.commands.resend()
                 context.outbox.touched_agents[batch.agent_id] = None
         for report in batch.reports:
+            if batch.agent_id not in context.state.agents:
+                return  # it has just left
             error = reports.apply_report(context, agent, report)
             if error is not None:
                 self._set_aside(source, malformed(f"{_name(report)}: {error}", b""))

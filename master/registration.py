@@ -356,10 +356,15 @@ def _take_out(context: Context, agent: Agent, message: str, state: TaskState, re
     affected: dict[FrameworkId, Framework] = {}
     for task in list(agent.tasks.values()):
         framework = affected.setdefault(task.framework_id, context.state.frameworks[task.framework_id])
+        lost = state is TaskState.UNREACHABLE
         if task.state in TERMINAL_STATES:
+            if framework.active and not lost:
+                # Its agent will not say it again: let the framework hear of this end, whether it has or not.
+                context.update(
+                    framework, task, context.master_status(task, task.state, reason=reason, message=task.status.message)
+                )
             context.state.remove_task(task)
             continue
-        lost = state is TaskState.UNREACHABLE
         context.settle(task, lost_sight(task.state) if lost else ended_by_master(task.state, state))
         status = context.master_status(
             task, state, reason=reason, message=message, unreachable_ms=context.now_ms if lost else None

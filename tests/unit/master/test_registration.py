@@ -25,6 +25,7 @@ from mesolite.protocol import (
     RunTask,
     ShutdownFramework,
     Source,
+    StatusUpdate,
     TaskState,
     TaskStatus,
     Teardown,
@@ -315,6 +316,26 @@ def test_an_agent_that_leaves_takes_its_tasks_along() -> None:
     assert world.states("f", "t") == [TaskState.GONE]
     assert "agent:a1" not in world.registry
     assert world.core.state.agents == {}
+
+
+def test_nothing_is_heard_of_an_agent_behind_its_leave() -> None:
+    """Its tasks are gone by then; an update of theirs would be a second end."""
+    world = World()
+    running_task(world)
+    status = TaskStatus(
+        task_id=TaskId("t"), state=TaskState.KILLED, source=Source.AGENT, timestamp_ms=1, uuid=b"v" * 16
+    )
+    world.report("a1", UnregisterAgent(), StatusUpdate(FrameworkId("f"), status, TaskState.KILLED))
+    assert world.states("f", "t") == [TaskState.GONE]
+
+
+def test_the_end_of_a_task_that_its_leaving_agent_had_no_time_to_tell_is_told_by_the_master() -> None:
+    world = World()
+    running_task(world)
+    world.update("a1", "f", "t", TaskState.RUNNING, latest=TaskState.FINISHED)
+    world.report("a1", UnregisterAgent())
+    assert world.states("f", "t") == [TaskState.RUNNING, TaskState.FINISHED]
+    assert world.told("f", Update)[-1].status.source is Source.MASTER
 
 
 def test_an_agent_of_another_principal_is_turned_away() -> None:
