@@ -8,7 +8,7 @@ from mesolite.agent.checkpoint import MemoryCheckpoint
 from mesolite.agent.containerizer.contract import ContainerSpec
 from mesolite.agent.containerizer.fake import FakeContainerizer, FakeHost
 from mesolite.agent.core import LIFE_BYTES, AgentCore
-from mesolite.agent.events import TaskEndRequested
+from mesolite.agent.events import ShutdownRequested, TaskEndRequested
 from mesolite.agent.inbox import Inbox
 from mesolite.agent.launch import LABEL_FRAMEWORK, LABEL_TASK
 from mesolite.agent.records import Put, Record
@@ -32,7 +32,8 @@ LOOK_MS: Final = 1000
 class Disk:
     """The checkpoint, which outlives the process: where an agent may die before or after a write, or have no room for it."""
 
-    def __init__(self, fuse: Fuse, journal: Journal) -> None:
+    def __init__(self, agent_id: AgentId, fuse: Fuse, journal: Journal) -> None:
+        self._agent_id: Final = agent_id
         self._fuse: Final = fuse
         self._journal: Final = journal
         self._kept: Final = MemoryCheckpoint()
@@ -49,7 +50,7 @@ class Disk:
         if self.full:
             raise CheckpointFailed("the simulated disk is full")
         self._kept.save(records)
-        self._journal.saved(records)
+        self._journal.saved(self._agent_id, records)
         self._fuse.burn()
 
     def clear(self) -> None:
@@ -107,7 +108,7 @@ class AgentProcess(Process):
 
     def __init__(self, world: World, agent_id: AgentId, shape: AgentShape) -> None:
         super().__init__(world, agent_id)
-        self.disk: Final = Disk(self.fuse, world.journal)
+        self.disk: Final = Disk(agent_id, self.fuse, world.journal)
         self.host: Final = FakeHost(world.clock, start_ms=shape.start_ms)
         self.shape: Final = shape
         self.info: Final = AgentInfo(
@@ -130,6 +131,19 @@ class AgentProcess(Process):
         """Let somebody at the machine end a task, as Flower's button does."""
         if self._inbox is not None:
             self._inbox.put(TaskEndRequested(now_ms=self.world.now_ms, task_id=task_id, framework_id=framework_id))
+
+    def leave(self) -> None:
+        """End all tasks and leave the cluster for good."""
+        if self.shell is None or self._inbox is None:
+            return
+        for key in self.shell.core.book.tasks:
+            self.world.journal.task(key).may_be_killed = True
+        self._inbox.put(ShutdownRequested(now_ms=self.world.now_ms, message="the operator wants it"))
+
+    @property
+    def left(self) -> bool:
+        """Whether it left for good."""
+        return self.info.agent_id in self.world.journal.left
 
     def reboot(self) -> None:
         """End everything on the machine."""
@@ -175,7 +189,9 @@ class AgentProcess(Process):
 
     def live(self, now_ms: int) -> None:
         """See `Process`."""
-        if self.shell is not None:
+        if self.left:
+            self.wake_ms = None
+        elif self.shell is not None:
             self._carefully(lambda: self._step(now_ms))
 
     def _carefully(self, do: Callable[[], None]) -> None:
@@ -194,6 +210,11 @@ class AgentProcess(Process):
         except RedisUnavailable:
             self.shell.work(0)
         self.shell.core.check()
+        if self.shell.left:
+            self.world.note(self.name, "left for good")
+            self.world.journal.left.add(self.info.agent_id)
+            self.wake_ms = None
+            return
         due = [now_ms + LOOK_MS, self._containers.fake.next_due_ms(), self.shell.core.next_deadline_ms()]
         self.wake_ms = max(now_ms + 1, min(each for each in due if each is not None))
 

@@ -35,12 +35,14 @@ class Chaos(Actor):
         self._master: Final = master
         self._agents: Final = agents
         self._programs: Final = programs
+        self._leaving = 0
         self._deeds: Final[dict[str, Callable[[], None]]] = {
             "agent_dies": self._agent_dies,
             "host_reboots": lambda: self._any_agent().reboot(),
             "agent_sleeps": lambda: self._sleep(self._any_agent()),
             "agent_cut_off": lambda: self._cut_off(self._any_agent()),
             "disk_fails": self._disk_fails,
+            "agent_leaves": self._agent_leaves,
             "framework_dies": self._framework_dies,
             "framework_sleeps": lambda: self._sleep(self._any_program()),
             "framework_cut_off": lambda: self._cut_off(self._any_program()),
@@ -76,13 +78,21 @@ class Chaos(Actor):
         return self._world.now_ms + 1 + int(self._world.rng.expovariate(self._pace(name)) * _MINUTE_MS)
 
     def _any_agent(self) -> AgentProcess:
-        return self._world.rng.choice(self._agents)
+        return self._world.rng.choice([agent for agent in self._agents if not agent.left])
 
     def _any_program(self) -> Program:
         return self._world.rng.choice(self._programs)
 
     def _agent_dies(self) -> None:
         self._any_agent().fuse.left = self._world.rng.randrange(_LONGEST_FUSE)
+
+    def _agent_leaves(self) -> None:
+        """Never the last one: somebody must finish the work."""
+        if self._leaving < len(self._agents) - 1:
+            self._leaving += 1
+            agent = self._any_agent()
+            self._world.note("chaos", f"{agent.name} is to leave")
+            agent.leave()
 
     def _framework_dies(self) -> None:
         program = self._any_program()

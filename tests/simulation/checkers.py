@@ -94,7 +94,7 @@ class FinalWord(Checker):
         journal = cluster.world.journal
         for key, facts in journal.tasks.items():
             told = any(each.status.state in TERMINAL_STATES for each in facts.delivered)
-            if facts.asked and not told and key[0] not in journal.ended:
+            if facts.asked and not told and key[0] not in journal.ended and not journal.is_out_of_sight(key):
                 raise Violation(f"task {key} never ended: {_words(cluster, key)}")
         for (framework_id, job_id), spec in journal.jobs.items():
             for index in range(spec.count):
@@ -116,7 +116,9 @@ class NoUpdateLost(Checker):
         """See `Checker`."""
         journal = cluster.world.journal
         for key, facts in journal.tasks.items():
-            if key[0] not in journal.ended and _in_order(facts) != len(facts.generated):
+            if key[0] in journal.ended or facts.agent_id in journal.left:
+                continue
+            if _in_order(facts) != len(facts.generated):
                 raise Violation(f"updates of task {key} were never delivered: {_words(cluster, key)}")
 
 

@@ -83,14 +83,20 @@ class Cluster:
             if results.open:
                 return f"jobs of {framework_id} that have not ended: {list(results.open)}"
         for framework_id, memory in self.memories.items():
-            if memory.live and framework_id not in journal.ended:
-                return f"tasks of {framework_id} that have not ended: {list(memory.live)}"
+            live = [task_id for task_id in memory.live if not journal.is_out_of_sight((framework_id, task_id))]
+            if live and framework_id not in journal.ended:
+                return f"tasks of {framework_id} that have not ended: {live}"
         for program in self.programs:
             if program.driver is None:
                 return f"{program.name} does not live"
-            if not program.driver.ended and len(program.driver.core.tasks):
-                return f"{program.name} remembers tasks: {list(program.driver.core.tasks)}"
-        for agent in self.agents:
+            remembered = [
+                task_id
+                for task_id in program.driver.core.tasks
+                if not journal.is_out_of_sight((program.framework_id, task_id))
+            ]
+            if not program.driver.ended and remembered:
+                return f"{program.name} remembers tasks: {remembered}"
+        for agent in (each for each in self.agents if not each.left):
             if agent.host.containers:
                 return (
                     f"containers on {agent.name}: {[str(each.spec.labels) for each in agent.host.containers.values()]}"
@@ -113,13 +119,14 @@ class Cluster:
         if core is None:
             return "nobody leads"
         for framework in core.state.frameworks.values():
-            if framework.tasks or framework.unreachable:
-                books = (*framework.tasks.values(), *framework.unreachable.values())
+            lost = [task for task in framework.unreachable.values() if task.agent_id not in self.world.journal.left]
+            books = [*framework.tasks.values(), *lost]
+            if books:
                 listed = [f"{task.info.task_id} {task.state.name}, said {task.status.state.name}" for task in books]
                 return f"{framework.info.framework_id} has tasks in the master's books: {listed}"
             if framework.ending or framework.info.framework_id in self.world.journal.ended:
                 return f"{framework.info.framework_id} has not quite ended"
-        if len(core.state.agents) != len(self.agents):
+        if core.state.agents.keys() != {agent.info.agent_id for agent in self.agents if not agent.left}:
             return "agents are missing in the master's books"
         for agent in core.state.agents.values():
             if len(agent.commands):

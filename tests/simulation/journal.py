@@ -32,6 +32,8 @@ class TaskFacts:
     #: Updates that its agent made durable, in order.
     generated: list[tuple[bytes, TaskState]] = field(default_factory=list[tuple[bytes, TaskState]])
     delivered: list[Delivery] = field(default_factory=list[Delivery])
+    #: Who has it, as soon as that one wrote it down.
+    agent_id: AgentId | None = None
     #: Somebody wanted it to end, or it has a time limit.
     may_be_killed: bool = False
     #: Its container was told to end.
@@ -47,6 +49,9 @@ class Journal:
     touched: dict[TaskKey, None] = field(default_factory=dict[TaskKey, None])
     #: Frameworks that were torn down: their tasks need no last word.
     ended: set[FrameworkId] = field(default_factory=set[FrameworkId])
+    #: Agents that left for good: what they had not told is lost, and where not even their leaving was heard of, the task stays
+    #: out of sight.
+    left: set[AgentId] = field(default_factory=set[AgentId])
     #: Frameworks that somebody else ended, and what their scheduler was told.
     expelled: dict[FrameworkId, str] = field(default_factory=dict[FrameworkId, str])
     jobs: dict[tuple[FrameworkId, str], JobSpec] = field(default_factory=dict[tuple[FrameworkId, str], JobSpec])
@@ -64,16 +69,25 @@ class Journal:
             facts = self.tasks[key] = TaskFacts()
         return facts
 
-    def saved(self, records: Sequence[Record]) -> None:
+    def saved(self, agent_id: AgentId, records: Sequence[Record]) -> None:
         """An agent's checkpoint took these."""
         for record in records:
             if isinstance(record, ProgressRecord):
                 facts = self.task((record.framework_id, record.task_id))
+                facts.agent_id = agent_id
                 known = {uuid for uuid, _ in facts.generated}
                 for status in record.pending:
                     assert status.uuid is not None, "an agent's update has a uuid"
                     if status.uuid not in known:
                         facts.generated.append((status.uuid, status.state))
+
+    def is_out_of_sight(self, key: TaskKey) -> bool:
+        """Whether a task's agent left, and the last that its scheduler heard is that nobody knows."""
+        facts = self.tasks.get(key)
+        if facts is None or not facts.delivered:
+            return False
+        last = facts.delivered[-1].status
+        return last.agent_id in self.left and last.state in (TaskState.UNREACHABLE, TaskState.UNKNOWN)
 
     def heard(self, framework_id: FrameworkId, session: SessionId, statuses: Iterable[TaskStatus]) -> None:
         """A scheduler was told."""

@@ -59,6 +59,8 @@ class Paces:
     agent_cut_off: float = _pace(light=0.3, heavy=2)
     #: Its disk takes no checkpoint, so its process ends.
     disk_fails: float = _pace(light=0.2, heavy=1)
+    #: It ends its tasks and leaves the cluster for good; another stays.
+    agent_leaves: float = _pace(light=0.1, heavy=0.4)
     framework_dies: float = _pace(light=0.5, heavy=3)
     framework_sleeps: float = _pace(light=0.3, heavy=2)
     framework_cut_off: float = _pace(light=0.3, heavy=2)
@@ -129,8 +131,8 @@ def draw(seed: int) -> Plan:
         ),
         reconcile_interval_ms=rng.choice((30_000, 120_000, 600_000)),
         trouble_ms=rng.randint(MIN_TROUBLE_MS, MAX_TROUBLE_MS),
-        chances=_draw(rng, Chances()),
-        paces=_draw(rng, Paces()),
+        chances=_draw(seed, Chances()),
+        paces=_draw(seed, Paces()),
     )
 
 
@@ -138,12 +140,15 @@ def _roles(rng: random.Random) -> tuple[str, ...]:
     return tuple(sorted(rng.sample(ROLES, rng.choice((1, 1, 2)))))
 
 
-def _draw(rng: random.Random, kinds: _Kinds) -> _Kinds:
-    """Set each kind to nothing, light or heavy; one run in ten has no fault of these kinds at all."""
-    if rng.random() < 0.1:
+def _draw(seed: int, kinds: _Kinds) -> _Kinds:
+    """Set each kind to nothing, light or heavy; one run in ten has no fault of these kinds at all.
+
+    Each has dice of its own, so that a new kind changes nothing about the others in the plans of old seeds.
+    """
+    if random.Random(f"{type(kinds).__name__} {seed}").random() < 0.1:
         return kinds
     for each in fields(kinds):
-        strength = rng.choices(("off", "light", "heavy"), (6, 3, 1))[0]
+        strength = random.Random(f"{each.name} {seed}").choices(("off", "light", "heavy"), (6, 3, 1))[0]
         if strength != "off":
             setattr(kinds, each.name, each.metadata[strength])
     return kinds
