@@ -6,7 +6,9 @@ from typing import Final
 from mesolite.clock import Clock
 from mesolite.errors import RedisUnavailable
 from mesolite.logs import get_logger
+from mesolite.protocol import DeadLetter, encode_dead_letter
 from mesolite.transport.contract import Append, Store
+from mesolite.transport.keys import DEAD_LETTERS, MAX_DEAD_LETTERS_LENGTH
 
 from .subscription import Backoff
 
@@ -45,6 +47,13 @@ class Sender:
         self._unsent_bytes += len(payload)
         while self._unsent_bytes > MAX_UNSENT_BYTES and len(self._unsent) > 1:
             self._unsent_bytes -= len(self._unsent.popleft())
+
+    def set_aside(self, letter: DeadLetter) -> None:
+        """Keep a message that could not be read for the operator; while Redis is away it is only logged."""
+        try:
+            self._store.append(DEAD_LETTERS, encode_dead_letter(letter), max_length=MAX_DEAD_LETTERS_LENGTH)
+        except RedisUnavailable as unavailable:
+            _log.warning("driver.letter_lost", source=letter.source, reason=str(unavailable))
 
     def send(self) -> bool:
         """Send what waits, unless Redis is away and it is too early to try again.

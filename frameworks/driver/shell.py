@@ -13,7 +13,7 @@ from typing import Final
 from mesolite.clock import Clock, SystemClock
 from mesolite.errors import ProtocolError, RedisUnavailable
 from mesolite.logs import get_logger
-from mesolite.protocol import EventBatch, decode_events
+from mesolite.protocol import DeadLetter, EventBatch, decode_events, malformed
 from mesolite.transport.contract import BEGINNING, Store
 from mesolite.transport.keys import DEFAULT_PRINCIPAL, MAX_CALLS_LENGTH, calls_stream, framework_stream
 
@@ -130,7 +130,24 @@ class DriverShell:
         handed = self._inbox.take(wait_ms)
         if handed.store_returned:
             self._driver.store_returned(self._clock.now_ms())
-        self._step(sender, [batch for payload in handed.payloads for batch in _decode(payload)], handed.actions)
+        batches = [batch for payload in handed.payloads for batch in self._decode(sender, payload)]
+        self._step(sender, batches, handed.actions)
+
+    def _decode(self, sender: Sender, payload: bytes) -> list[EventBatch]:
+        try:
+            return [decode_events(payload)]
+        except ProtocolError as error:
+            # Its number is missing now, which the core notices with the next batch.
+            refused = malformed(str(error), payload)
+            _log.warning("driver.malformed_batch", reason=refused.reason, size_bytes=len(payload))
+            letter = DeadLetter(
+                timestamp_ms=self._clock.now_ms(),
+                source=f"{self._events_stream}, refused by its driver",
+                reason=refused.reason,
+                payload=refused.payload,
+            )
+            sender.set_aside(letter)
+            return []
 
     def _step(self, sender: Sender, batches: list[EventBatch], actions: list[Action]) -> None:
         now_ms = self._clock.now_ms()
@@ -212,12 +229,3 @@ def _is_before(entry_id: str, other_id: str) -> bool:
     """Whether one Redis stream id ("milliseconds-sequence") is below another."""
     first, second = ([int(part) for part in each.split("-")] for each in (entry_id, other_id))
     return first < second
-
-
-def _decode(payload: bytes) -> list[EventBatch]:
-    try:
-        return [decode_events(payload)]
-    except ProtocolError as error:
-        # Its number is missing now, which the core notices with the next batch.
-        _log.warning("driver.malformed_batch", reason=str(error), size_bytes=len(payload))
-        return []

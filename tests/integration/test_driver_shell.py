@@ -23,10 +23,11 @@ from mesolite.protocol import (
     Subscribe,
     TaskState,
     decode_calls,
+    decode_dead_letter,
     encode,
 )
 from mesolite.transport import BEGINNING, MemoryBroker, MemoryStore, Store, open_store
-from mesolite.transport.keys import framework_stream
+from mesolite.transport.keys import DEAD_LETTERS, framework_stream
 from tests.unit.batch.dumb_master import DumbMaster
 from tests.waiting import eventually
 
@@ -112,6 +113,22 @@ class MasterThread:
 def master(another: OpenStore) -> Iterator[MasterThread]:
     with MasterThread(another) as running:
         yield running
+
+
+def test_garbage_on_a_frameworks_stream_is_set_aside_and_the_job_goes_on(
+    another: OpenStore, master: MasterThread
+) -> None:
+    store = another()
+    with batch.connect(open_store=another) as cluster:
+        store.append(framework_stream(cluster.framework_id), b"\xffgarbage", max_length=1000)
+        job = cluster.submit("true", count=3, mem_mib=10, retry=batch.RetryPolicy(max_attempts=50, backoff_ms=1))
+        assert job.wait(60).states == {TaskState.FINISHED: 3}
+    letters = [
+        decode_dead_letter(entry.payload) for entry in store.read({DEAD_LETTERS: BEGINNING}, limit=10, wait_ms=0)
+    ]
+    store.close()
+    assert [letter.payload for letter in letters] == [b"\xffgarbage"]
+    assert "not a message of this protocol" in letters[0].reason
 
 
 def test_a_job_runs_to_its_results(another: OpenStore, master: MasterThread) -> None:
