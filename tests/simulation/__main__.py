@@ -19,17 +19,21 @@ def main() -> int:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--seed", type=int, help="run this seed")
     which.add_argument("--seeds", metavar="FIRST-LAST", help="run all of these")
+    parser.add_argument(
+        "--heavy", default="", metavar="FAULT,...", help="make these faults heavy (plan.py has them all)"
+    )
     parser.add_argument("--trace", action="store_true", help="write down all that happens")
     arguments = parser.parse_args()
     if arguments.seed is not None:
         first = last = arguments.seed
     else:
         first, last = map(int, arguments.seeds.split("-"))
+    faults = arguments.heavy.split(",") if arguments.heavy else []
     failed = 0
     for seed in range(first, last + 1):
         began_s = time.process_time()
         try:
-            outcome = run(seed, trace=Trace(say if arguments.trace else None))
+            outcome = run(seed, trace=Trace(say if arguments.trace else None), faults=faults)
         except SimulationFailed as failure:
             failed += 1
             sys.stdout.write(f"{failure}\n")

@@ -7,8 +7,10 @@ from typing import Final
 
 from mesolite.frameworks.driver.settings import MAX_HELD_OFFERS
 from mesolite.ids import ContainerId
-from mesolite.protocol import TERMINAL_STATES
+from mesolite.protocol import TERMINAL_STATES, decode_events
+from mesolite.transport.contract import BEGINNING
 from mesolite.transport.keys import DEAD_LETTERS, MAX_FRAMEWORK_LENGTH, calls_stream, reports_stream
+from mesolite.transport.memory_broker import parse_entry_id
 
 from .cluster import Cluster
 from .journal import TaskFacts, TaskKey
@@ -122,6 +124,28 @@ class NoUpdateLost(Checker):
                 raise Violation(f"updates of task {key} were never delivered: {_words(cluster, key)}")
 
 
+class OneWriter(Checker):
+    """5: what frameworks are told comes from one master at a time: behind a word of a newer epoch there is none of an older."""
+
+    def __init__(self) -> None:
+        #: Per stream, how far it was read, and the epoch and number of the newest word.
+        self._read: dict[str, tuple[str, tuple[int, int]]] = {}
+
+    def check(self, cluster: Cluster) -> None:
+        """See `Checker`."""
+        for name, stream in cluster.world.broker.streams.items():
+            position, before = self._read.get(name, (BEGINNING, (0, 0)))
+            if not name.startswith("framework:") or stream.last_id() == position:
+                continue
+            for entry in stream.after(parse_entry_id(position), MAX_FRAMEWORK_LENGTH):
+                batch = decode_events(entry.payload)
+                now = (batch.epoch, batch.number or before[1])
+                if now < before:
+                    raise Violation(f"{name}: epoch and number {now} came behind {before}")
+                position, before = entry.entry_id, now
+            self._read[name] = (position, before)
+
+
 class Undisturbed(Checker):
     """6: no container is told to end but where its scheduler, its job or its time limit wants that."""
 
@@ -167,7 +191,7 @@ class Bounds(Checker):
 
 def all_checkers() -> list[Checker]:
     """Return one of each."""
-    return [NoOverCommit(), OneLaunch(), OneEnd(), FinalWord(), NoUpdateLost(), Undisturbed(), Bounds()]
+    return [NoOverCommit(), OneLaunch(), OneEnd(), FinalWord(), NoUpdateLost(), OneWriter(), Undisturbed(), Bounds()]
 
 
 def _in_order(facts: TaskFacts) -> int | None:

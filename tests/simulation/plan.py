@@ -136,6 +136,15 @@ def draw(seed: int) -> Plan:
     )
 
 
+def suffering(plan: Plan, *names: str) -> Plan:
+    """Make these kinds of faults heavy in a plan, and return it."""
+    for name in names:
+        kinds = plan.chances if hasattr(plan.chances, name) else plan.paces
+        (heavy,) = [each.metadata["heavy"] for each in fields(kinds) if each.name == name]
+        setattr(kinds, name, heavy)
+    return plan
+
+
 def _roles(rng: random.Random) -> tuple[str, ...]:
     return tuple(sorted(rng.sample(ROLES, rng.choice((1, 1, 2)))))
 

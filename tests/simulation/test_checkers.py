@@ -9,7 +9,7 @@ import pytest
 from mesolite.agent.containerizer.contract import ContainerSpec
 from mesolite.agent.containerizer.fake import FakeContainer, Fate
 from mesolite.ids import AgentId, ContainerId, FrameworkId, SessionId, TaskId
-from mesolite.protocol import DeadLetter, Source, TaskState, TaskStatus, encode_dead_letter
+from mesolite.protocol import DeadLetter, EventBatch, Source, TaskState, TaskStatus, encode, encode_dead_letter
 from mesolite.transport.keys import DEAD_LETTERS, reports_stream
 
 from .checkers import (
@@ -20,6 +20,7 @@ from .checkers import (
     NoUpdateLost,
     OneEnd,
     OneLaunch,
+    OneWriter,
     Undisturbed,
     Violation,
     all_checkers,
@@ -166,3 +167,11 @@ def test_no_over_commit_objects_to_containers_that_hold_more_than_there_is() -> 
     assert objects(NoOverCommit(), world)
     world.world.clock.advance(9000)
     assert not objects(NoOverCommit(), world), "they have ended by themselves"
+
+
+def test_one_writer_objects_to_an_older_master_behind_a_newer() -> None:
+    world, checker = cluster(), OneWriter()
+    for epoch, wrong in ((1, False), (3, False), (2, True)):
+        batch = EventBatch(session=SessionId("s"), epoch=epoch, number=1, events=())
+        world.world.broker.append("framework:f", encode(batch), 100)
+        assert objects(checker, world) == wrong

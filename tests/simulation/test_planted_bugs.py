@@ -15,7 +15,7 @@ from mesolite.master.state import MasterState
 from mesolite.protocol import RegisteredTask, TaskState, TaskStatus
 from mesolite.transport.memory_broker import MemoryStream
 
-from .checkers import Bounds, Checker, NoOverCommit, NoUpdateLost, OneEnd, OneLaunch, Undisturbed
+from .checkers import Bounds, Checker, NoOverCommit, NoUpdateLost, OneEnd, OneLaunch, OneWriter, Undisturbed
 from .run import SimulationFailed, run
 
 #: A planted bug shows within so many seeds.
@@ -31,12 +31,17 @@ def know_nothing(*_: object) -> list[TaskId]:
     return []
 
 
-def found_by(checker: Checker | None) -> str:
-    """Run seeds until one objects, and return what it says; None: nothing but rest and the cores' own invariants."""
+def found_by(checker: Checker | None, *faults: str) -> str:
+    """Run seeds until one fails, and return what it says.
+
+    Args:
+        checker: Who is to object; None: nobody, so that only rest and the cores' own invariants remain.
+        faults: Kinds of faults to make heavy, so that it does not take too long.
+    """
     checkers = [checker] if checker is not None else []
     for seed in range(1, PATIENCE + 1):
         try:
-            run(seed, checkers=checkers)
+            run(seed, checkers=checkers, faults=faults)
         except SimulationFailed as failure:
             return str(failure)
     return ""
@@ -50,7 +55,7 @@ def test_an_agent_that_forgets_what_it_launched_is_found(monkeypatch: pytest.Mon
         return core
 
     monkeypatch.setattr(AgentCore, "recover", classmethod(forgetful))
-    assert "was launched 2 times" in found_by(OneLaunch())
+    assert "was launched 2 times" in found_by(OneLaunch(), "agent_dies", "write_lost")
 
 
 def test_an_agent_that_gives_resources_away_before_the_container_is_gone_is_found(
@@ -59,7 +64,7 @@ def test_an_agent_that_gives_resources_away_before_the_container_is_gone_is_foun
     hasty = Step(Phase.ENDED, (FollowUp.KILL_CONTAINER, FollowUp.CONCLUDE))
     monkeypatch.setitem(TABLE[Phase.RUNNING], Cause.KILL, hasty)
     monkeypatch.setattr(AgentCore, "check", do_nothing)
-    assert "runs containers of" in found_by(NoOverCommit())
+    assert "runs containers of" in found_by(NoOverCommit(), "operator_kills")
 
 
 def test_an_agent_that_does_not_list_what_ended_before_its_end_is_told_is_found(
@@ -95,7 +100,7 @@ def test_an_agent_that_loses_updates_when_it_restarts_is_found(monkeypatch: pyte
         return task
 
     monkeypatch.setattr(Task, "restored", classmethod(lossy))
-    assert "got lost or out of order" in found_by(NoUpdateLost())
+    assert "got lost or out of order" in found_by(NoUpdateLost(), "agent_dies")
 
 
 def test_an_agent_that_ends_what_it_finds_running_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,12 +112,17 @@ def test_an_agent_that_ends_what_it_finds_running_is_found(monkeypatch: pytest.M
         book.clear_away(adopted, outbox)
 
     monkeypatch.setattr(TaskBook, "recovered", tidy)
-    assert "killed though nobody wanted it" in found_by(Undisturbed())
+    assert "killed though nobody wanted it" in found_by(Undisturbed(), "agent_dies")
 
 
 def test_a_store_that_is_never_trimmed_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MemoryStream, "trim_before", do_nothing)
     assert "are left over" in found_by(Bounds())
+
+
+def test_a_store_that_lets_a_deposed_master_write_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mesolite.transport.memory._check_fence", do_nothing)
+    assert "came behind" in found_by(OneWriter(), "master_deposed")
 
 
 def test_a_master_that_does_not_take_back_what_a_task_held_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
