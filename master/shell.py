@@ -100,8 +100,9 @@ class MasterShell:
         Raises:
             RedisUnavailable: The store does not answer; nothing but perhaps the epoch changed.
         """
-        # In seconds, so that even a store that lost everything gives an epoch that agents have not seen.
-        epoch = self._store.take_epoch(at_least=self._clock.now_ms() // 1000)
+        # The time, so that a store that lost everything, or only the newest epoch, gives one that nobody has followed before. In
+        # milliseconds: within a second a master can be elected, be forgotten by a failover, and be elected again.
+        epoch = self._store.take_epoch(at_least=self._clock.now_ms())
         cursor = self._store.cursor()
         core = MasterCore(epoch=epoch, settings=self._settings, allocator=self._new_allocator())
         core.recover(self._store.registry(), self._clock.now_ms())

@@ -125,7 +125,7 @@ class NoUpdateLost(Checker):
 
 
 class OneWriter(Checker):
-    """5: what frameworks are told comes from one master at a time: behind a word of a newer epoch there is none of an older.
+    """5: one master at a time: no epoch is taken twice, and behind a word of a newer epoch there is none of an older.
 
     Within an epoch a number may come again, even late: a commit whose answer got lost is sent twice, and one that only time
     caused moves no cursor that would refuse the second. Drivers tell repeats by their numbers.
@@ -147,6 +147,9 @@ class OneWriter(Checker):
                     raise Violation(f"{name}: a word of epoch {now} came behind one of epoch {before}")
                 position, before = entry.entry_id, now
             self._read[name] = (position, before)
+        epochs = cluster.world.journal.epochs
+        if epochs and epochs[-1] in epochs[:-1]:
+            raise Violation(f"epoch {epochs[-1]} was taken twice")
 
 
 class Undisturbed(Checker):

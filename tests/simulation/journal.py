@@ -49,6 +49,8 @@ class Journal:
     touched: dict[TaskKey, None] = field(default_factory=dict[TaskKey, None])
     #: Frameworks that were torn down: their tasks need no last word.
     ended: set[FrameworkId] = field(default_factory=set[FrameworkId])
+    #: In the order in which masters took them.
+    epochs: list[int] = field(default_factory=list[int])
     #: Agents that left for good: what they had not told is lost, and where not even their leaving was heard of, the task stays
     #: out of sight.
     left: set[AgentId] = field(default_factory=set[AgentId])

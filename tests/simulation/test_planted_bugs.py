@@ -13,6 +13,7 @@ from mesolite.frameworks.driver.tasks import TaskLedger, Verdict
 from mesolite.ids import ContainerId, TaskId
 from mesolite.master.state import MasterState
 from mesolite.protocol import RegisteredTask, TaskState, TaskStatus
+from mesolite.transport.memory import MemoryStore
 from mesolite.transport.memory_broker import MemoryStream
 
 from .checkers import Bounds, Checker, NoOverCommit, NoUpdateLost, OneEnd, OneLaunch, OneWriter, Undisturbed
@@ -123,6 +124,17 @@ def test_a_store_that_is_never_trimmed_is_found(monkeypatch: pytest.MonkeyPatch)
 def test_a_store_that_lets_a_deposed_master_write_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mesolite.transport.memory._check_fence", do_nothing)
     assert "came behind" in found_by(OneWriter(), "master_deposed")
+
+
+def test_an_epoch_that_a_forgetful_store_gives_out_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    take_epoch = MemoryStore.take_epoch
+
+    def count(store: MemoryStore, *, at_least: int = 1) -> int:
+        return take_epoch(store)
+
+    monkeypatch.setattr(MemoryStore, "take_epoch", count)
+    said = found_by(OneWriter(), "store_forgets", "master_dies")
+    assert "was taken twice" in said or "came behind one of epoch" in said
 
 
 def test_a_master_that_does_not_take_back_what_a_task_held_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

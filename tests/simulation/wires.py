@@ -15,6 +15,7 @@ from mesolite.transport.memory import MemoryBus, MemoryStore
 from mesolite.transport.memory_broker import MemoryBroker
 
 from .fuse import Fuse
+from .journal import Journal
 from .plan import Chances
 
 #: How late a late thing may be.
@@ -34,6 +35,11 @@ class Surroundings(Protocol):
     @property
     def chances(self) -> Chances:
         """How likely what is now."""
+        ...
+
+    @property
+    def journal(self) -> Journal:
+        """Where facts are written down."""
         ...
 
     @property
@@ -182,9 +188,9 @@ class WiredStore:
 
     def take_epoch(self, *, at_least: int = 1) -> int:
         """See `Store`."""
-        taken: list[int] = []
-        self._wire.write("take epoch", lambda: taken.append(self._store.take_epoch(at_least=at_least)))
-        return taken[0]
+        epochs = self._world.journal.epochs
+        self._wire.write("take epoch", lambda: epochs.append(self._store.take_epoch(at_least=at_least)))
+        return epochs[-1]
 
     def epoch(self) -> int:
         """See `Store`."""

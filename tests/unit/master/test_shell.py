@@ -32,8 +32,8 @@ from mesolite.transport.memory_broker import MemoryBroker
 
 F, A, S = FrameworkId("f"), AgentId("a"), SessionId("s")
 
-#: The first epoch of a store that remembers none: the clock's seconds.
-EPOCH = ManualClock().now_ms() // 1000
+#: The first epoch of a store that remembers none: the clock's milliseconds.
+EPOCH = ManualClock().now_ms()
 
 
 class BreakingStore(MemoryStore):
