@@ -16,6 +16,7 @@ from mesolite.clock import SystemClock
 from mesolite.config import AgentConfig
 from mesolite.ids import AgentId, SessionId, TaskId
 from mesolite.logs import get_logger
+from mesolite.network import advertised_url
 from mesolite.protocol import TERMINAL_STATES, AgentInfo, TaskState
 from mesolite.transport import open_bus, open_store
 from mesolite.transport.address import shown
@@ -35,7 +36,7 @@ from .inbox import Inbox
 from .records import Put
 from .settings import MAX_ORPHAN_WAIT_MS, MAX_WAITING_EVENTS
 from .shell import AgentShell
-from .workdir import WorkDir
+from .workdir import WorkDir, open_work_dir
 
 #: The kernel draws it at each boot (proc(5)).
 BOOT_ID_PATH: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -60,7 +61,7 @@ def run_agent(config: AgentConfig, stop: threading.Event | None = None) -> None:
     on_signals = stop is None
     stop = _stop_on_signals() if stop is None else stop
     with ExitStack() as cleanup:
-        work_dir = WorkDir(Path(config.work_dir))
+        work_dir = open_work_dir(config.work_dir)
         cleanup.callback(work_dir.close)
         clock = SystemClock()
         inbox = Inbox(crowded_at=MAX_WAITING_EVENTS)
@@ -90,7 +91,8 @@ def _assemble(
     )
     http.start()
     cleanup.callback(http.close)
-    info = _info(config, agent_id, hostname, work_dir.path, http.url, chosen)
+    url = advertised_url(http.url, config.http_advertise_host)
+    info = _info(config, agent_id, hostname, work_dir.path, url, chosen)
     core = AgentCore.recover(
         records,
         info,
@@ -124,9 +126,7 @@ def _assemble(
         disk=DiskWatch(work_dir.path, checkpoint),
         observers=observers,
     )
-    _log.info(
-        "agent.started", agent_id=agent_id, url=http.url, redis=shown(config.redis_url), containerizer=chosen.reason
-    )
+    _log.info("agent.started", agent_id=agent_id, url=url, redis=shown(config.redis_url), containerizer=chosen.reason)
     return window.shell
 
 
@@ -216,6 +216,9 @@ def _containerizer(config: AgentConfig, agent_id: AgentId, work_dir: Path, sink:
         allow_host_network=config.allow_host_network,
         allow_root=config.allow_root,
         allowed_host_paths=config.allowed_host_paths,
+        pids_limit=config.pids_limit,
+        max_output_bytes=config.max_output_bytes,
+        fetch_file_roots=config.fetch_file_roots,
     )
     return open_containerizer(config.containerizer, policy, agent_id, work_dir, sink, cluster=config.cluster)
 

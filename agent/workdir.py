@@ -8,8 +8,14 @@
 
 An id is retired when what it has launched was forgotten: its checkpoint was damaged, or it left the cluster for good. Under
 a retired id tasks could be launched a second time.
+
+Agents that are made and removed as containers have no directory of their own to name. They share a pattern with `{slot}` in
+it, and each takes the first free number: whoever comes after a dead agent finds its directory, and with that goes on as
+that agent, with its id, its checkpoint and its running containers. A lock of the kernel's (flock(2)) belongs to the file
+itself, so it counts between containers that mount one directory of their host, and ends with whoever holds it.
 """
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -21,6 +27,28 @@ from mesolite.ids import AgentId, id_error
 
 #: Longest part of the host's name in a chosen id, so that ids stay readable and within their limit.
 _MAX_HOST_PART: Final = 64
+#: What `work_dir` may hold in place of a number.
+SLOT: Final = "{slot}"
+#: Agents that share one pattern: far beyond what one machine is divided into, and soon tried through.
+MAX_SLOTS: Final = 64
+
+
+class DirectoryHeld(ConfigError):
+    """Another agent uses this work_dir; give each agent its own."""
+
+
+def open_work_dir(setting: str) -> "WorkDir":
+    """Lock the directory that a setting names; with `{slot}` in it, the first from 1 that nobody holds.
+
+    Raises:
+        ConfigError: Another agent uses it, all slots are held, or it cannot be used.
+    """
+    if SLOT not in setting:
+        return WorkDir(Path(setting))
+    for slot in range(1, MAX_SLOTS + 1):
+        with contextlib.suppress(DirectoryHeld):
+            return WorkDir(Path(setting.replace(SLOT, str(slot))))
+    raise ConfigError(f"all {MAX_SLOTS} slots of work_dir {setting} are held by other agents; choose another pattern")
 
 
 class WorkDir:
@@ -30,7 +58,8 @@ class WorkDir:
         """Make the directory where there is none, and lock it until `close`.
 
         Raises:
-            ConfigError: Another agent uses it, or it cannot be used.
+            DirectoryHeld: Another agent uses it.
+            ConfigError: It cannot be used.
         """
         self.path: Final = path.absolute()
         try:
@@ -43,7 +72,9 @@ class WorkDir:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._lock)
-            raise ConfigError(f"another agent uses work_dir {self.path}; give each agent its own --work-dir") from None
+            raise DirectoryHeld(
+                f"another agent uses work_dir {self.path}; give each agent its own --work-dir"
+            ) from None
 
     @property
     def checkpoint_path(self) -> Path:

@@ -88,9 +88,18 @@ class AgentConfig(ClusterConfig, frozen=True, kw_only=True, forbid_unknown_field
         str, Meta(min_length=1, description="Address of the sandbox file server; it has no passwords")
     ] = "127.0.0.1"
     http_port: Annotated[Port, Meta(description="Port of the sandbox file server; 0 takes a free one")] = 5051
-    work_dir: Annotated[str, Meta(min_length=1, description="Where sandboxes and the agent's state are kept")] = (
-        ".mesolite/agent"
-    )
+    http_advertise_host: Annotated[
+        str | None,
+        Meta(description="Name or address of the file server that others are told; auto finds the machine's; as bound"),
+    ] = None
+    work_dir: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="Where sandboxes and the agent's state are kept; {slot} in it becomes the first number that no "
+            "other agent holds",
+        ),
+    ] = ".mesolite/agent"
     resources: Annotated[str | None, Meta(description="What to offer, like cpus:4;mem:8192; detected where absent")] = (
         None
     )
@@ -106,10 +115,26 @@ class AgentConfig(ClusterConfig, frozen=True, kw_only=True, forbid_unknown_field
     allowed_host_paths: Annotated[
         tuple[str, ...], Meta(description="Directories that tasks may mount, with everything below; comma separated")
     ] = ()
+    pids_limit: Annotated[
+        int, Meta(ge=16, le=4_194_304, description="Processes and threads that one container may have")
+    ] = 1024
+    max_output_bytes: Annotated[
+        int, Meta(ge=4096, description="Bytes of a task's stdout, and of its stderr, after which the file is rotated")
+    ] = 10_485_760
+    fetch_file_roots: Annotated[
+        tuple[str, ...],
+        Meta(description="Directories whose files any task may fetch with file: URIs; comma separated"),
+    ] = ()
     flower: Annotated[bool, Meta(description="Appear in Flower as a Celery worker")] = True
     flower_tasks_per_s: Annotated[
         float, Meta(gt=0, description="New tasks a second shown in Flower; others only fail")
     ] = 200.0
+
+    def __post_init__(self) -> None:
+        if self.agent_id is not None and "{slot}" in self.work_dir:
+            raise ValueError(
+                "agent_id names one agent, but work_dir with {slot} serves several; leave agent_id out: each slot keeps its own"
+            )
 
 
 class UpConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

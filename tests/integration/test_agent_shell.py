@@ -364,6 +364,7 @@ def plain_agent(work_dir: Path, redis_url: str, cluster: str) -> AgentConfig:
         containerizer="process",
         flower=False,
         http_port=0,
+        http_advertise_host="agent.example",
     )
 
 
@@ -378,7 +379,7 @@ def test_an_agent_process_runs_a_task_survives_a_restart_and_finishes_it(
     session = master.session_after([])
     (registration,) = [each for each in master.said() if isinstance(each, RegisterAgent)][:1]
     agent_id = registration.agent_info.agent_id
-    assert registration.agent_info.url.startswith("http://")
+    assert registration.agent_info.url.startswith("http://agent.example:")
     with pytest.raises(ConfigError, match="another agent uses"):
         run_agent(config, threading.Event())
     task = TaskInfo(

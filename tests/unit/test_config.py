@@ -100,3 +100,8 @@ def test_a_file_that_is_wrong_is_refused_by_name(tmp_path: Path, text: str, said
 def test_a_missing_file_is_an_error_that_names_the_flag(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--config"):
         read_config_file(tmp_path / "absent.toml")
+
+
+def test_one_agent_id_does_not_fit_agents_that_share_a_pattern() -> None:
+    assert "leave agent_id out" in error_of(AgentConfig, {"agent_id": "a", "work_dir": "/agents/{slot}"})
+    assert check_config(AgentConfig, {"work_dir": "/agents/{slot}"}, str).agent_id is None

@@ -1,6 +1,8 @@
 """What an agent finds at home: its machine's resources, its directory, its disk."""
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from mesolite.agent.checkpoint import SqliteCheckpoint
 from mesolite.agent.detect import attributes_of, offered, resources_of
 from mesolite.agent.disk import DiskWatch
-from mesolite.agent.workdir import WorkDir
+from mesolite.agent.workdir import MAX_SLOTS, WorkDir, open_work_dir
 from mesolite.errors import ConfigError
 from mesolite.ids import ContainerId
 from mesolite.protocol import Attribute
@@ -98,6 +100,51 @@ def test_a_retired_id_is_never_used_again(tmp_path: Path) -> None:
         work_dir.identify("a", "host")
     assert work_dir.identify(None, "host") != "a"
     work_dir.close()
+
+
+def test_agents_that_share_a_pattern_take_the_lowest_free_slots(tmp_path: Path) -> None:
+    """A slot that becomes free goes to the next who comes, and with it the id of the agent that had it."""
+    pattern = str(tmp_path / "agents" / "{slot}")
+    first, second, third = (open_work_dir(pattern) for _ in range(3))
+    assert [each.path.name for each in (first, second, third)] == ["1", "2", "3"]
+    second_id = second.identify(None, "host")
+    second.close()
+    heir = open_work_dir(pattern)
+    assert heir.path.name == "2"
+    assert heir.identify(None, "another-host") == second_id
+    for held in (first, heir, third):
+        held.close()
+
+
+def test_agents_that_start_together_never_share_a_slot(tmp_path: Path) -> None:
+    """Goal: as many slots as agents. Method: a lock is the open file's, so threads compete as processes would."""
+    pattern = str(tmp_path / "{slot}")
+    together = threading.Barrier(16)
+
+    def start() -> WorkDir:
+        together.wait()
+        return open_work_dir(pattern)
+
+    with ThreadPoolExecutor(16) as pool:
+        held = [started.result() for started in [pool.submit(start) for _ in range(16)]]
+    assert sorted(int(each.path.name) for each in held) == list(range(1, 17))
+    for each in held:
+        each.close()
+
+
+def test_slots_are_bounded(tmp_path: Path) -> None:
+    held = [open_work_dir(str(tmp_path / "{slot}")) for _ in range(MAX_SLOTS)]
+    with pytest.raises(ConfigError, match="all 64 slots"):
+        open_work_dir(str(tmp_path / "{slot}"))
+    for each in held:
+        each.close()
+
+
+def test_a_slot_that_cannot_be_used_is_not_skipped(tmp_path: Path) -> None:
+    """Its agent would lose its tasks without anybody noticing."""
+    (tmp_path / "1").write_text("not a directory")
+    with pytest.raises(ConfigError, match="cannot be used"):
+        open_work_dir(str(tmp_path / "{slot}"))
 
 
 # -- the disk
