@@ -30,7 +30,7 @@ MAX_CONFIG_BYTES: Final = 1_000_000
 MIN_HEARTBEATS_TO_TIMEOUT: Final = 3
 
 Port: TypeAlias = Annotated[int, Meta(ge=0, le=65535)]
-BrokerUrl: TypeAlias = Annotated[str, Meta(pattern=r"^(redis|rediss|unix)://.+")]
+BrokerUrl: TypeAlias = Annotated[str, Meta(pattern=r"^(redis|rediss|unix|sentinel)://.+")]
 #: Becomes part of Redis keys, between colons.
 Name: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
@@ -39,7 +39,11 @@ class ClusterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """What every process of a cluster is told."""
 
     redis_url: Annotated[
-        BrokerUrl, Meta(description="Redis of the cluster: redis://HOST:PORT/DB, rediss://… or unix:///PATH?db=DB")
+        BrokerUrl,
+        Meta(
+            description="Redis of the cluster: redis://HOST:PORT/DB, rediss://…, unix:///PATH?db=DB, "
+            "or sentinel://HOST:PORT,HOST:PORT/MASTER_NAME"
+        ),
     ] = "redis://127.0.0.1:6379/0"
     cluster: Annotated[Name, Meta(description="Name of the cluster; several can share one Redis")] = "default"
     principal: Annotated[Name, Meta(description="Whose input streams are written; `default` without Redis ACLs")] = (
