@@ -35,6 +35,12 @@ class RegisterAgent(Struct, frozen=True, gc=False, tag="REGISTER_AGENT", omit_de
     frameworks: tuple[FrameworkInfo, ...] = ()
     tasks: tuple[RegisteredTask, ...] = ()
     executors: tuple[RegisteredExecutor, ...] = ()
+    #: Drawn when the agent's checkpoint was made, so that a restarted agent can be told from another that claims its id.
+    #: Empty where it says nothing of it: then the newest registration wins.
+    checkpoint_id: str = ""
+    #: Which life of that checkpoint this is, from 1; grows with each start. A lower one is the late word of a dead life. 0
+    #: where it does not count.
+    incarnation: int = 0
 
 
 class StatusUpdate(Struct, frozen=True, gc=False, tag="STATUS_UPDATE"):
