@@ -18,6 +18,8 @@ from mesolite.clock import SystemClock
 from mesolite.frameworks.driver.driver import SchedulerDriver
 from mesolite.frameworks.driver.scheduler import Scheduler
 from mesolite.ids import AgentId, FrameworkId, SessionId, TaskId
+from mesolite.lease import LeaseKeeper, LeaseSettings
+from mesolite.lease.settings import MAX_TTL_MS
 from mesolite.master import MasterSettings, MasterShell
 from mesolite.master.allocator import HierarchicalDrfAllocator
 from mesolite.protocol import (
@@ -146,10 +148,17 @@ def once() -> tuple[float, float]:
     """Run all tasks; return tasks per second of the core's time, and of the clock on the wall."""
     broker, clock = MemoryBroker(), SystemClock()
     store, bus = MemoryStore(broker), MemoryBus(broker)
+    keeper = LeaseKeeper(store=store, clock=clock, settings=LeaseSettings(ttl_ms=MAX_TTL_MS))
     master = MasterShell(
-        store=store, bus=bus, settings=MasterSettings(), new_allocator=HierarchicalDrfAllocator, clock=clock
+        leadership=keeper,
+        store=store,
+        bus=bus,
+        settings=MasterSettings(),
+        new_allocator=HierarchicalDrfAllocator,
+        clock=clock,
     )
-    master.lead()
+    keeper.step()
+    master.turn(0)
     agents = [Agent(f"agent-{n}", store, bus, clock.now_ms()) for n in range(AGENTS)]
     scheduler = NoOps(TASKS)
     info = FrameworkInfo(framework_id=FrameworkId("no-ops"), name="no-ops")

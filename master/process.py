@@ -3,17 +3,21 @@
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from importlib.metadata import version
 from types import FrameType
 from typing import Final
 
 from mesolite.clock import SystemClock
 from mesolite.config import MasterConfig
-from mesolite.errors import BadInput, NotFound
+from mesolite.errors import BadInput, MasterUnavailable, NotFound
 from mesolite.ids import FrameworkId, TaskId
+from mesolite.lease import LeaseKeeper, LeaseSettings
 from mesolite.logs import get_logger
+from mesolite.network import advertised_url
 from mesolite.protocol import decode_dead_letter
 from mesolite.transport import open_bus, open_store
+from mesolite.transport.address import shown
 from mesolite.transport.contract import BEGINNING, Store
 from mesolite.transport.keys import DEAD_LETTERS, MAX_DEAD_LETTERS_LENGTH
 
@@ -45,25 +49,42 @@ def run_master(config: MasterConfig) -> None:
         Unavailable: The HTTP port is taken.
         ConfigError: The Redis URL makes no sense.
     """
-    store = open_store(config.redis_url, config.cluster)
-    # A store is for one thread; the HTTP face has one of its own.
-    letters = open_store(config.redis_url, config.cluster)
-    bus = open_bus(config.redis_url, config.cluster)
-    clock = SystemClock()
-    shell = MasterShell(
-        store=store,
-        bus=bus,
-        settings=settings_of(config),
-        new_allocator=HierarchicalDrfAllocator,
-        clock=clock,
-        principals=(config.principal,),
-        cluster=config.cluster,
-    )
-    http = MasterHttp(
-        host=config.http_host, port=config.http_port, views=_views(shell, letters), actions=_actions(shell, clock)
-    )
-    http.start()
-    _log.info("master.started", url=http.url, redis=_without_password(config.redis_url), cluster=config.cluster)
+    with ExitStack() as cleanup:
+        # A store is for one thread; the lease and the HTTP face have threads of their own.
+        store, lease_store, letters = (
+            cleanup.enter_context(closing(open_store(config.redis_url, config.cluster))) for _ in range(3)
+        )
+        bus = cleanup.enter_context(closing(open_bus(config.redis_url, config.cluster)))
+        clock = SystemClock()
+        keeper = LeaseKeeper(store=lease_store, clock=clock, settings=LeaseSettings(ttl_ms=config.lease_ttl_ms))
+        shell = MasterShell(
+            leadership=keeper,
+            store=store,
+            bus=bus,
+            settings=settings_of(config),
+            new_allocator=HierarchicalDrfAllocator,
+            clock=clock,
+            principals=(config.principal,),
+            cluster=config.cluster,
+        )
+        http = MasterHttp(
+            host=config.http_host,
+            port=config.http_port,
+            views=_views(shell, letters),
+            actions=_actions(shell, clock),
+            leader=lambda: _elsewhere(shell, keeper),
+        )
+        http.start()
+        cleanup.callback(http.close)
+        url = advertised_url(http.url, config.http_advertise_host)
+        _log.info("master.started", url=url, redis=shown(config.redis_url), cluster=config.cluster)
+        keeper.start(url)
+        cleanup.callback(keeper.close)
+        shell.run(_stop_on_signals())
+    _log.info("master.stopped")
+
+
+def _stop_on_signals() -> threading.Event:
     stop = threading.Event()
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -71,13 +92,21 @@ def run_master(config: MasterConfig) -> None:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    try:
-        shell.run(stop)
-    finally:
-        http.close()
-        for opened in (store, letters, bus):
-            opened.close()
-        _log.info("master.stopped")
+    return stop
+
+
+def _elsewhere(shell: MasterShell, keeper: LeaseKeeper) -> str | None:
+    """Return the URL of the master that leads, None where it is this one.
+
+    Raises:
+        MasterUnavailable: It is not known.
+    """
+    if shell.leads:
+        return None
+    leader = keeper.leader()
+    if leader is None:
+        raise MasterUnavailable("no master leads at this moment; try again in some seconds")
+    return leader.address
 
 
 def settings_of(config: MasterConfig) -> MasterSettings:
@@ -100,7 +129,7 @@ def _views(shell: MasterShell, letters: Store) -> dict[str, View]:
         return [views.dead_letter_row(entry, decode_dead_letter(entry.payload)) for entry in reversed(entries)]
 
     def health(query: Mapping[str, str]) -> object:
-        return {"healthy": True, "leads": shell.epoch > 0, "version": version("mesolite")}
+        return {"healthy": True, "leads": shell.leads, "version": version("mesolite")}
 
     def explain(query: Mapping[str, str]) -> object:
         framework_id = FrameworkId(_needed(query, "framework_id"))
@@ -148,8 +177,3 @@ def _needed(fields: Mapping[str, str], name: str) -> str:
     if not value:
         raise BadInput(f"{name} is missing")
     return value
-
-
-def _without_password(url: str) -> str:
-    head, at, tail = url.rpartition("@")
-    return f"{head.split('://')[0]}://***@{tail}" if at else url

@@ -1,20 +1,25 @@
-"""The leading master's shell: read, apply, commit, publish (DESIGN 4). It decides nothing.
+"""A master's shell: while it holds the lease, read, apply, commit, publish (DESIGN 4). It decides nothing.
 
 What a commit could not be told about for certain (the connection broke before the answer) is settled by looking: the
 cursor says whether it happened. Commands go out only after the commit; one that kombu loses is sent again by the core.
+
+The lease may lapse without another master taking over, because the store is away: the core then waits, and goes on where it
+was if the lease is renewed in the same epoch. The first commit shows whether the store has forgotten anything meanwhile.
 """
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from mesolite.clock import Clock
-from mesolite.errors import CommitRefused, ProtocolError, Unavailable
+from mesolite.errors import CommitRefused, MasterUnavailable, ProtocolError, Unavailable
+from mesolite.lease import Grant
 from mesolite.logs import get_logger
 from mesolite.protocol import DeadLetter, decode_calls, decode_reports, encode, encode_dead_letter
 from mesolite.protocol.codec import Malformed, malformed
-from mesolite.transport.contract import BEGINNING, Append, CommandBus, Commit, Entry, Store
+from mesolite.transport.contract import BEGINNING, Append, CommandBus, Commit, Entry, Lease, Store
 from mesolite.transport.keys import (
+    COMMITS,
     DEAD_LETTERS,
     DEFAULT_CLUSTER,
     DEFAULT_PRINCIPAL,
@@ -36,17 +41,38 @@ from .settings import MasterSettings
 READ_LIMIT: Final = 1000
 #: Longest wait for input, so that the process notices when it is to stop.
 MAX_WAIT_MS: Final = 1000
-#: Pause between attempts while Redis is away.
-RETRY_SECONDS: Final = 0.5
+#: Pause between attempts while Redis is away. Short: after a failover the whole cluster waits for this master.
+RETRY_SECONDS: Final = 0.1
 
 _log = get_logger("mesolite.master")
 _Answer = TypeVar("_Answer")
+
+
+class Leadership(Protocol):
+    """Says whether this master leads: a `LeaseKeeper`."""
+
+    def grant(self) -> Grant | None:
+        """Return the right to lead, if there is one at this moment."""
+        ...
+
+    def leader(self) -> Lease | None:
+        """Return who else leads, where that is known."""
+        ...
+
+    def spoil(self, epoch: int, at_least: int) -> None:
+        """Ask for a new epoch, at least `at_least`, because this one cannot be used any more."""
+        ...
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until there is a grant, or the time is over."""
+        ...
 
 
 class MasterShell:
     """Runs one core on a store and a bus.
 
     Args:
+        leadership: Says when to work, and in which epoch.
         store: Used only from the thread that calls `step`.
         bus: Likewise.
         settings: Handed to each core.
@@ -60,6 +86,7 @@ class MasterShell:
     def __init__(
         self,
         *,
+        leadership: Leadership,
         store: Store,
         bus: CommandBus,
         settings: MasterSettings,
@@ -69,6 +96,7 @@ class MasterShell:
         cluster: str = DEFAULT_CLUSTER,
         check_every: int = 0,
     ) -> None:
+        self._leadership = leadership
         self._store = store
         self._bus = bus
         self._settings = settings
@@ -91,25 +119,14 @@ class MasterShell:
 
     @property
     def epoch(self) -> int:
-        """The epoch it leads in, 0 before it leads."""
+        """The epoch it leads in or led in last, 0 before any."""
         return self._epoch
 
-    def lead(self) -> None:
-        """Take a new epoch and take over what is stored.
-
-        Raises:
-            RedisUnavailable: The store does not answer; nothing but perhaps the epoch changed.
-        """
-        # The time, so that a store that lost everything, or only the newest epoch, gives one that nobody has followed before. In
-        # milliseconds: within a second a master can be elected, be forgotten by a failover, and be elected again.
-        epoch = self._store.take_epoch(at_least=self._clock.now_ms())
-        cursor = self._store.cursor()
-        core = MasterCore(epoch=epoch, settings=self._settings, allocator=self._new_allocator())
-        core.recover(self._store.registry(), self._clock.now_ms())
-        with self._lock:
-            self._core, self._epoch, self._uncertain = core, epoch, None
-            self._cursor = {stream: cursor.get(stream, BEGINNING) for stream in self._streams}
-        _log.info("master.leads", epoch=epoch)
+    @property
+    def leads(self) -> bool:
+        """Whether it leads at this moment; from any thread."""
+        grant = self._leadership.grant()
+        return grant is not None and self._core is not None and grant.epoch == self._epoch
 
     def step(self, wait_ms: int) -> int:
         """Take one batch through the core.
@@ -122,15 +139,17 @@ class MasterShell:
 
         Raises:
             RedisUnavailable: The store does not answer. Nothing is lost: call again.
-            CommitRefused: Another master took over, or the store forgot a tail: `lead` again or step down.
+            CommitRefused: Another master took over, or the store forgot a tail: this core is of no use any more.
         """
         core = self._core
-        assert core is not None, "lead first"
+        assert core is not None, "it does not lead"
         if self._uncertain is not None:
             self._settle()
         now_ms = self._clock.now_ms()
         wait_ms = 0 if self._asked else max(0, min(wait_ms, core.next_deadline_ms() - now_ms))
-        entries = self._store.read(self._cursor, limit=READ_LIMIT, wait_ms=wait_ms)
+        entries = self._store.read(
+            {name: self._cursor[name] for name in self._streams}, limit=READ_LIMIT, wait_ms=wait_ms
+        )
         now_ms = self._clock.now_ms()
         with self._lock:
             if self._silenced:
@@ -148,27 +167,34 @@ class MasterShell:
         return len(entries)
 
     def run(self, stop: threading.Event) -> None:
-        """Lead until told to stop. Waits for a store that is away, and goes on when it is back."""
+        """Lead whenever there is the right to, until told to stop. Waits for a store that is away."""
         while not stop.is_set():
             if not self.turn(MAX_WAIT_MS):
                 stop.wait(RETRY_SECONDS)
 
     def turn(self, wait_ms: int) -> bool:
-        """Lead, where it does not yet or no longer, and take one batch; as `step`, but nothing is left to the caller.
+        """Take one batch, beginning to lead or ceasing to where that is due; as `step`, but nothing is left to the caller.
+
+        Without the right to lead it waits for it, at most `wait_ms`.
 
         Returns:
             False where the store is away: try again after RETRY_SECONDS.
         """
+        grant = self._leadership.grant()
+        if grant is None:
+            self._stand_by(wait_ms)
+            return True
         try:
-            if self._core is None:
-                self.lead()
+            if self._core is None or grant.epoch != self._epoch:
+                self._lead(grant.epoch)
             away = self._silenced
             self.step(wait_ms)
             if away:
                 _log.info("master.store_returned")
         except CommitRefused as refused:
-            _log.warning("master.commit_refused", reason=str(refused))
-            self._core = None
+            _log.warning("master.commit_refused", epoch=grant.epoch, reason=str(refused))
+            self._drop()
+            self._leadership.spoil(grant.epoch, grant.epoch + 1)
         except Unavailable as unavailable:
             if not self._silenced:
                 _log.warning("master.store_away", reason=str(unavailable), retry_seconds=RETRY_SECONDS)
@@ -185,12 +211,39 @@ class MasterShell:
         """Look at the core between two batches, from any thread; `look` must not change it nor keep parts of it.
 
         Raises:
-            Unavailable: This master does not lead.
+            MasterUnavailable: This master does not lead.
         """
         with self._lock:
-            if self._core is None:
-                raise Unavailable("this master does not lead yet")
+            if self._core is None or not self.leads:
+                raise MasterUnavailable("this master does not lead; try again in a moment")
             return look(self._core)
+
+    def _lead(self, epoch: int) -> None:
+        """Take over what is stored, as the master of a new epoch."""
+        stored = self._store.cursor()
+        core = MasterCore(epoch=epoch, settings=self._settings, allocator=self._new_allocator())
+        core.recover(self._store.registry(), self._clock.now_ms())
+        with self._lock:
+            self._core, self._epoch, self._uncertain, self._silenced = core, epoch, None, False
+            self._asked.clear()
+            self._cursor = {name: stored.get(name, BEGINNING) for name in (*self._streams, COMMITS)}
+        _log.info("master.leads", epoch=epoch)
+
+    def _drop(self) -> None:
+        """Forget everything: another leads, or this epoch is spoilt."""
+        with self._lock:
+            self._core, self._uncertain = None, None
+            self._asked.clear()
+
+    def _stand_by(self, wait_ms: int) -> None:
+        """Wait for the right to lead. A core whose lease lapsed is kept as long as nobody else leads."""
+        if self._core is not None:
+            # Nobody was listened to meanwhile.
+            self._silenced = True
+            if (successor := self._leadership.leader()) is not None:
+                _log.warning("master.deposed", epoch=self._epoch, by=successor.epoch, leader=successor.address)
+                self._drop()
+        self._leadership.wait(wait_ms / 1000)
 
     def _check(self, core: MasterCore) -> None:
         self._steps += 1
@@ -198,7 +251,7 @@ class MasterShell:
             core.check()
 
     def _carry_out(self, entries: list[Entry], effects: list[MasterEffect]) -> None:
-        cursor_to = dict(self._cursor)
+        cursor_to = {**self._cursor, COMMITS: _next_commit(self._cursor[COMMITS])}
         for entry in entries:
             cursor_to[entry.stream] = entry.entry_id
         registry: dict[str, bytes | None] = {}
@@ -227,7 +280,7 @@ class MasterShell:
         self._publish(after)
 
     def _settle(self) -> None:
-        """Find out whether the last commit happened, and make it happen if not. Events are numbered: twice does no harm."""
+        """Find out whether the last commit happened, and make it happen if not: it counts commits, so it cannot happen twice."""
         assert self._uncertain is not None
         commit, after = self._uncertain
         try:
@@ -244,6 +297,11 @@ class MasterShell:
         self._publish(after)
 
     def _publish(self, effects: list[CommandAgent | ForgetAgent]) -> None:
+        if effects and not self.leads:
+            # It was held up between commit and here for longer than its lease. Agents would refuse the words of a past epoch;
+            # if it leads on, the core sends again what nobody confirms.
+            _log.warning("master.words_withheld", epoch=self._epoch, count=len(effects))
+            return
         for effect in effects:
             try:
                 if isinstance(effect, CommandAgent):
@@ -271,6 +329,11 @@ def events_of(entry: Entry, now_ms: int) -> list[MasterEvent]:
     except ProtocolError as error:
         return [garbage(malformed(str(error), entry.payload))]
     return [event, *map(garbage, bad)]
+
+
+def _next_commit(position: str) -> str:
+    """Count one more commit, in the form of a stream's position."""
+    return f"{int(position.partition('-')[0]) + 1}-0"
 
 
 def _append(effect: TellFramework | SetAside) -> Append:

@@ -62,6 +62,13 @@ class MasterConfig(ClusterConfig, frozen=True, kw_only=True, forbid_unknown_fiel
         Meta(min_length=1, description="Address of the operator API; it has no passwords, keep it off the internet"),
     ] = "127.0.0.1"
     http_port: Annotated[Port, Meta(description="Port of the operator API; 0 takes a free one")] = 5050
+    http_advertise_host: Annotated[
+        str | None,
+        Meta(description="Name or address of the operator API that others are told; auto finds the machine's; as bound"),
+    ] = None
+    lease_ttl_ms: Annotated[
+        int, Meta(ge=500, le=60_000, description="How long the others wait for a leading master that says nothing")
+    ] = 2000
     offer_timeout_ms: Annotated[int, Meta(ge=1000, description="Offers held for longer are taken back")] = 300_000
     heartbeat_interval_ms: Annotated[
         int, Meta(ge=100, le=60_000, description="Agents and frameworks speak at least this often")

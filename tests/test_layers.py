@@ -35,6 +35,7 @@ EXAMPLES: Final = "mesolite.frameworks.examples"
 CORE_FOLDERS: Final = (
     "mesolite/resources/",
     "mesolite/protocol/",
+    "mesolite/lease/",
     "master/",
     "agent/",
     "executors/",
@@ -44,6 +45,8 @@ CORE_FOLDERS: Final = (
 
 #: What acts in those folders, and how. A pattern that matches nothing fails: a stale line would excuse a later core.
 SHELLS: Final = {
+    "mesolite/lease/__init__.py": "the package's face, which names its shell",
+    "mesolite/lease/keeper.py": "renews the lease, in a thread",
     "master/__init__.py": "the part's face, which names its shell",
     "master/http.py": "the operator API",
     "master/process.py": "the master as a process: signals, threads",

@@ -55,8 +55,30 @@ class Commit:
     delete_streams: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Who leads: what stands under the key `lease` for as long as its holder renews it."""
+
+    #: One life of one master, unique: letters and digits.
+    holder: str
+    #: Where its operator API answers, as others reach it: "http://10.0.0.5:5050". No spaces.
+    address: str
+    #: The epoch that it leads in.
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseState:
+    """The lease as the store had it at one moment."""
+
+    #: None: nobody leads.
+    lease: Lease | None
+    #: How long it is valid by the store's clock if it is not renewed; 0 where nobody leads.
+    left_ms: int
+
+
 class Store(Protocol):
-    """Streams, registry, epoch and cursor of one cluster. One instance is used from one thread.
+    """Streams, registry, lease, epoch and cursor of one cluster. One instance is used from one thread.
 
     Every method raises `RedisUnavailable` when the store does not answer; the caller backs off and tries again. A write
     that raised may still have happened.
@@ -94,13 +116,37 @@ class Store(Protocol):
         """Delete a stream; it need not exist."""
         ...
 
-    def take_epoch(self, *, at_least: int = 1) -> int:
-        """Raise the stored epoch by one, at least to `at_least`, and return it: the first step of a master that begins to lead.
+    def claim_lease(self, *, holder: str, address: str, ttl_ms: int, at_least: int = 1) -> LeaseState:
+        """Take the lease, where nobody has it or `holder` itself, together with a new epoch.
 
-        Args:
-            at_least: What the epoch would be without a store that remembers it: a store that lost everything must not begin
-                again with epochs that agents refuse as old.
+        The epoch is the stored one plus one, and at least `at_least`: what it would be without a store that remembers it. A
+        store that lost everything must not begin again with epochs that agents refuse as old.
+
+        Where a store has replicas, claims and renewals return only once so many of them as the address asks for have it too
+        (WAIT): a failover then does not forget who leads.
+
+        Returns:
+            The lease as it is now: the caller's, or another's.
         """
+        ...
+
+    def renew_lease(self, lease: Lease, *, ttl_ms: int) -> LeaseState:
+        """Prolong a lease that the caller holds.
+
+        Also one that ran out, or that a failover forgot, as long as nobody took it meanwhile: the stored epoch is still its
+        own. Otherwise nothing changes.
+
+        Returns:
+            The lease as it is now: the caller's, another's, or nobody's.
+        """
+        ...
+
+    def release_lease(self, lease: Lease) -> None:
+        """Give up a lease that the caller holds, so that another may lead at once; another's is left alone."""
+        ...
+
+    def lease(self) -> LeaseState:
+        """Return the lease as it is now."""
         ...
 
     def epoch(self) -> int:

@@ -8,6 +8,7 @@ They cost nothing elsewhere.
     mesolite:{default}:reports:default      stream   from agents
     mesolite:{default}:framework:<id>       stream   to one framework
     mesolite:{default}:dead_letters         stream   what could not be understood
+    mesolite:{default}:lease                string   who leads: "EPOCH HOLDER ADDRESS", while it is renewed
     mesolite:{default}:epoch                string   grows with each new leader
     mesolite:{default}:cursor               hash     stream -> how far it is applied
     mesolite:{default}:registry             hash     the durable state
@@ -42,11 +43,16 @@ MAX_DEAD_LETTERS_LENGTH: Final = 1_000
 #: The stream of unreadable messages.
 DEAD_LETTERS: Final = "dead_letters"
 
-#: Keys that `Store.put` must not touch, because the commit script owns them.
+#: What the master's own commits are counted under in the cursor, as if they were a stream that it reads: "17-0" after 17. So a
+#: commit that moves no other cursor cannot happen twice either, and one that a failover forgot is missed.
+COMMITS: Final = "commits"
+
+#: Keys that `Store.put` must not touch, because the scripts own them.
+LEASE: Final = "lease"
 EPOCH: Final = "epoch"
 CURSOR: Final = "cursor"
 REGISTRY: Final = "registry"
-OWNED_KEYS: Final = frozenset({EPOCH, CURSOR, REGISTRY})
+OWNED_KEYS: Final = frozenset({LEASE, EPOCH, CURSOR, REGISTRY})
 
 #: Letters, digits, dot, dash and underscore, beginning with a letter or digit. Braces would break the hash tag, a colon
 #: would let one cluster's keys begin with another's prefix, and `*`, `?` or `[` would mean something in an ACL pattern.

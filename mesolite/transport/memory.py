@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from mesolite.errors import CommitRefused
 
-from .contract import BEGINNING, Append, Commit, Entry
+from .contract import BEGINNING, Append, Commit, Entry, Lease, LeaseState
 from .keys import OWNED_KEYS
 from .memory_broker import MemoryBroker, parse_entry_id
 
@@ -82,12 +82,43 @@ class MemoryStore:
             self._broker.check_available()
             self._broker.streams.pop(stream, None)
 
-    def take_epoch(self, *, at_least: int = 1) -> int:
+    def claim_lease(self, *, holder: str, address: str, ttl_ms: int, at_least: int = 1) -> LeaseState:
+        """See `Store`."""
+        broker = self._broker
+        with broker.lock:
+            broker.check_available()
+            now = broker.lease_state()
+            if now.lease is not None and now.lease.holder != holder:
+                return now
+            broker.epoch = max(broker.epoch + 1, at_least)
+            lease = Lease(holder=holder, address=address, epoch=broker.epoch)
+            broker.lease = lease, broker.clock.now_ms() + ttl_ms
+            return LeaseState(lease=lease, left_ms=ttl_ms)
+
+    def renew_lease(self, lease: Lease, *, ttl_ms: int) -> LeaseState:
+        """See `Store`."""
+        broker = self._broker
+        with broker.lock:
+            broker.check_available()
+            now = broker.lease_state()
+            if now.lease not in (None, lease) or broker.epoch != lease.epoch:
+                return now
+            broker.lease = lease, broker.clock.now_ms() + ttl_ms
+            return LeaseState(lease=lease, left_ms=ttl_ms)
+
+    def release_lease(self, lease: Lease) -> None:
+        """See `Store`."""
+        broker = self._broker
+        with broker.lock:
+            broker.check_available()
+            if broker.lease_state().lease == lease:
+                broker.lease = None
+
+    def lease(self) -> LeaseState:
         """See `Store`."""
         with self._broker.lock:
             self._broker.check_available()
-            self._broker.epoch = max(self._broker.epoch + 1, at_least)
-            return self._broker.epoch
+            return self._broker.lease_state()
 
     def epoch(self) -> int:
         """See `Store`."""

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from mesolite.clock import Clock, SystemClock
 from mesolite.errors import RedisUnavailable
 
-from .contract import BEGINNING, Entry
+from .contract import BEGINNING, Entry, Lease, LeaseState
 
 #: A trimmed stream drops its dead head once it is this long and longer than what lives: moving a list's items is cheap
 #: when it is rare.
@@ -90,6 +90,8 @@ class MemoryBroker:
         self.registry: dict[str, bytes] = {}
         self.cursor: dict[str, str] = {}
         self.epoch = 0
+        #: Who leads, and until when.
+        self.lease: tuple[Lease, int] | None = None
         #: Key -> value and the time at which it expires (None: never).
         self.values: dict[str, tuple[bytes, int | None]] = {}
         self.queues: dict[str, deque[bytes]] = {}
@@ -110,6 +112,13 @@ class MemoryBroker:
             target = self.streams[stream] = MemoryStream()
         target.append(position, Entry(stream=stream, entry_id=entry_id, payload=payload), max_length)
         return entry_id
+
+    def lease_state(self) -> LeaseState:
+        """Return the lease, if it has not run out. The caller holds `lock`."""
+        left_ms = self.lease[1] - self.clock.now_ms() if self.lease is not None else 0
+        if self.lease is None or left_ms <= 0:
+            return LeaseState(lease=None, left_ms=0)
+        return LeaseState(lease=self.lease[0], left_ms=left_ms)
 
     def wake(self) -> None:
         """Wake blocked readers. The caller holds `lock`."""

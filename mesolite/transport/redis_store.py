@@ -14,27 +14,25 @@ import msgspec
 import redis
 from redis.exceptions import NoScriptError
 
-from mesolite.errors import CommitRefused
+from mesolite.errors import CommitRefused, RedisUnavailable
 
 from .address import shown
-from .contract import BEGINNING, Append, Commit, Entry
-from .keys import CURSOR, EPOCH, OWNED_KEYS, REGISTRY, escape_glob, key_prefix
+from .contract import BEGINNING, Append, Commit, Entry, Lease, LeaseState
+from .keys import CURSOR, EPOCH, LEASE, OWNED_KEYS, REGISTRY, escape_glob, key_prefix
 from .redis_client import BLOCK_TURN_MS, connect, redis_errors
 
 #: The one field of an entry. XADD wants a name; one letter is the shortest.
 _FIELD: Final = "p"
 _FIELD_BYTES: Final = _FIELD.encode()
-#: KEYS[1] is the epoch, ARGV[1] the least it becomes. Not INCR alone: see `Store.take_epoch`.
-_TAKE_EPOCH: Final = """
-local epoch = math.max(tonumber(redis.call('GET', KEYS[1]) or 0) + 1, tonumber(ARGV[1]))
-redis.call('SET', KEYS[1], string.format('%d', epoch))
-return epoch
-"""
+#: How long a claim or renewal of the lease waits for replicas. They answer within a millisecond; one that does not is as good as
+#: none, and the lease itself ends soon.
+_WAIT_FOR_REPLICAS_MS: Final = 300
 #: Keys looked at in one step of SCAN: few enough that other clients do not wait.
 _SCAN_COUNT: Final = 1_000
 
 _COMMIT_SCRIPT: Final = resources.files("mesolite.transport").joinpath("commit.lua").read_text(encoding="utf-8")
 _COMMIT_SHA: Final = hashlib.sha1(_COMMIT_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+_LEASE_SCRIPT: Final = resources.files("mesolite.transport").joinpath("lease.lua").read_text(encoding="utf-8")
 
 _encoder: Final = msgspec.msgpack.Encoder()
 
@@ -59,6 +57,8 @@ class RedisStore:
         self._prefix = key_prefix(cluster)
         self._address = shown(url)
         self._client: redis.Redis = connect(url)
+        #: How many must confirm a lease.
+        self._replicas: Final = 0
         #: redis-py leaves it untyped.
         self._execute = cast("_Execute", self._client.execute_command)
         # redis-py would build dictionaries, in a shape that differs between its versions.
@@ -122,10 +122,21 @@ class RedisStore:
         with redis_errors(self._address):
             self._command("UNLINK", self._prefix + stream)
 
-    def take_epoch(self, *, at_least: int = 1) -> int:
+    def claim_lease(self, *, holder: str, address: str, ttl_ms: int, at_least: int = 1) -> LeaseState:
         """See `Store`."""
-        with redis_errors(self._address):
-            return cast("int", self._command("EVAL", _TAKE_EPOCH, 1, self._prefix + EPOCH, at_least))
+        return self._lease("claim", holder, address, ttl_ms, at_least, is_confirmed=True)
+
+    def renew_lease(self, lease: Lease, *, ttl_ms: int) -> LeaseState:
+        """See `Store`."""
+        return self._lease("renew", _stored_lease(lease), lease.epoch, ttl_ms, is_confirmed=True)
+
+    def release_lease(self, lease: Lease) -> None:
+        """See `Store`."""
+        self._lease("release", _stored_lease(lease))
+
+    def lease(self) -> LeaseState:
+        """See `Store`."""
+        return self._lease("look")
 
     def epoch(self) -> int:
         """See `Store`."""
@@ -173,6 +184,31 @@ class RedisStore:
         """See `Store`."""
         self._client.close()
 
+    def _lease(self, *arguments: _Argument, is_confirmed: bool = False) -> LeaseState:
+        """Run the lease script; where replicas are to confirm it, wait for them on the same connection, as WAIT wants it."""
+        replicas = self._replicas if is_confirmed else 0
+        with redis_errors(self._address), self._client.pipeline(transaction=False) as pipeline:
+            execute = cast("_Execute", pipeline.execute_command)
+            execute("EVAL", _LEASE_SCRIPT, 2, self._prefix + LEASE, self._prefix + EPOCH, *arguments)
+            if replicas:
+                execute("WAIT", replicas, _WAIT_FOR_REPLICAS_MS)
+            answer, *confirmed = cast("list[object]", pipeline.execute())
+        if confirmed and cast("int", confirmed[0]) < replicas:
+            raise RedisUnavailable(
+                f"Redis at {self._address}: {confirmed[0]} of {replicas} replicas confirmed the lease in time"
+            )
+        if not answer:
+            return LeaseState(lease=None, left_ms=0)
+        stored, left_ms = cast("tuple[bytes, int]", answer)
+        try:
+            epoch, holder, address = stored.decode().split(" ", 2)
+            lease = Lease(holder=holder, address=address, epoch=int(epoch))
+        except ValueError:
+            raise RedisUnavailable(
+                f"Redis at {self._address}: the key {self._prefix}{LEASE} is no lease; delete it"
+            ) from None
+        return LeaseState(lease=lease, left_ms=max(left_ms, 0))
+
     def _command(self, *arguments: _Argument) -> object:
         return self._execute(*arguments)
 
@@ -201,6 +237,10 @@ class RedisStore:
             return self._command("EVALSHA", _COMMIT_SHA, *arguments)
         except NoScriptError:
             return self._command("EVAL", _COMMIT_SCRIPT, *arguments)
+
+
+def _stored_lease(lease: Lease) -> str:
+    return f"{lease.epoch} {lease.holder} {lease.address}"
 
 
 def _payload(fields: list[bytes] | None) -> bytes:

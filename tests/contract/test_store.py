@@ -9,6 +9,7 @@ import pytest
 
 from mesolite.errors import CommitRefused
 from mesolite.transport import BEGINNING, Append, Commit, MemoryBroker, MemoryStore, Store, open_store
+from tests.leading import take_epoch
 from tests.waiting import eventually
 
 #: More than any test needs, and a bound for one that hangs.
@@ -210,7 +211,7 @@ def test_an_append_through_another_handle_wakes_a_waiting_read(another: OpenStor
 
 def test_a_commit_wakes_a_waiting_read(another: OpenStore) -> None:
     framework, master = another(), another()
-    epoch = master.take_epoch()
+    epoch = take_epoch(master)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(framework.read, {"framework:f": BEGINNING}, limit=10, wait_ms=LONG_MS)
         event = Append(stream="framework:f", payload=b"offer", max_length=10)
@@ -224,12 +225,12 @@ def test_a_commit_wakes_a_waiting_read(another: OpenStore) -> None:
 def test_the_epoch_is_zero_before_the_first_master_and_grows_by_one(another: OpenStore) -> None:
     one, other = another(), another()
     assert one.epoch() == 0
-    assert [one.take_epoch(), other.take_epoch(), one.take_epoch()] == [1, 2, 3]
+    assert [take_epoch(one), take_epoch(other), take_epoch(one)] == [1, 2, 3]
     assert other.epoch() == 3
 
 
 def test_the_epoch_is_at_least_what_the_caller_says(store: Store) -> None:
-    assert [store.take_epoch(at_least=1_800_000_000), store.take_epoch(at_least=7)] == [1_800_000_000, 1_800_000_001]
+    assert [take_epoch(store, at_least=1_800_000_000), take_epoch(store, at_least=7)] == [1_800_000_000, 1_800_000_001]
 
 
 def test_a_new_cluster_has_no_cursor_and_an_empty_registry(store: Store) -> None:
@@ -238,7 +239,7 @@ def test_a_new_cluster_has_no_cursor_and_an_empty_registry(store: Store) -> None
 
 
 def test_a_commit_moves_the_cursor_stores_the_registry_and_appends(store: Store) -> None:
-    epoch = store.take_epoch()
+    epoch = take_epoch(store)
     first, second, _ = append(store, "calls:default", b"one", b"two", b"three")
 
     store.commit(
@@ -276,7 +277,7 @@ def test_a_commit_moves_the_cursor_stores_the_registry_and_appends(store: Store)
 
 
 def test_input_streams_are_trimmed_behind_the_cursor(store: Store) -> None:
-    epoch = store.take_epoch()
+    epoch = take_epoch(store)
     ids = append(store, "calls:default", *(b"%d" % n for n in range(300)))
 
     store.commit(Commit(epoch=epoch, cursor_from={}, cursor_to={"calls:default": ids[250]}))
@@ -287,13 +288,13 @@ def test_input_streams_are_trimmed_behind_the_cursor(store: Store) -> None:
 
 
 def test_a_cursor_may_be_moved_for_a_stream_that_is_gone(store: Store) -> None:
-    epoch = store.take_epoch()
+    epoch = take_epoch(store)
     store.commit(Commit(epoch=epoch, cursor_from={"calls:x": BEGINNING}, cursor_to={"calls:x": "5-0"}))
     assert store.cursor() == {"calls:x": "5-0"}
 
 
 def test_events_of_a_commit_are_trimmed_to_their_limit(store: Store) -> None:
-    epoch = store.take_epoch()
+    epoch = take_epoch(store)
     events = [Append(stream="framework:f", payload=b"%d" % n, max_length=100) for n in range(1_000)]
 
     store.commit(Commit(epoch=epoch, cursor_from={}, cursor_to={}, appends=events))
@@ -304,7 +305,7 @@ def test_events_of_a_commit_are_trimmed_to_their_limit(store: Store) -> None:
 
 
 def test_an_empty_commit_checks_the_epoch(store: Store) -> None:
-    epoch = store.take_epoch()
+    epoch = take_epoch(store)
     store.commit(Commit(epoch=epoch, cursor_from={}, cursor_to={}))
     assert stored(store) == (epoch, {}, {}, {})
     with pytest.raises(CommitRefused):
@@ -326,7 +327,7 @@ def full_commit(epoch: int, cursor_from: dict[str, str]) -> Commit:
 @pytest.fixture
 def led(store: Store) -> Store:
     """A store with something in every place, at epoch 1, its cursor at 3-0."""
-    epoch = store.take_epoch()
+    epoch = take_epoch(store)
     append(store, "calls:default", b"call")
     append(store, "framework:old", b"event")
     store.commit(Commit(epoch=epoch, cursor_from={}, cursor_to={"calls:default": "3-0"}, registry={"kept": b"kept"}))
@@ -373,7 +374,7 @@ def test_a_commit_is_refused_when_it_is_sent_again(led: Store) -> None:
 def test_of_two_masters_that_commit_the_same_step_exactly_one_wins(another: OpenStore) -> None:
     """Method: two threads, each believing to lead, commit step after step from a common start; one barrier per step."""
     steps = 50
-    epoch = another().take_epoch()
+    epoch = take_epoch(another())
     together = threading.Barrier(2)
 
     def lead(name: bytes, store: Store) -> list[bool]:
@@ -407,9 +408,9 @@ def test_of_two_masters_that_commit_the_same_step_exactly_one_wins(another: Open
 
 def test_a_master_whose_epoch_was_taken_commits_no_more(another: OpenStore) -> None:
     old, new = another(), another()
-    old_epoch = old.take_epoch()
+    old_epoch = take_epoch(old)
     old.commit(Commit(epoch=old_epoch, cursor_from={}, cursor_to={}, registry={"a": b"old"}))
-    new_epoch = new.take_epoch()
+    new_epoch = take_epoch(new)
 
     with pytest.raises(CommitRefused, match="epoch"):
         old.commit(Commit(epoch=old_epoch, cursor_from={}, cursor_to={}, registry={"a": b"older"}))

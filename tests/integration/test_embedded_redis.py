@@ -21,6 +21,7 @@ from mesolite.errors import ConfigError, RedisUnavailable
 from mesolite.redis_program import bundled_server, find_server, process_runs
 from mesolite.transport import open_bus, open_store
 from mesolite.transport.redis_client import connect
+from tests.leading import take_epoch
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.redis
@@ -154,7 +155,7 @@ def test_a_detached_server_outlives_its_starter(directory: Path) -> None:
     found = EmbeddedRedis.attach(directory)
     assert found is not None
     with closing(open_store(found.url)) as store:
-        assert store.take_epoch() == 1
+        assert take_epoch(store) == 1
 
 
 def test_an_attached_server_ends_with_its_starter_however_that_ends(directory: Path) -> None:

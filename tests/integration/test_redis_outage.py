@@ -13,14 +13,16 @@ import pytest
 
 from mesolite.embedded_redis import EmbeddedRedis
 from mesolite.errors import Unavailable
-from mesolite.transport import BEGINNING, Append, CommandBus, Commit, Store, open_bus, open_store
+from mesolite.transport import BEGINNING, Append, CommandBus, Commit, Lease, Store, open_bus, open_store
 from mesolite.transport.kombu_bus import PROBE_EVERY_S
 from mesolite.transport.redis_client import BLOCK_TURN_MS, SOCKET_TIMEOUT_S, connect
+from tests.leading import take_epoch
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.redis
 
 QUEUE: Final = "mesolite.agent.a"
+LEASE: Final = Lease(holder="h", address="a", epoch=1)
 LONG_MS: Final = 60_000
 #: What a busy machine may add to a time limit.
 SLACK_S: Final = 4.0
@@ -77,7 +79,10 @@ def store_calls(store: Store) -> dict[str, Callable[[], object]]:
         "length": lambda: store.length("s"),
         "streams": lambda: store.streams(""),
         "delete_stream": lambda: store.delete_stream("s"),
-        "take_epoch": store.take_epoch,
+        "claim_lease": lambda: store.claim_lease(holder="h", address="a", ttl_ms=1000),
+        "renew_lease": lambda: store.renew_lease(LEASE, ttl_ms=1000),
+        "release_lease": lambda: store.release_lease(LEASE),
+        "lease": store.lease,
         "epoch": store.epoch,
         "cursor": store.cursor,
         "registry": store.registry,
@@ -125,7 +130,7 @@ def test_a_redis_that_comes_back_is_used_again_without_a_new_handle(
     server: EmbeddedRedis, store: Store, bus: CommandBus
 ) -> None:
     """Everything that a master and an agent do, before, during and after."""
-    epoch = store.take_epoch()
+    epoch = take_epoch(store)
     store.append("calls:default", b"1", max_length=10)
     assert bus.receive(QUEUE, limit=1, wait_ms=5) == []
     with closing(connect(server.url)) as client:
@@ -241,7 +246,7 @@ def test_a_write_that_timed_out_is_not_sent_again(server: EmbeddedRedis, hung: C
 
 
 def test_a_redis_that_is_full_says_so(server: EmbeddedRedis, store: Store) -> None:
-    epoch = store.take_epoch()
+    epoch = take_epoch(store)
     event = Append(stream="framework:f", payload=b"x" * 1_000, max_length=10)
     with closing(connect(server.url)) as client:
         client.config_set("maxmemory", 1)

@@ -7,6 +7,7 @@ import pytest
 from mesolite.transport import BEGINNING, Append, Commit, open_store
 from mesolite.transport.keys import key_prefix
 from mesolite.transport.redis_client import connect
+from tests.leading import take_epoch
 
 pytestmark = pytest.mark.redis
 
@@ -21,7 +22,7 @@ def test_an_entry_of_another_program_is_read_as_empty(redis_url: str, cluster: s
 
 def test_the_commit_script_is_sent_again_to_a_server_that_forgot_it(redis_url: str, cluster: str) -> None:
     with contextlib.closing(open_store(redis_url, cluster)) as store, contextlib.closing(connect(redis_url)) as client:
-        epoch = store.take_epoch()
+        epoch = take_epoch(store)
         store.commit(Commit(epoch=epoch, cursor_from={}, cursor_to={}, registry={"a": b"1"}))
         client.script_flush()
         store.commit(Commit(epoch=epoch, cursor_from={}, cursor_to={}, registry={"b": b"2"}))
@@ -30,12 +31,12 @@ def test_the_commit_script_is_sent_again_to_a_server_that_forgot_it(redis_url: s
 
 def test_every_key_begins_with_the_clusters_prefix(redis_url: str, cluster: str) -> None:
     with contextlib.closing(open_store(redis_url, cluster)) as store, contextlib.closing(connect(redis_url)) as client:
-        epoch = store.take_epoch()
+        epoch = take_epoch(store)
         store.put("leader", b"x")
         event = Append(stream="framework:f", payload=b"x", max_length=10)
         store.commit(
             Commit(epoch=epoch, cursor_from={}, cursor_to={"calls:a": "1-0"}, registry={"a": b"x"}, appends=[event])
         )
         keys = {key.decode() for key in client.scan_iter(match=f"*{cluster}*")}
-    names = {"epoch", "cursor", "registry", "leader", "framework:f"}
+    names = {"lease", "epoch", "cursor", "registry", "leader", "framework:f"}
     assert keys == {key_prefix(cluster) + name for name in names}

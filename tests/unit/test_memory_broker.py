@@ -5,6 +5,7 @@ import pytest
 from mesolite.clock import ManualClock
 from mesolite.errors import RedisUnavailable
 from mesolite.transport import BEGINNING, Append, Commit, MemoryBroker, MemoryStore, Store
+from tests.leading import take_epoch
 
 
 def append(store: Store, stream: str, *payloads: bytes) -> list[str]:
@@ -64,7 +65,7 @@ def test_a_stream_is_trimmed_to_exactly_its_limit_however_long_it_runs() -> None
 def test_trimming_behind_the_cursor_and_appending_go_on_together() -> None:
     """Method: a thousand rounds of three appends and one commit, beyond the point where the dead head is dropped."""
     store = MemoryStore(MemoryBroker(ManualClock()))
-    epoch = store.take_epoch()
+    epoch = take_epoch(store)
     cursor = BEGINNING
     seen: list[bytes] = []
     for n in range(1_000):

@@ -1,11 +1,14 @@
 """The master's shell on memory: one batch goes in whole or not at all, whatever the store does."""
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
 from mesolite.clock import ManualClock
 from mesolite.errors import CommitRefused, RedisUnavailable, Unavailable
 from mesolite.ids import AgentId, FrameworkId, SessionId
+from mesolite.lease import LeaseKeeper, LeaseSettings
 from mesolite.master import MasterSettings, MasterShell
 from mesolite.master.allocator import HierarchicalDrfAllocator
 from mesolite.protocol import (
@@ -42,11 +45,16 @@ class BreakingStore(MemoryStore):
     break_before = False
     break_after = False
 
+    def __init__(self, broker: MemoryBroker) -> None:
+        super().__init__(broker)
+        self.after_commit: Callable[[], None] = lambda: None
+
     def commit(self, commit: Commit) -> None:
         if self.break_before:
             self.break_before = False
             raise RedisUnavailable("broken before")
         super().commit(commit)
+        self.after_commit()
         if self.break_after:
             self.break_after = False
             raise RedisUnavailable("broken after")
@@ -54,16 +62,18 @@ class BreakingStore(MemoryStore):
 
 class Cluster:
     def __init__(self) -> None:
-        self.broker = MemoryBroker()
+        self.clock = ManualClock()
+        self.broker = MemoryBroker(self.clock)
         self.store = BreakingStore(self.broker)
         self.outside = MemoryStore(self.broker)
         self.bus = MemoryBus(self.broker)
-        self.clock = ManualClock()
-        self.shell = self.master()
-        self.shell.lead()
+        self.keeper, self.shell = self.master("one")
+        self.lead(self.keeper, self.shell)
 
-    def master(self) -> MasterShell:
-        return MasterShell(
+    def master(self, holder: str) -> tuple[LeaseKeeper, MasterShell]:
+        keeper = LeaseKeeper(store=self.store, clock=self.clock, settings=LeaseSettings(), holder=holder)
+        return keeper, MasterShell(
+            leadership=keeper,
             store=self.store,
             bus=self.bus,
             settings=MasterSettings(),
@@ -71,6 +81,20 @@ class Cluster:
             clock=self.clock,
             check_every=1,
         )
+
+    def lead(self, keeper: LeaseKeeper, shell: MasterShell) -> None:
+        keeper.step()
+        shell.turn(0)
+
+    def take_over(self) -> MasterShell:
+        """Let another master lead, after the first one's lease."""
+        keeper, shell = self.master("another")
+        self.clock.advance(LeaseSettings().ttl_ms)
+        self.lead(keeper, shell)
+        return shell
+
+    def epoch_held(self) -> int | None:
+        return self.shell.epoch if self.shell.leads else None
 
     def subscribe(self, number: int = 1) -> None:
         calls = (Subscribe(framework_info=FrameworkInfo(framework_id=F, name="f")),)
@@ -126,15 +150,14 @@ def test_a_commit_whose_answer_is_lost_happens_exactly_once(where: str) -> None:
 
 def test_a_master_whose_epoch_was_taken_changes_nothing() -> None:
     cluster = Cluster()
-    other = cluster.master()
-    other.lead()
+    other = cluster.take_over()
     cluster.subscribe()
     with pytest.raises(CommitRefused):
         cluster.shell.step(0)
     assert cluster.events() == []
     assert cluster.bus.receive(agent_queue(A), limit=1, wait_ms=0) == []
     assert other.step(0) == 1
-    assert [batch.epoch for batch in cluster.events()] == [EPOCH + 1]
+    assert [batch.epoch for batch in cluster.events()] == [other.epoch]
 
 
 def test_a_new_master_asks_whom_the_registry_knows() -> None:
@@ -143,13 +166,12 @@ def test_a_new_master_asks_whom_the_registry_knows() -> None:
     cluster.register()
     cluster.shell.step(0)
     cluster.bus.receive(agent_queue(A), limit=10, wait_ms=0)
-    successor = cluster.master()
-    successor.lead()
-    successor.step(0)
+    cluster.take_over()
     newest = cluster.events()[-1]
-    assert (newest.epoch, newest.events) == (EPOCH + 1, (Resubscribe(),))
+    epoch = EPOCH + LeaseSettings().ttl_ms
+    assert (newest.epoch, newest.events) == (epoch, (Resubscribe(),))
     asked = decode_commands(cluster.bus.receive(agent_queue(A), limit=1, wait_ms=0)[0])
-    assert (asked.epoch, asked.first_number, asked.session) == (EPOCH + 1, 0, S)
+    assert (asked.epoch, asked.first_number, asked.session) == (epoch, 0, S)
 
 
 def test_garbage_is_set_aside_with_its_reason_and_the_rest_goes_on() -> None:
@@ -168,7 +190,7 @@ def test_garbage_is_set_aside_with_its_reason_and_the_rest_goes_on() -> None:
 def test_views_are_refused_before_it_leads() -> None:
     cluster = Cluster()
     with pytest.raises(Unavailable):
-        cluster.master().view(lambda core: core.state)
+        cluster.master("new")[1].view(lambda core: core.state)
 
 
 def test_silence_while_the_store_was_away_is_not_held_against_anybody() -> None:
@@ -177,18 +199,72 @@ def test_silence_while_the_store_was_away_is_not_held_against_anybody() -> None:
     cluster.register()
     cluster.shell.step(0)
 
-    class Stop:
-        def __init__(self) -> None:
-            self.rounds = 0
-
-        def is_set(self) -> bool:
-            self.rounds += 1
-            return self.rounds > 3
-
-        def wait(self, seconds: float) -> None:
-            cluster.clock.advance(300_000)
-
     cluster.subscribe(number=2)
     cluster.store.break_before = True
-    cluster.shell.run(Stop())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert not cluster.shell.turn(0)
+    cluster.clock.advance(300_000)
+    cluster.lead(cluster.keeper, cluster.shell)
+    assert cluster.shell.epoch == EPOCH, "nobody took over"
     assert cluster.shell.view(lambda core: core.state.agents[A].active)
+
+
+def test_a_lease_that_lapsed_is_waited_for_and_the_core_goes_on() -> None:
+    cluster = Cluster()
+    cluster.register()
+    cluster.shell.turn(0)
+    cluster.clock.advance(LeaseSettings().ttl_ms)
+    cluster.subscribe()
+    assert cluster.shell.turn(0)
+    assert cluster.events() == [], "without the right to lead nothing is done"
+    with pytest.raises(Unavailable):
+        cluster.shell.view(lambda core: core.state)
+    cluster.lead(cluster.keeper, cluster.shell)
+    assert [type(event) for batch in cluster.events() for event in batch.events] == [Subscribed, Offers]
+
+
+def test_a_master_that_slept_past_its_lease_wakes_as_a_standby() -> None:
+    cluster = Cluster()
+    other = cluster.take_over()
+    cluster.subscribe()
+    cluster.lead(cluster.keeper, cluster.shell)
+    assert not cluster.shell.leads
+    assert cluster.events() == []
+    other.turn(0)
+    assert {batch.epoch for batch in cluster.events()} == {other.epoch}
+
+
+def test_a_master_that_sleeps_between_commit_and_commands_says_nothing_any_more() -> None:
+    cluster = Cluster()
+    cluster.store.after_commit = lambda: cluster.clock.advance(LeaseSettings().ttl_ms)
+    cluster.register()
+    cluster.shell.turn(0)
+    assert cluster.bus.receive(agent_queue(A), limit=1, wait_ms=0) == []
+
+
+def test_a_store_that_forgot_a_commit_gets_a_master_of_a_new_epoch() -> None:
+    cluster = Cluster()
+    cluster.register()
+    cluster.shell.turn(0)
+    forgotten = dict(cluster.broker.cursor)
+    cluster.subscribe()
+    cluster.shell.turn(0)
+    cluster.broker.cursor = forgotten
+    cluster.subscribe(number=2)
+    assert cluster.shell.turn(0)
+    assert cluster.epoch_held() is None
+    cluster.lead(cluster.keeper, cluster.shell)
+    assert (cluster.epoch_held() or 0) > EPOCH
+
+
+def test_a_commit_that_only_time_caused_is_missed_too_where_it_was_forgotten() -> None:
+    cluster = Cluster()
+    cluster.subscribe()
+    cluster.shell.turn(0)
+    forgotten = dict(cluster.broker.cursor)
+    cluster.clock.advance(MasterSettings().heartbeat_interval_ms)
+    cluster.lead(cluster.keeper, cluster.shell)
+    assert cluster.broker.cursor != forgotten
+    cluster.broker.cursor = forgotten
+    cluster.clock.advance(MasterSettings().heartbeat_interval_ms)
+    cluster.lead(cluster.keeper, cluster.shell)
+    assert not cluster.shell.leads
