@@ -103,9 +103,12 @@ def register_again(context: Context, agent: Agent, report: RegisterAgent) -> str
         if not known and info.framework_id not in context.state.completed_frameworks:
             recovered(context, info, SessionId("unknown"), agent.principal)
     acknowledged = context.on_their_way(agent)
+    adopted: list[Task] = []
     for entry in (*listed.values(), *still_to_launch):
         if not _is_over(entry, acknowledged):
-            _listed(context, agent, entry)
+            adopted += _listed(context, agent, entry)
+    for framework_id, held in context.state.adopt_tasks(agent, adopted).items():
+        context.allocator.allocated(framework_id, agent.info.agent_id, held)
     _shut_down_ended(context, agent, {framework_id for framework_id, _ in (*listed, *unlaunched)})
     return None
 
@@ -202,10 +205,16 @@ def _set_total(
 ) -> None:
     """Take over the agent's total; one that shrank below what runs on it has nothing free until enough has ended."""
     total = Resources.of(info.resources)
-    used = agent.used.unallocated()
-    for entry in tasks:
-        if (entry.framework_id, entry.task.task_id) not in agent.tasks and holds_resources(entry.latest_state):
-            used += Resources.of(entry.task.resources).unallocated()
+    used = Resources.sum_of(
+        (
+            agent.used.unallocated(),
+            *(
+                Resources.of(entry.task.resources).unallocated()
+                for entry in tasks
+                if (entry.framework_id, entry.task.task_id) not in agent.tasks and holds_resources(entry.latest_state)
+            ),
+        )
+    )
     agent.info = info
     agent.total = total if total.contains(used) else used
     context.allocator.update_agent(info.agent_id, info.hostname, agent.total, info.attributes)
@@ -221,24 +230,28 @@ def _is_over(entry: RegisteredTask, acknowledged: set[tuple[FrameworkId, TaskId,
     return (entry.framework_id, entry.task.task_id, said.uuid) in acknowledged
 
 
-def _listed(context: Context, agent: Agent, entry: RegisteredTask) -> None:
-    """Bring one task that the agent has into the books."""
+def _listed(context: Context, agent: Agent, entry: RegisteredTask) -> tuple[Task, ...]:
+    """Bring one task that the agent has into the books.
+
+    Returns:
+        The task where this master has not seen it: still to be adopted.
+    """
     framework = context.state.frameworks.get(entry.framework_id)
     if framework is None:
-        return
+        return ()
     task = framework.tasks.get(entry.task.task_id)
     if task is not None:
         if task.agent_id == agent.info.agent_id:
             context.settle(task, reported(task.state, entry.latest_state))
             _kill_again(context, agent, task)
-        return
+        return ()
     if framework.ending:
-        return
+        return ()
     task = framework.unreachable.pop(entry.task.task_id, None)
     if task is not None:
         _returned(context, framework, task, entry)
-    else:
-        _adopt(context, agent, framework, entry)
+        return ()
+    return (_adopted(context, agent, framework, entry),)
 
 
 def _returned(context: Context, framework: Framework, task: Task, entry: RegisteredTask) -> None:
@@ -261,10 +274,10 @@ def _kill_again(context: Context, agent: Agent, task: Task) -> None:
         )
 
 
-def _adopt(context: Context, agent: Agent, framework: Framework, entry: RegisteredTask) -> None:
-    """Enter a task that this master has not seen: it was launched under an earlier one.
+def _adopted(context: Context, agent: Agent, framework: Framework, entry: RegisteredTask) -> Task:
+    """Make a task that this master has not seen: it was launched under an earlier one.
 
-    One that has ended is entered too, until its end is acknowledged: who asks about it meanwhile must not be told that it
+    One that has ended is among them, until its end is acknowledged: who asks about it meanwhile must not be told that it
     is gone, because its agent is about to say how it ended.
     """
     status = entry.sent_status or TaskStatus(
@@ -278,7 +291,7 @@ def _adopt(context: Context, agent: Agent, framework: Framework, entry: Register
     resources = Resources.of(entry.task.resources)
     if not resources.allocation_roles():
         resources = resources.allocated_to(framework.info.roles[0])
-    task = Task(
+    return Task(
         info=entry.task,
         framework_id=entry.framework_id,
         agent_id=agent.info.agent_id,
@@ -288,9 +301,6 @@ def _adopt(context: Context, agent: Agent, framework: Framework, entry: Register
         accepted_ms=context.now_ms,
         ended_ms=context.now_ms if entry.latest_state in TERMINAL_STATES else 0,
     )
-    context.state.add_task(task)
-    if holds_resources(task.state):
-        context.allocator.allocated(entry.framework_id, agent.info.agent_id, resources)
 
 
 def _not_listed(context: Context, agent: Agent, task: Task, *, in_flight: bool) -> None:

@@ -6,7 +6,10 @@ table, in its framework and in its agent; a task in its framework and its agent;
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from mesolite.ids import AgentId, FrameworkId, OfferId, SessionId, TaskId
 from mesolite.protocol import (
@@ -26,9 +29,12 @@ from .lifecycle import holds_resources
 from .settings import MAX_COMPLETED_TASKS, MAX_REMEMBERED_IDS, MAX_SUPERSEDED_SESSIONS, MAX_UNREACHABLE_TASKS
 
 
-@dataclass(slots=True, eq=False)
-class Task:
-    """One task of a framework on an agent."""
+class Task(Struct, eq=False, gc=False, kw_only=True):
+    """One task of a framework on an agent.
+
+    A struct, and out of the garbage collector's sight, since nothing in it leads back to it: there are hundreds of thousands,
+    made within seconds when agents come back to a new master, and looking through them took longer than making them.
+    """
 
     info: TaskInfo
     framework_id: FrameworkId
@@ -179,14 +185,25 @@ class MasterState:
 
     def add_task(self, task: Task) -> None:
         """Enter a task of a registered agent, charging it where its state holds resources."""
-        key = (task.framework_id, task.info.task_id)
         agent = self.agents[task.agent_id]
-        framework = self.frameworks[task.framework_id]
-        assert key not in agent.tasks, f"task {key} is entered twice"
-        agent.tasks[key] = task
-        framework.tasks[task.info.task_id] = task
+        self._enter(agent, task)
         if holds_resources(task.state):
             agent.used += task.resources
+
+    def adopt_tasks(self, agent: Agent, tasks: Sequence[Task]) -> dict[FrameworkId, Resources]:
+        """Enter all that an agent brought along at once, charging them in one sum.
+
+        Returns:
+            What each framework has been charged for.
+        """
+        charged: dict[FrameworkId, list[Resources]] = {}
+        for task in tasks:
+            self._enter(agent, task)
+            if holds_resources(task.state):
+                charged.setdefault(task.framework_id, []).append(task.resources)
+        sums = {framework_id: Resources.sum_of(each) for framework_id, each in charged.items()}
+        agent.used = Resources.sum_of((agent.used, *sums.values()))
+        return sums
 
     def charge(self, task: Task) -> None:
         """Charge a task that held nothing."""
@@ -195,6 +212,12 @@ class MasterState:
     def release(self, task: Task) -> None:
         """Stop charging a task; called once per task, when it ends or is lost (I5)."""
         self.agents[task.agent_id].used -= task.resources
+
+    def _enter(self, agent: Agent, task: Task) -> None:
+        key = (task.framework_id, task.info.task_id)
+        assert key not in agent.tasks, f"task {key} is entered twice"
+        agent.tasks[key] = task
+        self.frameworks[task.framework_id].tasks[task.info.task_id] = task
 
     def remove_task(self, task: Task) -> None:
         """Strike out a task that ended and is acknowledged; it is kept as history."""

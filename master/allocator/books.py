@@ -24,7 +24,7 @@ from .contract import NonOffer, Reason
 from .demand import DemandBook, Want
 from .explain import explain
 from .filters import Filters, refuse_duration_ms
-from .parts import Freed, Part, Parts, of_role
+from .parts import Freed, Part, Parts
 from .rules import DEFAULT_MIN_ALLOCATABLE, Candidate, judge
 from .shapes import Shapes
 
@@ -293,11 +293,10 @@ class Books:
         if agent is None or not resources:
             return
         framework = self._frameworks.setdefault(framework_id, Framework(framework_id))
-        for role in sorted(resources.allocation_roles()):
-            client = framework.clients.get(role) or self._new_client(framework, role)
-            part = of_role(resources, role)
-            agent.take(client, part)
-            self.taken(client, part.quantities().as_dict())
+        for part in self._parts.by_role(resources):
+            client = framework.clients.get(part.role) or self._new_client(framework, part.role)
+            agent.take(client, part.resources)
+            self.taken(client, part.amounts)
 
     # -- asking
 

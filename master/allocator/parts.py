@@ -32,6 +32,14 @@ class Parts:
     def __init__(self) -> None:
         self._known: dict[tuple[Resources, int], Part] = {}
 
+    def by_role(self, resources: Resources) -> list[Part]:
+        """Take resources of any number of roles apart, sorted by role."""
+        roles = resources.allocation_roles()
+        if len(roles) == 1:
+            return [self.of(resources)]
+        parts = ((role, of_role(resources, role)) for role in sorted(roles))
+        return [Part(role, part, part.quantities().as_dict()) for role, part in parts]
+
     def of(self, resources: Resources, times: int = 1) -> Part:
         """Take resources of one role apart: the sum of so many equal ones."""
         part = self._known.get((resources, times))

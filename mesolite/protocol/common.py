@@ -31,6 +31,9 @@ class TaskState(enum.Enum):
     UNREACHABLE = "TASK_UNREACHABLE"
     UNKNOWN = "TASK_UNKNOWN"
 
+    #: By identity, as they are compared. Enum's own hash is a call of Python code, which every look at a table of states would pay.
+    __hash__ = object.__hash__
+
 
 #: No further state follows one of these. UNREACHABLE and UNKNOWN are not among them: the task may still run.
 TERMINAL_STATES: Final = frozenset(

@@ -16,7 +16,7 @@ hashed once; the rarer types pay for themselves only.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import ClassVar, TypeAlias, cast
+from typing import ClassVar, Final, TypeAlias, cast
 
 import msgspec
 
@@ -36,11 +36,18 @@ Elements: TypeAlias = Intervals | frozenset[str]
 #: What every value without ranges and sets shares. Nobody changes a dict of a finished value.
 _NO_ELEMENTS: dict[Identity, Elements] = {}
 
+#: Lists that were checked before. Tasks have few sizes and hosts few kinds, and each is sent thousands of times: when agents
+#: register again, checking and adding up was half of a master's time. Beyond the bound it begins anew.
+MAX_KNOWN_LISTS: Final = 4096
+#: Longer lists, and pieces with sets, reservations or volumes, whose texts have no bound, are not remembered.
+MAX_KNOWN_LENGTH: Final = 16
+_known: dict[tuple[Resource, ...], "Resources"] = {}
+
 
 class Resources:
     """An immutable, hashable amount of resources; see the module for what its operations mean."""
 
-    __slots__ = ("_elements", "_hash", "_scalars", "_wire")
+    __slots__ = ("_elements", "_hash", "_scalars", "_unallocated", "_wire")
 
     #: No resources.
     EMPTY: ClassVar["Resources"]
@@ -53,12 +60,15 @@ class Resources:
     _wire: tuple[Resource, ...] | None
     #: What `__hash__` gave, None before.
     _hash: int | None
+    #: What `unallocated` gave, None before.
+    _unallocated: "Resources | None"
 
     def __init__(self) -> None:
         self._scalars = {}
         self._elements = _NO_ELEMENTS
         self._wire = None
         self._hash = None
+        self._unallocated = None
 
     @classmethod
     def parse(cls, expression: str) -> "Resources":
@@ -79,6 +89,19 @@ class Resources:
             ResourceError: One is invalid (`validate`), a name has two types, or a sum is absurdly large; the message
                 names the resource.
         """
+        if not isinstance(wire, tuple):
+            return cls._checked(wire)
+        known = _known.get(wire)
+        if known is None:
+            known = cls._checked(wire)
+            if len(wire) <= MAX_KNOWN_LENGTH and all(map(_is_small, wire)):
+                if len(_known) >= MAX_KNOWN_LISTS:
+                    _known.clear()
+                _known[wire] = known
+        return known
+
+    @classmethod
+    def _checked(cls, wire: Iterable[Resource]) -> "Resources":
         scalars: dict[Identity, int] = {}
         elements: dict[Identity, Elements] = {}
         types: dict[str, ResourceType] = {}
@@ -116,6 +139,18 @@ class Resources:
                 yield identity.wire_elements(tuple(sorted(cast(frozenset[str], self._elements[identity]))))
 
     # Arithmetic.
+
+    @classmethod
+    def sum_of(cls, many: Iterable["Resources"]) -> "Resources":
+        """All of them together: as by `+` one after another, without a value in between."""
+        scalars: dict[Identity, int] = {}
+        elements: dict[Identity, Elements] = {}
+        for each in many:
+            for identity, milli in each._scalars.items():
+                scalars[identity] = scalars.get(identity, 0) + milli
+            for identity, more in each._elements.items():
+                _add_elements(elements, identity, more)
+        return _adopted(scalars, elements)
 
     def __add__(self, other: "Resources") -> "Resources":
         """Both together."""
@@ -252,7 +287,9 @@ class Resources:
 
     def unallocated(self) -> "Resources":
         """All of it without the stamp of a role, as totals have it."""
-        return self._restamped(None)
+        if self._unallocated is None:
+            self._unallocated = self._restamped(None)
+        return self._unallocated
 
     def allocation_roles(self) -> frozenset[str]:
         """The roles that any of this is allocated to."""
@@ -344,7 +381,18 @@ def _adopted(scalars: dict[Identity, int], elements: dict[Identity, Elements]) -
     resources._elements = elements  # pyright: ignore[reportPrivateUsage]
     resources._wire = None  # pyright: ignore[reportPrivateUsage]
     resources._hash = None  # pyright: ignore[reportPrivateUsage]
+    resources._unallocated = None  # pyright: ignore[reportPrivateUsage]
     return resources
+
+
+def _is_small(resource: Resource) -> bool:
+    return (
+        resource.set is None
+        and len(resource.ranges or ()) <= MAX_KNOWN_LENGTH
+        and not resource.reservations
+        and resource.disk is None
+        and resource.provider_id is None
+    )
 
 
 def _counted(identity: Identity, milli: int) -> int:

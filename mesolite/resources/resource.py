@@ -16,6 +16,9 @@ class ResourceType(enum.Enum):
     RANGES = "RANGES"
     SET = "SET"
 
+    #: By identity, as they are compared. Enum's own hash is a call of Python code, which every lookup of a resource would pay.
+    __hash__ = object.__hash__
+
 
 class ReservationType(enum.Enum):
     """STATIC comes with the agent's configuration, DYNAMIC from a RESERVE operation."""
