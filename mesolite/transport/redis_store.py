@@ -16,7 +16,7 @@ from redis.exceptions import NoScriptError
 
 from mesolite.errors import CommitRefused, RedisUnavailable
 
-from .address import shown
+from .address import confirming_replicas, shown
 from .contract import BEGINNING, Append, Commit, Entry, Lease, LeaseState
 from .keys import CURSOR, EPOCH, LEASE, OWNED_KEYS, REGISTRY, escape_glob, key_prefix
 from .redis_client import BLOCK_TURN_MS, connect, redis_errors
@@ -58,7 +58,7 @@ class RedisStore:
         self._address = shown(url)
         self._client: redis.Redis = connect(url)
         #: How many must confirm a lease.
-        self._replicas: Final = 0
+        self._replicas: Final = confirming_replicas(url)
         #: redis-py leaves it untyped.
         self._execute = cast("_Execute", self._client.execute_command)
         # redis-py would build dictionaries, in a shape that differs between its versions.
