@@ -64,7 +64,12 @@ class MasterConfig(ClusterConfig, frozen=True, kw_only=True, forbid_unknown_fiel
     http_port: Annotated[Port, Meta(description="Port of the operator API; 0 takes a free one")] = 5050
     http_advertise_host: Annotated[
         str | None,
-        Meta(description="Name or address of the operator API that others are told; auto finds the machine's; as bound"),
+        Meta(
+            description="Name or address of the operator API that others are told; auto finds the machine's; as bound"
+        ),
+    ] = None
+    flower_url: Annotated[
+        str | None, Meta(description="Where people find Flower; told to those who ask the master")
     ] = None
     lease_ttl_ms: Annotated[
         int, Meta(ge=500, le=60_000, description="How long the others wait for a leading master that says nothing")
@@ -148,6 +153,15 @@ class AgentConfig(ClusterConfig, frozen=True, kw_only=True, forbid_unknown_field
             )
 
 
+class FlowerConfig(ClusterConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What Flower is told."""
+
+    http_host: Annotated[str, Meta(min_length=1, description="Address of its pages; they have no passwords")] = (
+        "127.0.0.1"
+    )
+    http_port: Annotated[Port, Meta(description="Port of its pages")] = 5555
+
+
 class UpConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `mesolite up` is told."""
 
@@ -166,7 +180,12 @@ class UpConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 #: The tables of a configuration file, and what each may hold.
-CONFIG_TABLES: Final[Mapping[str, type[Struct]]] = {"master": MasterConfig, "agent": AgentConfig, "up": UpConfig}
+CONFIG_TABLES: Final[Mapping[str, type[Struct]]] = {
+    "master": MasterConfig,
+    "agent": AgentConfig,
+    "flower": FlowerConfig,
+    "up": UpConfig,
+}
 
 ConfigT = TypeVar("ConfigT", bound=Struct)
 

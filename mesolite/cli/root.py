@@ -34,6 +34,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "dead-letters": ("listings", "dead_letters", "List messages that were refused."),
     "master": ("daemons", "master", "Run a master in the foreground."),
     "agent": ("daemons", "agent", "Run an agent in the foreground."),
+    "flower": ("flower", "flower", "Run Flower in the foreground."),
     "completion": ("completion", "completion", "Print the completion script of a shell."),
 }
 
