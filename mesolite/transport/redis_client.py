@@ -7,6 +7,7 @@ once, every wait is bounded, and every failure is one error: whoever called deci
 
 import contextlib
 from collections.abc import Generator
+from dataclasses import dataclass
 from typing import Final
 
 import redis
@@ -15,7 +16,8 @@ from redis.retry import Retry
 
 from mesolite.errors import ConfigError, RedisUnavailable
 
-from .address import REDIS_SCHEMES, scheme_of, shown
+from .address import MEMORY_SCHEME, SENTINEL_SCHEME, parse_sentinel, scheme_of, shown
+from .sentinel import PrimaryPool
 
 #: How long a command waits for its answer. A healthy Redis answers within milliseconds; a rewrite of its log or a slow
 #: disk may hold it for a second or two, and a primary that hangs has to be given up before leases end.
@@ -27,30 +29,91 @@ CONNECT_TIMEOUT_S: Final = 3.0
 BLOCK_TURN_MS: Final = 2_000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long is waited for a Redis at an address."""
+
+    #: For the answer to a command.
+    socket_timeout_s: float
+    #: For a connection.
+    connect_timeout_s: float
+    #: The length of a blocking read's turns.
+    block_turn_ms: int
+    #: While nothing arrives in a command queue, its server is asked for a sign of life this often.
+    probe_every_s: float
+    #: For the answer to such a question.
+    probe_timeout_s: float
+
+
+#: One Redis: nobody stands in for it, so that giving it up early wins nothing.
+_DIRECT: Final = Patience(
+    socket_timeout_s=SOCKET_TIMEOUT_S,
+    connect_timeout_s=CONNECT_TIMEOUT_S,
+    block_turn_ms=BLOCK_TURN_MS,
+    probe_every_s=5.0,
+    probe_timeout_s=SOCKET_TIMEOUT_S,
+)
+#: Under Sentinels another primary takes over some two seconds after one died or hangs (`down-after-milliseconds` 1000 and the
+#: election). Whoever waits longer for the old one loses that time; whoever waits less asks Sentinels that do not know yet.
+_UNDER_SENTINELS: Final = Patience(
+    socket_timeout_s=2.0, connect_timeout_s=1.0, block_turn_ms=1_000, probe_every_s=1.0, probe_timeout_s=1.0
+)
+
+
+def patience(url: str) -> Patience:
+    """Return how long is waited for what is at an address.
+
+    Raises:
+        ConfigError: It is not an address.
+    """
+    return _UNDER_SENTINELS if scheme_of(url) == SENTINEL_SCHEME else _DIRECT
+
+
 def connect(url: str) -> redis.Redis:
     """Return a client of the Redis at `url`. It connects with its first command.
 
-    Sentinel will come in here: whatever the address means, callers get a client of the current primary.
+    Under Sentinels it is a client of the primary, whichever that is at each moment: see `sentinel`. While another is elected,
+    commands fail; each asks anew.
 
     Args:
-        url: `redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]`, `rediss://…` or `unix://[[USER]:PASSWORD@]/PATH[?db=DB]`.
+        url: `redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]`, `rediss://…`, `unix://[[USER]:PASSWORD@]/PATH[?db=DB]` or
+            `sentinel://…` (see `address.parse_sentinel`).
 
     Raises:
         ConfigError: The address cannot be read.
     """
-    if scheme_of(url) not in REDIS_SCHEMES:
+    scheme = scheme_of(url)
+    if scheme == MEMORY_SCHEME:
         raise ConfigError(f"{shown(url)} is not the address of a Redis server")
+    waits = patience(url)
+    if scheme == SENTINEL_SCHEME:
+        return _connect_to_primary(url, waits)
     try:
         return redis.Redis.from_url(
             url,
-            socket_timeout=SOCKET_TIMEOUT_S,
-            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            socket_timeout=waits.socket_timeout_s,
+            socket_connect_timeout=waits.connect_timeout_s,
             retry=Retry(NoBackoff(), 0),
             # RESP2 in every version of redis-py, so that answers have one shape.
             protocol=2,
         )
     except ValueError as error:
         raise ConfigError(f"the address {shown(url)} cannot be read: {error}") from None
+
+
+def _connect_to_primary(url: str, waits: Patience) -> redis.Redis:
+    address = parse_sentinel(url)
+    pool = PrimaryPool(
+        address,
+        db=address.db,
+        username=address.username,
+        password=address.password,
+        socket_timeout=waits.socket_timeout_s,
+        socket_connect_timeout=waits.connect_timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+    )
+    return redis.Redis.from_pool(pool)
 
 
 @contextlib.contextmanager
