@@ -18,7 +18,7 @@ def open_store(url: str, cluster: str = DEFAULT_CLUSTER) -> Store:
     """Return a store for the cluster at an address. Nothing is connected yet.
 
     Args:
-        url: `redis://`, `rediss://` or `unix://`, or `memory://` for what all of this process shares.
+        url: `redis://`, `rediss://`, `unix://` or `sentinel://`, or `memory://` for what all of this process shares.
         cluster: The cluster's name.
 
     Raises:

@@ -19,7 +19,7 @@ from mesolite.errors import CommitRefused, RedisUnavailable
 from .address import confirming_replicas, shown
 from .contract import BEGINNING, Append, Commit, Entry, Lease, LeaseState
 from .keys import CURSOR, EPOCH, LEASE, OWNED_KEYS, REGISTRY, escape_glob, key_prefix
-from .redis_client import BLOCK_TURN_MS, connect, redis_errors
+from .redis_client import connect, patience, redis_errors
 
 #: The one field of an entry. XADD wants a name; one letter is the shortest.
 _FIELD: Final = "p"
@@ -57,6 +57,7 @@ class RedisStore:
         self._prefix = key_prefix(cluster)
         self._address = shown(url)
         self._client: redis.Redis = connect(url)
+        self._block_turn_ms: Final = patience(url).block_turn_ms
         #: How many must confirm a lease.
         self._replicas: Final = confirming_replicas(url)
         #: redis-py leaves it untyped.
@@ -91,7 +92,7 @@ class RedisStore:
         while True:
             left_ms = int((deadline - time.monotonic()) * 1000)
             # BLOCK 0 would wait for ever.
-            block = ("BLOCK", min(left_ms, BLOCK_TURN_MS)) if left_ms > 0 else ()
+            block = ("BLOCK", min(left_ms, self._block_turn_ms)) if left_ms > 0 else ()
             with redis_errors(self._address):
                 answer = self._command("XREAD", "COUNT", limit, *block, "STREAMS", *streams)
             if answer or not block:
