@@ -1,7 +1,7 @@
 """What the master answers when asked about a task (reference 1.9)."""
 
 from mesolite.ids import AgentId, TaskId
-from mesolite.protocol import Reason, Reconcile, Source, TaskState, TaskStatus, Update
+from mesolite.protocol import TERMINAL_STATES, Reason, Reconcile, Source, TaskState, TaskStatus, Update
 
 from .context import Context
 from .state import Framework, Task
@@ -40,8 +40,14 @@ def answer(context: Context, framework: Framework, task_id: TaskId, agent_id: Ag
 
 
 def _repeated(context: Context, task: Task) -> TaskStatus:
-    """Say the newest word about a task again, without its uuid: this copy needs no acknowledgement."""
+    """Say the newest word about a task again, without its uuid: this copy needs no acknowledgement.
+
+    But an agent's last word is repeated as it was. The agent itself will say it again until it is acknowledged, and by the
+    uuid the driver tells that the two are one: a copy without would be delivered as a second end, and have lost its reason.
+    """
     known = task.status
+    if known.uuid is not None and known.state in TERMINAL_STATES:
+        return known
     return TaskStatus(
         task_id=known.task_id,
         state=known.state,

@@ -100,6 +100,17 @@ def test_reconciliation_repeats_what_is_known() -> None:
     assert (status.state, status.reason, status.uuid) == (TaskState.RUNNING, Reason.RECONCILIATION, None)
 
 
+def test_reconciliation_repeats_a_last_word_as_its_agent_said_it() -> None:
+    """Else a scheduler hears of one end twice: the copy, and then the agent's own, which is resent until acknowledged."""
+    world = World()
+    running_task(world)
+    world.update("a1", "f", "t", TaskState.FINISHED, uuid=b"e" * 16)
+    said = world.told("f", Update)[0].status
+    world.clear()
+    world.call("f", Reconcile((ReconcileTask(TaskId("t"), AgentId("a1")),)))
+    assert [each.status for each in world.told("f", Update)] == [said]
+
+
 @pytest.mark.parametrize(
     ("agent_id", "state"),
     [("a1", TaskState.GONE), (None, TaskState.UNKNOWN), ("never-seen", TaskState.UNKNOWN)],
