@@ -58,6 +58,8 @@ class TaskChange(NamedTuple):
     state: TaskState
     #: None for STAGING, which is never reported, and for what a former life reported.
     status: TaskStatus | None
+    #: When it came to this state in a former life, or as near as is known; None for a step of this life.
+    since_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,25 +1,34 @@
-"""Makes an agent appear in an unmodified Flower: the agent as a Celery worker, its tasks as Celery tasks.
+r"""Makes an agent appear in Flower: the agent as a Celery worker, its tasks as Celery tasks.
 
 Two threads that the agent's own never waits for: one sends events (`flower_events`), one answers what Flower asks and
-passes its "terminate" on (`flower_control`). Celery and kombu are imported when those threads start, not before. A task's
-uuid is its task id; where two frameworks use one id on one agent, Flower sees one task.
+passes its "terminate" on (`flower_control`). Celery and kombu are imported when those threads start, not before. What got
+lost on the way is said again (`flower_repeats`).
 
     received --> started --> succeeded | failed | revoked
-        \\_____________________________________^   (a task that never ran fails or is revoked straight away)
+        \_____________________________________^   (a task that never ran fails or is revoked straight away)
 """
 
+import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from mesolite.ids import AgentId
+from mesolite.protocol import TERMINAL_STATES, TaskState
+from mesolite.transport.address import scheme_of
+from mesolite.transport.celery_broker import open_broker
+from mesolite.transport.keys import DEFAULT_CLUSTER, agent_queue
 
-from .flower_broker import BrokerAddress
-from .flower_control import ControlAnswers, ControlMailbox
+from .effects import TaskChange
+from .flower_control import ControlAnswers, ControlMailbox, OnTerminate
 from .flower_events import EventPublisher, worker_name
-from .flower_tasks import AgentView, LiveTask, Sampler, TaskEnding, TaskLedger, TaskView
+from .flower_ledger import Sampler, TaskLedger
+from .flower_repeats import Repeats
+from .flower_story import ending_event, received_event, started_event, whole_story
+from .flower_tasks import AgentView, TaskEnding, TaskView, shown_id
 
-__all__ = ["AgentView", "FlowerPresence", "TaskEnding", "TaskView"]
+__all__ = ["AgentView", "FlowerObserver", "FlowerPresence", "TaskEnding", "TaskView"]
 
 #: New tasks a second that are shown. Three events each; Flower itself follows some 2,000 events a second.
 DEFAULT_SHOWN_TASKS_PER_S: Final = 200.0
@@ -34,7 +43,8 @@ class FlowerPresence:
         agent_id: AgentId,
         broker_url: str,
         details: Callable[[], AgentView],
-        on_terminate: Callable[[str], None],
+        on_terminate: OnTerminate,
+        cluster: str = DEFAULT_CLUSTER,
         transport_options: Mapping[str, object] | None = None,
         shown_tasks_per_s: float = DEFAULT_SHOWN_TASKS_PER_S,
     ) -> None:
@@ -44,50 +54,80 @@ class FlowerPresence:
             agent_id: Names the worker: "mesolite@ID".
             broker_url: The Redis that Flower is given too, as settings write it.
             details: Describes the agent; called from the control thread.
-            on_terminate: Called from the control thread with the id of a task that someone asked to end. Broadcasts reach
-                every agent, so the task may be unknown; ignore it then. Must not block.
+            on_terminate: Called from the control thread with the framework and the id of a task that someone asked to end;
+                without the framework, every framework's. Broadcasts reach every agent, so the task may be unknown; ignore it
+                then. Must not block.
+            cluster: Stands in the name of the agent's queue.
             transport_options: For kombu, beyond its timeouts.
-            shown_tasks_per_s: Above this rate new tasks are left out, except those that fail.
+            shown_tasks_per_s: Above this rate new tasks are left out, except those that fail; nothing is repeated faster.
         """
         self.worker: Final = worker_name(agent_id)
-        broker = BrokerAddress(url=broker_url, transport_options=transport_options or {})
         self._details = details
         self._ledger = TaskLedger(time.time)
         self._sampler = Sampler(shown_tasks_per_s, time.monotonic)
-        self._events = EventPublisher(self.worker, broker, self._heartbeat_fields)
-        self._control = ControlMailbox(
-            self.worker, broker, ControlAnswers(self.worker, broker_url, self._ledger, details, on_terminate)
+        self._repeats = Repeats(
+            self._ledger,
+            shown_tasks_per_s,
+            clock_s=time.monotonic,
+            wall_clock_s=time.time,
+            random=random.random,
         )
+        broker = partial(open_broker, broker_url, transport_options)
+        self._events = EventPublisher(self.worker, broker, self._heartbeat_fields, self._repeats)
+        answers = ControlAnswers(
+            worker=self.worker,
+            queue=agent_queue(agent_id, cluster),
+            transport=scheme_of(broker_url),
+            ledger=self._ledger,
+            details=details,
+            on_terminate=on_terminate,
+            listeners=self,
+        )
+        self._control = ControlMailbox(self.worker, broker, answers, self)
 
     def start(self) -> None:
         """Begin to appear. The broker need not answer yet."""
         self._events.start()
         self._control.start()
 
-    def task_received(self, view: TaskView) -> None:
-        """The agent has a task that does not run yet. Repeating it changes nothing."""
-        task = self._ledger.received(view, shown=self._sampler.admit())
-        if task is not None and task.shown:
-            self._send_received(task)
+    def task_received(self, view: TaskView, *, since_s: float | None = None) -> None:
+        """The agent has a task that does not run yet. Repeating it changes nothing.
 
-    def task_started(self, task_id: str) -> None:
+        Args:
+            view: The task.
+            since_s: When it came, where that was in a former life of the agent. Such tasks are always shown: they may have
+                been, and would not be seen to end.
+        """
+        task = self._ledger.received(view, shown=since_s is not None or self._sampler.admit(), since_s=since_s)
+        if task is not None and task.shown:
+            self._events.put(received_event(task))
+
+    def task_started(self, shown_id: str, *, since_s: float | None = None) -> None:
         """A received task runs."""
-        task = self._ledger.started(task_id)
+        task = self._ledger.started(shown_id, since_s=since_s)
         if task is not None and task.shown:
-            self._events.put("task-started", uuid=task_id)
+            self._events.put(started_event(task))
 
-    def task_ended(self, ending: TaskEnding) -> None:
-        """A received task ended. One that was left out and failed is shown after all."""
-        task = self._ledger.ended(ending)
-        if task is None:
+    def task_ended(self, view: TaskView, ending: TaskEnding) -> None:
+        """A task ended. One that was left out and failed is shown after all, and one of a former life as well."""
+        before = self._ledger.find(view.shown_id)
+        task = self._ledger.ended(view, ending)
+        if task is None or not task.shown:
             return
-        if not task.shown and ending.outcome == "failed":
-            self._send_received(task)
-            if task.started_s is not None:
-                self._events.put("task-started", uuid=ending.task_id, timestamp=task.started_s)
-        elif not task.shown:
-            return
-        self._send_ending(task, ending)
+        if before is not None and before.shown:
+            self._events.put(ending_event(task))
+        else:
+            self._events.put(*whole_story(task))
+
+    def listener_came(self) -> None:
+        """Somebody listens anew: say everything again soon. Called from the control thread."""
+        self._repeats.listener_came()
+        self._events.wake()
+
+    def enable_asked(self) -> None:
+        """Flower gave its regular sign of life. Called from the control thread."""
+        self._repeats.enable_asked()
+        self._events.wake()
 
     def dropped_events(self) -> int:
         """Count the events lost because the broker was away for too long."""
@@ -98,37 +138,6 @@ class FlowerPresence:
         self._events.close()
         self._control.close()
 
-    def _send_received(self, task: LiveTask) -> None:
-        view = task.view
-        kwargs = ", ".join(f"{name}={value}" for name, value in sorted(view.kwargs().items()))
-        self._events.put(
-            "task-received",
-            uuid=view.task_id,
-            name=view.name,
-            args=view.command,
-            kwargs=kwargs,
-            root_id=view.task_id,
-            parent_id=None,
-            retries=0,
-            eta=None,
-            expires=None,
-            timestamp=task.received_s,
-        )
-
-    def _send_ending(self, task: LiveTask, ending: TaskEnding) -> None:
-        now_s = time.time()
-        runtime_s = max(0.0, now_s - task.started_s) if task.started_s is not None else 0.0
-        match ending.outcome:
-            case "succeeded":
-                self._events.put("task-succeeded", uuid=ending.task_id, result=str(ending.exit_code), runtime=runtime_s)
-            case "failed":
-                # Flower shows a runtime only where Celery computes one; for failures it is simply stored.
-                self._events.put(
-                    "task-failed", uuid=ending.task_id, exception=ending.exception(), traceback="", runtime=runtime_s
-                )
-            case "killed":
-                self._events.put("task-revoked", uuid=ending.task_id, terminated=True, signum="SIGTERM", expired=False)
-
     def _heartbeat_fields(self) -> dict[str, object]:
         details = self._details()
         return {
@@ -138,3 +147,25 @@ class FlowerPresence:
             "sw_ver": details.version or "0",
             "sw_sys": "Linux",
         }
+
+
+class FlowerObserver:
+    """Passes tasks' steps on to Flower."""
+
+    def __init__(self, presence: FlowerPresence) -> None:
+        self._presence: Final = presence
+
+    def tasks_changed(self, changes: Sequence[TaskChange]) -> None:
+        """See `TaskObserver`."""
+        for change in changes:
+            framework, task = change.framework, change.task
+            if change.state is TaskState.STAGING:
+                self._presence.task_received(TaskView.of(framework, task), since_s=_since_s(change))
+            elif change.state is TaskState.RUNNING:
+                self._presence.task_started(shown_id(framework.framework_id, task.task_id), since_s=_since_s(change))
+            elif change.state in TERMINAL_STATES and change.status is not None:
+                self._presence.task_ended(TaskView.of(framework, task), TaskEnding.of(change.status))
+
+
+def _since_s(change: TaskChange) -> float | None:
+    return None if change.since_ms is None else change.since_ms / 1000

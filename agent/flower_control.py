@@ -11,24 +11,31 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, TypeAlias
+from contextlib import suppress
+from typing import Any, Final, Protocol, TypeAlias
 
+from mesolite.ids import FrameworkId, TaskId
 from mesolite.logs import get_logger
+from mesolite.transport.celery_broker import broker_errors, check_subscription
 
-from .flower_broker import BrokerAddress, broker_errors, open_broker
-from .flower_tasks import AgentView, LiveTask, TaskLedger
+from .flower_ledger import KnownTask, TaskLedger
+from .flower_tasks import AgentView, parse_shown_id
 
 #: Celery's defaults (`control_exchange`, `control_queue_ttl`, `control_queue_expires`): both sides must declare alike.
 CONTROL_NAMESPACE: Final = "celery"
 CONTROL_QUEUE_TTL_S: Final = 300.0
 CONTROL_QUEUE_EXPIRES_S: Final = 10.0
 
-#: How long the mailbox waits before it looks whether it shall close.
+#: How long the mailbox waits before it looks whether it shall close, and whether the broker still lives.
 POLL_INTERVAL_S: Final = 1.0
+
+#: Flower speaks every 5 s. Where it has spoken and is silent for so long, it is gone, or the subscription is dead in a way
+#: that its server's signs of life do not show (a primary that nobody else follows): subscribing anew costs little.
+MAX_SILENCE_S: Final = 30.0
 
 #: Pause after a failed attempt to reach the broker, doubled each time.
 MIN_BACKOFF_S: Final = 0.5
-MAX_BACKOFF_S: Final = 15.0
+MAX_BACKOFF_S: Final = 4.0
 
 #: Ids that one revoke may name; the rest is ignored.
 MAX_REVOKED_AT_ONCE: Final = 1000
@@ -38,8 +45,22 @@ MAX_LISTED_TASKS: Final = 1000
 
 Reply: TypeAlias = object
 Handler: TypeAlias = Callable[..., Reply]
+#: Told the id of a task that shall end; of whichever framework where that is None.
+OnTerminate: TypeAlias = Callable[[FrameworkId | None, TaskId], None]
 
 _log = get_logger("mesolite.agent")
+
+
+class Listeners(Protocol):
+    """Wants to know who listens."""
+
+    def listener_came(self) -> None:
+        """Somebody begins to listen to events."""
+        ...
+
+    def enable_asked(self) -> None:
+        """Somebody who listens asks that events be sent, as Flower does every 5 s."""
+        ...
 
 
 class ControlAnswers:
@@ -48,16 +69,31 @@ class ControlAnswers:
     def __init__(
         self,
         worker: str,
-        broker_url: str,
+        queue: str,
+        transport: str,
         ledger: TaskLedger,
         details: Callable[[], AgentView],
-        on_terminate: Callable[[str], None],
+        on_terminate: OnTerminate,
+        listeners: Listeners,
     ) -> None:
+        """Prepare.
+
+        Args:
+            worker: The name that Flower lists.
+            queue: Where the agent's commands wait, for Flower's page of queues.
+            transport: The kind of broker.
+            ledger: The agent's tasks.
+            details: Describes the agent.
+            on_terminate: Asked to end a task.
+            listeners: Told about signs of life of those who listen.
+        """
         self._worker = worker
-        self._broker_url = broker_url
+        self._queue_name = queue
+        self._transport = transport
         self._ledger = ledger
         self._details = details
         self._on_terminate = on_terminate
+        self._listeners = listeners
         self._born_s = time.monotonic()
 
     def answer(self, method: str, arguments: Mapping[str, object]) -> Reply:
@@ -79,7 +115,11 @@ class ControlAnswers:
                 return [self._queue()]
             case "conf":
                 return self._configuration()
+            case "heartbeat":
+                self._listeners.listener_came()
+                return {"ok": "a heartbeat follows"}
             case "enable_events":
+                self._listeners.enable_asked()
                 return {"ok": "task events already enabled"}
             case "revoke":
                 return self._revoke(arguments.get("task_id"), terminate=bool(arguments.get("terminate")))
@@ -104,7 +144,7 @@ class ControlAnswers:
                 "processes": [],
                 "resources": _readable(details.resources_milli),
             },
-            "broker": {"transport": self._broker_url.split(":", maxsplit=1)[0], "hostname": details.hostname},
+            "broker": {"transport": self._transport, "hostname": details.hostname},
             "rusage": {
                 "utime": usage.ru_utime,
                 "stime": usage.ru_stime,
@@ -123,7 +163,7 @@ class ControlAnswers:
         ids = [item for item in _as_list(task_id) if isinstance(item, str)][:MAX_REVOKED_AT_ONCE]
         wanted = [item for item in ids if terminate or self._ledger.is_waiting(item)]
         for item in wanted:
-            self._on_terminate(item)
+            self._on_terminate(*parse_shown_id(item))
         if not wanted:
             return {"ok": "no such task waits here"}
         return {"ok": f"{'terminate' if terminate else 'revoke'}: {', '.join(wanted)}"}
@@ -131,9 +171,9 @@ class ControlAnswers:
     def _requests(self, *, running: bool) -> list[dict[str, object]]:
         return [self._request(task) for task in self._ledger.live(running=running)[:MAX_LISTED_TASKS]]
 
-    def _request(self, task: LiveTask) -> dict[str, object]:
+    def _request(self, task: KnownTask) -> dict[str, object]:
         return {
-            "id": task.view.task_id,
+            "id": task.view.shown_id,
             "name": task.view.name,
             "args": task.view.command,
             "kwargs": task.view.kwargs(),
@@ -141,15 +181,14 @@ class ControlAnswers:
             "hostname": self._worker,
             "time_start": task.started_s,
             "acknowledged": True,
-            "delivery_info": {"routing_key": self._queue()["routing_key"]},
+            "delivery_info": {"routing_key": self._queue_name},
             "worker_pid": None,
         }
 
     def _queue(self) -> dict[str, object]:
-        name = f"mesolite.agent.{self._worker.removeprefix('mesolite@')}"
         return {
-            "name": name,
-            "routing_key": name,
+            "name": self._queue_name,
+            "routing_key": self._queue_name,
             "exchange": {"name": "", "type": "direct"},
             "alias": None,
             "exclusive": False,
@@ -177,21 +216,37 @@ class _Handlers(dict[str, Handler]):
     def __init__(self, answers: ControlAnswers) -> None:
         super().__init__()
         self._answers = answers
+        #: When something was asked last, on the monotonic clock; None before anything was.
+        self.heard_s: float | None = None
 
     def __missing__(self, method: str) -> Handler:
         def handle(_state: object, **arguments: object) -> Reply:
+            self.heard_s = time.monotonic()
             return self._answers.answer(method, arguments)
 
         return handle
+
+    def is_suspiciously_silent(self) -> bool:
+        """Say whether somebody used to ask, and has stopped."""
+        return self.heard_s is not None and time.monotonic() - self.heard_s > MAX_SILENCE_S
 
 
 class ControlMailbox:
     """Listens for broadcasts in a thread of its own and reconnects by itself."""
 
-    def __init__(self, worker: str, broker: BrokerAddress, answers: ControlAnswers) -> None:
+    def __init__(self, worker: str, broker: Callable[[], Any], answers: ControlAnswers, listeners: Listeners) -> None:
+        """Prepare; nothing is connected before `start`.
+
+        Args:
+            worker: The name that is called.
+            broker: Makes a connection to where broadcasts come from.
+            answers: What is answered.
+            listeners: Told where a broadcast may have been missed.
+        """
         self._worker = worker
         self._broker = broker
         self._answers = answers
+        self._listeners = listeners
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flower-control", daemon=True)
 
@@ -207,18 +262,23 @@ class ControlMailbox:
 
     def _run(self) -> None:
         backoff_s = MIN_BACKOFF_S
+        errors = broker_errors()
         while not self._closing.is_set():
-            connection = open_broker(self._broker)
             try:
-                with connection, self._listen(connection):
-                    backoff_s = MIN_BACKOFF_S
-                    self._drain_until_closed(connection)
-            except broker_errors(connection) as error:
+                with self._broker() as connection:
+                    channel = connection.channel()
+                    handlers = _Handlers(self._answers)
+                    with self._listen(connection, channel, handlers):
+                        backoff_s = MIN_BACKOFF_S
+                        # The broadcast of somebody who came meanwhile was missed.
+                        self._listeners.listener_came()
+                        self._drain(connection, channel, handlers)
+            except errors as error:
                 _log.warning("flower_control_unavailable", worker=self._worker, error=str(error), retry_s=backoff_s)
             self._closing.wait(backoff_s)
             backoff_s = min(MAX_BACKOFF_S, backoff_s * 2)
 
-    def _listen(self, connection: Any) -> Any:
+    def _listen(self, connection: Any, channel: Any, handlers: _Handlers) -> Any:
         from kombu.pidbox import Mailbox
 
         make_mailbox: Callable[..., Any] = Mailbox
@@ -233,15 +293,17 @@ class ControlMailbox:
             queue_expires=CONTROL_QUEUE_EXPIRES_S,
             reply_queue_expires=CONTROL_QUEUE_EXPIRES_S,
         )
-        node = mailbox.Node(self._worker, channel=connection.channel(), handlers=_Handlers(self._answers))
-        return node.listen()
+        return mailbox.Node(self._worker, channel=channel, handlers=handlers).listen()
 
-    def _drain_until_closed(self, connection: Any) -> None:
-        while not self._closing.is_set():
-            try:
+    def _drain(self, connection: Any, channel: Any, handlers: _Handlers) -> None:
+        """Answer until it is time to close, or to subscribe anew."""
+        checked_s = time.monotonic()
+        while not self._closing.is_set() and not handlers.is_suspiciously_silent():
+            with suppress(TimeoutError):
                 connection.drain_events(timeout=POLL_INTERVAL_S)
-            except TimeoutError:
-                continue
+            if time.monotonic() - checked_s >= POLL_INTERVAL_S:
+                checked_s = time.monotonic()
+                check_subscription(channel)
 
 
 def _as_list(value: object) -> Iterable[object]:

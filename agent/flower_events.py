@@ -2,7 +2,7 @@
 
 The agent's thread only appends to a bounded queue. The publisher drains it into groups (one broker message, many events:
 Celery's `task.multi`), sends a heartbeat every few seconds, and after an outage begins again with `worker-online`. What
-does not fit into the queue during an outage is lost, oldest first: Flower is a view, not a record.
+does not fit into the queue during an outage is lost, oldest first; when it is over, all is said again (`flower_repeats`).
 """
 
 import os
@@ -14,8 +14,10 @@ from typing import Any, Final
 
 from mesolite.ids import AgentId
 from mesolite.logs import get_logger
+from mesolite.transport.celery_broker import broker_errors
 
-from .flower_broker import BrokerAddress, broker_errors, open_broker
+from .flower_repeats import MAX_PORTION_TASKS, Repeats
+from .flower_story import Event
 
 #: How often a heartbeat is sent. Flower calls a worker offline after twice this without one (celery.events.state).
 HEARTBEAT_INTERVAL_S: Final = 5.0
@@ -29,12 +31,15 @@ MAX_GROUP_EVENTS: Final = 256
 #: Events that wait for the broker: ten seconds of the default sampling rate, a few MB.
 MAX_QUEUED_EVENTS: Final = 6000
 
-#: Pause after a failed attempt to reach the broker, doubled each time.
+#: Pause after a failed attempt to reach the broker, doubled each time. A failover takes seconds, and the page is watched.
 MIN_BACKOFF_S: Final = 0.5
-MAX_BACKOFF_S: Final = 15.0
+MAX_BACKOFF_S: Final = 4.0
 
 #: How long `close` waits for the farewell. A broker that hangs is left behind.
 CLOSE_TIMEOUT_S: Final = 2.0
+
+# A portion of a repetition is one message too: three events for each task.
+assert 3 * MAX_PORTION_TASKS <= MAX_GROUP_EVENTS
 
 Fields = Mapping[str, object]
 
@@ -44,19 +49,25 @@ _log = get_logger("mesolite.agent")
 class EventPublisher:
     """Publishes the events of one worker name."""
 
-    def __init__(self, worker: str, broker: BrokerAddress, heartbeat: Callable[[], Fields]) -> None:
+    def __init__(
+        self, worker: str, broker: Callable[[], Any], heartbeat: Callable[[], Fields], repeats: Repeats
+    ) -> None:
         """Prepare; nothing is sent before `start`.
 
         Args:
             worker: The name that Flower lists, "mesolite@host".
-            broker: Where Celery's events go.
+            broker: Makes a connection to where Celery's events go.
             heartbeat: Fields for each heartbeat: active, processed, sw_ident.
+            repeats: What is said again, whenever there is time.
         """
         self._worker = worker
         self._broker = broker
         self._heartbeat = heartbeat
-        self._queue: deque[tuple[str, dict[str, object]]] = deque()
+        self._repeats = repeats
+        self._queue: deque[Event] = deque()
         self._changed = threading.Condition()
+        #: Somebody changed what `repeats` is waiting for.
+        self._woken = False
         self._closing = False
         self._dropped = 0
         self._thread = threading.Thread(target=self._run, name="flower-events", daemon=True)
@@ -65,17 +76,24 @@ class EventPublisher:
         """Begin to publish."""
         self._thread.start()
 
-    def put(self, kind: str, **fields: object) -> None:
-        """Queue one event and return at once. The time of the event is now."""
-        fields.setdefault("timestamp", time.time())
+    def put(self, *events: Event) -> None:
+        """Queue events and return at once."""
         with self._changed:
-            if len(self._queue) >= MAX_QUEUED_EVENTS:
-                self._queue.popleft()
-                self._dropped += 1
-            self._queue.append((kind, fields))
+            was_empty = not self._queue
+            for event in events:
+                if len(self._queue) >= MAX_QUEUED_EVENTS:
+                    self._queue.popleft()
+                    self._dropped += 1
+                self._queue.append(event)
             # Waking at the first is enough: the publisher then waits for company anyway.
-            if len(self._queue) == 1:
+            if was_empty:
                 self._changed.notify()
+
+    def wake(self) -> None:
+        """Look again when the next repetition is due."""
+        with self._changed:
+            self._woken = True
+            self._changed.notify()
 
     def dropped(self) -> int:
         """Count the events that were lost to a full queue."""
@@ -92,15 +110,17 @@ class EventPublisher:
 
     def _run(self) -> None:
         backoff_s = MIN_BACKOFF_S
+        errors = broker_errors()
         while not self._closing:
-            connection = open_broker(self._broker)
             try:
-                with connection:
+                with self._broker() as connection:
                     dispatcher = _dispatcher(connection, self._worker)
                     self._send_heartbeat(dispatcher, "worker-online")
                     backoff_s = MIN_BACKOFF_S
+                    # What was said last on the old connection may have reached nobody.
+                    self._repeats.listener_came()
                     self._publish_until_closed(dispatcher)
-            except broker_errors(connection) as error:
+            except errors as error:
                 _log.warning("flower_broker_unavailable", worker=self._worker, error=str(error), retry_s=backoff_s)
             with self._changed:
                 self._changed.wait_for(lambda: self._closing, timeout=backoff_s)
@@ -109,39 +129,46 @@ class EventPublisher:
     def _publish_until_closed(self, dispatcher: Any) -> None:
         heartbeat_due_s = time.monotonic() + HEARTBEAT_INTERVAL_S
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._closing, heartbeat_due_s - time.monotonic())
-                if self._queue and not self._closing:
-                    self._changed.wait_for(lambda: self._closing, GROUP_DELAY_S)
-                closing = self._closing
+            closing = self._wait(min(heartbeat_due_s, self._repeats.due_s()))
             self._send_queued(dispatcher)
             if closing:
                 dispatcher.send("worker-offline")
                 return
-            if time.monotonic() >= heartbeat_due_s:
+            events, begins = self._repeats.take()
+            if begins or time.monotonic() >= heartbeat_due_s:
+                # Before old words, so that a Flower that has just begun does not take their times for the last sign of life.
                 self._send_heartbeat(dispatcher, "worker-heartbeat")
                 heartbeat_due_s = time.monotonic() + HEARTBEAT_INTERVAL_S
+            if events:
+                _send_group(dispatcher, [(kind, {**fields, "repeated": True}) for kind, fields in events])
+
+    def _wait(self, until_s: float) -> bool:
+        """Wait for events, a wake or a time; say whether it is time to close."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._closing or self._woken, until_s - time.monotonic())
+            if self._queue and not self._closing:
+                self._changed.wait_for(lambda: self._closing, GROUP_DELAY_S)
+            self._woken = False
+            return self._closing
 
     def _send_queued(self, dispatcher: Any) -> None:
         """Send all that waits, in groups. A group that fails goes back to the front of the queue."""
         while group := self._take_group():
             sent = False
             try:
-                for kind, fields in group:
-                    dispatcher.send(kind, **fields)
-                dispatcher.flush(errors=False)
+                _send_group(dispatcher, group)
                 sent = True
             finally:
                 if not sent:
                     self._put_back(group)
 
-    def _put_back(self, group: list[tuple[str, dict[str, object]]]) -> None:
+    def _put_back(self, group: list[Event]) -> None:
         with self._changed:
             room = MAX_QUEUED_EVENTS - len(self._queue)
             self._dropped += max(0, len(group) - room)
             self._queue.extendleft(reversed(group[-room:] if room else []))
 
-    def _take_group(self) -> list[tuple[str, dict[str, object]]]:
+    def _take_group(self) -> list[Event]:
         with self._changed:
             return [self._queue.popleft() for _ in range(min(len(self._queue), MAX_GROUP_EVENTS))]
 
@@ -153,6 +180,12 @@ class EventPublisher:
 def worker_name(agent_id: AgentId) -> str:
     """Return the name under which an agent appears in Flower. By id, since two agents may share a host."""
     return f"mesolite@{agent_id}"
+
+
+def _send_group(dispatcher: Any, events: list[Event]) -> None:
+    for kind, fields in events:
+        dispatcher.send(kind, **fields)
+    dispatcher.flush(errors=False)
 
 
 def _dispatcher(connection: Any, worker: str) -> Any:

@@ -5,7 +5,6 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -14,10 +13,10 @@ from typing import Final
 
 from mesolite.clock import SystemClock
 from mesolite.config import AgentConfig
-from mesolite.ids import AgentId, SessionId, TaskId
+from mesolite.ids import AgentId, SessionId
 from mesolite.logs import get_logger
 from mesolite.network import advertised_url
-from mesolite.protocol import TERMINAL_STATES, AgentInfo, TaskState
+from mesolite.protocol import AgentInfo
 from mesolite.transport import open_bus, open_store
 from mesolite.transport.address import shown
 
@@ -28,9 +27,8 @@ from .containerizer.policy import ContainerPolicy
 from .core import LIFE_BYTES, AgentCore
 from .detect import attributes_of, resources_of
 from .disk import DiskWatch
-from .effects import TaskChange
 from .events import ShutdownRequested, TaskEndRequested
-from .flower import AgentView, FlowerPresence, TaskEnding, TaskView
+from .flower import AgentView, FlowerObserver, FlowerPresence
 from .http import AgentHttp
 from .inbox import Inbox
 from .records import Put
@@ -128,23 +126,6 @@ def _assemble(
     )
     _log.info("agent.started", agent_id=agent_id, url=url, redis=shown(config.redis_url), containerizer=chosen.reason)
     return window.shell
-
-
-class FlowerObserver:
-    """Passes tasks' steps on to Flower."""
-
-    def __init__(self, presence: FlowerPresence) -> None:
-        self._presence: Final = presence
-
-    def tasks_changed(self, changes: Sequence[TaskChange]) -> None:
-        """See `TaskObserver`."""
-        for change in changes:
-            if change.state is TaskState.STAGING:
-                self._presence.task_received(TaskView.of(change.framework, change.task))
-            elif change.state is TaskState.RUNNING:
-                self._presence.task_started(change.task.task_id)
-            elif change.state in TERMINAL_STATES and change.status is not None:
-                self._presence.task_ended(TaskEnding.of(change.status))
 
 
 class _Window:
@@ -247,6 +228,9 @@ def _flower(config: AgentConfig, info: AgentInfo, inbox: Inbox, clock: SystemClo
         agent_id=info.agent_id,
         broker_url=config.redis_url,
         details=lambda: view,
-        on_terminate=lambda task_id: inbox.put(TaskEndRequested(now_ms=clock.now_ms(), task_id=TaskId(task_id))),
+        on_terminate=lambda framework_id, task_id: inbox.put(
+            TaskEndRequested(now_ms=clock.now_ms(), task_id=task_id, framework_id=framework_id)
+        ),
+        cluster=config.cluster,
         shown_tasks_per_s=config.flower_tasks_per_s,
     )

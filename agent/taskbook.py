@@ -191,6 +191,10 @@ class TaskBook:
     def recovered(self, adopted: Iterable[ContainerId], now_ms: int, outbox: Outbox) -> None:
         """Compare what is on disk with the containers that outlived the last life."""
         living = set(adopted)
+        for task in self.tasks.values():
+            if task.phase is Phase.ENDED:
+                # Those who watch may not have heard it before the process ended.
+                outbox.shown.append(self._change(task, task.latest_state, task.pending[-1]))
         for task in list(self.containers.values()):
             if task.container_id not in living:
                 self._advance(task, Cause.LOST, None, now_ms, outbox)
@@ -201,11 +205,16 @@ class TaskBook:
                 outbox.kills.append(KillContainer(container_id=task.container_id, grace_ms=task.kill_grace_ms))
             else:
                 self._arm(task)
-        for task in self.containers.values():
-            outbox.shown.append(self._change(task, TaskState.STAGING, None))
-            if task.phase in (Phase.RUNNING, Phase.KILLING):
-                outbox.shown.append(self._change(task, TaskState.RUNNING, None))
+        self._show_living(now_ms, outbox)
         self.clear_away(sorted(living - self.containers.keys()), outbox)
+
+    def _show_living(self, now_ms: int, outbox: Outbox) -> None:
+        """Tell those who watch what they forgot with the process: they did not outlive it."""
+        for task in self.containers.values():
+            since_ms = now_ms if task.started_ms is None else task.started_ms
+            outbox.shown.append(self._change(task, TaskState.STAGING, None, since_ms))
+            if task.phase in (Phase.RUNNING, Phase.KILLING):
+                outbox.shown.append(self._change(task, TaskState.RUNNING, None, since_ms))
 
     def clear_away(self, container_ids: Iterable[ContainerId], outbox: Outbox) -> None:
         """End containers that belong to no task."""
@@ -395,12 +404,15 @@ class TaskBook:
         if known or seen:
             outbox.records.append(FrameworkDropped(framework_id, removed))
 
-    def _change(self, task: Task, state: TaskState, status: TaskStatus | None) -> TaskChange:
+    def _change(
+        self, task: Task, state: TaskState, status: TaskStatus | None, since_ms: int | None = None
+    ) -> TaskChange:
         return TaskChange(
             framework=self.frameworks[task.framework_id].info,
             task=task.info,
             state=state,
             status=status,
+            since_ms=since_ms,
         )
 
 

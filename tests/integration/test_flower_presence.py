@@ -21,6 +21,7 @@ from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
 from mesolite.agent.flower import AgentView, FlowerPresence, TaskEnding, TaskView
+from mesolite.agent.flower_tasks import Outcome
 from mesolite.embedded_redis import EmbeddedRedis
 from mesolite.ids import AgentId, FrameworkId, TaskId
 from mesolite.transport.redis_client import connect
@@ -46,24 +47,33 @@ def view(task_id: str) -> TaskView:
     )
 
 
-def ending(task_id: str, **more: Any) -> TaskEnding:
-    """The end of a task."""
-    return TaskEnding(task_id=TaskId(task_id), **more)
+def shown(task_id: str) -> str:
+    """The id of such a task in Flower."""
+    return f"fw-1/{task_id}"
 
 
 class Agent:
     """A presence, and what it was asked to terminate."""
 
     def __init__(self, broker_url: str, *, shown_tasks_per_s: float = 1000.0) -> None:
-        self.terminated: list[str] = []
+        self.terminated: list[tuple[str | None, str]] = []
         self.presence = FlowerPresence(
             agent_id=AgentId("agent-1"),
             broker_url=broker_url,
             details=lambda: AGENT,
-            on_terminate=self.terminated.append,
+            on_terminate=lambda framework_id, task_id: self.terminated.append((framework_id, task_id)),
             shown_tasks_per_s=shown_tasks_per_s,
         )
         self.presence.start()
+
+    def runs(self, task_id: str) -> None:
+        """A task arrives and starts."""
+        self.presence.task_received(view(task_id))
+        self.presence.task_started(shown(task_id))
+
+    def ends(self, task_id: str, outcome: Outcome, **more: Any) -> None:
+        """A task ends."""
+        self.presence.task_ended(view(task_id), TaskEnding(outcome=outcome, ended_s=time.time(), **more))
 
 
 class Listener:
@@ -74,7 +84,9 @@ class Listener:
         self._connection = make(broker_url)
         self._app = Celery(broker=broker_url, set_as_current=False)
         self.events: list[dict[str, object]] = []
-        self._receiver: Any = EventReceiver(self._connection, handlers={"*": self.events.append}, app=self._app)
+        #: Those that were said before, by their own account.
+        self.repeated: list[dict[str, object]] = []
+        self._receiver: Any = EventReceiver(self._connection, handlers={"*": self._hear}, app=self._app)
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
@@ -93,13 +105,16 @@ class Listener:
         with suppress(redis.ConnectionError, OperationalError, OSError):
             self._receiver.capture(wakeup=False)
 
+    def _hear(self, event: dict[str, object]) -> None:
+        (self.repeated if event.get("repeated") else self.events).append(event)
+
     def types(self) -> list[object]:
         """The types of the events so far."""
         return [event["type"] for event in list(self.events)]
 
     def of_task(self, task_id: str) -> list[dict[str, object]]:
         """The events of one task so far."""
-        return [event for event in list(self.events) if event.get("uuid") == task_id]
+        return [event for event in list(self.events) if event.get("uuid") == shown(task_id)]
 
     def close(self) -> None:
         """Stop hearing."""
@@ -153,9 +168,8 @@ def test_a_life_of_a_task_is_told_in_order(start_agent: StartAgent, listen: List
     """In memory: an agent that comes, has a task, and goes."""
     listener = listen("memory://presence-1")
     agent = start_agent("memory://presence-1")
-    agent.presence.task_received(view("t"))
-    agent.presence.task_started("t")
-    agent.presence.task_ended(ending("t", outcome="succeeded", exit_code=0))
+    agent.runs("t")
+    agent.ends("t", "succeeded", exit_code=0)
     eventually(lambda: len(listener.of_task("t")) == 3)
     agent.presence.close()
     eventually(lambda: "worker-offline" in listener.types())
@@ -174,8 +188,7 @@ def test_many_tasks_travel_in_few_messages(start_agent: StartAgent, listen: List
     eventually(lambda: "worker-online" in listener.types())
     before = published(server)
     for number in range(500):
-        agent.presence.task_received(view(f"t-{number}"))
-        agent.presence.task_started(f"t-{number}")
+        agent.runs(f"t-{number}")
     eventually(lambda: len(listener.of_task("t-499")) == 2)
     assert len(listener.events) >= 1000
     assert published(server) - before < 20
@@ -188,11 +201,10 @@ def test_above_the_rate_tasks_are_left_out_but_not_those_that_fail(
     agent = start_agent(server.url, shown_tasks_per_s=1.0)
     eventually(lambda: "worker-online" in listener.types())
     for task_id in ("shown", "hidden", "fails"):
-        agent.presence.task_received(view(task_id))
-        agent.presence.task_started(task_id)
-    agent.presence.task_ended(ending("shown", outcome="succeeded", exit_code=0))
-    agent.presence.task_ended(ending("hidden", outcome="succeeded", exit_code=0))
-    agent.presence.task_ended(ending("fails", outcome="failed", exit_code=1, reason="COMMAND_EXECUTOR_FAILED"))
+        agent.runs(task_id)
+    agent.ends("shown", "succeeded", exit_code=0)
+    agent.ends("hidden", "succeeded", exit_code=0)
+    agent.ends("fails", "failed", exit_code=1, reason="COMMAND_EXECUTOR_FAILED")
     eventually(lambda: len(listener.of_task("fails")) == 3)
     assert len(listener.of_task("shown")) == 3
     assert listener.of_task("hidden") == []
@@ -234,8 +246,7 @@ def test_a_broker_on_a_unix_socket_is_the_same_broker(start_agent: StartAgent, s
 
 def test_celerys_own_control_reaches_the_agent(start_agent: StartAgent, server: EmbeddedRedis) -> None:
     agent = start_agent(server.url)
-    agent.presence.task_received(view("runs"))
-    agent.presence.task_started("runs")
+    agent.runs("runs")
     agent.presence.task_received(view("waits"))
     with celery(server.url) as app:
         eventually(lambda: app.control.ping(timeout=0.5))
@@ -243,12 +254,12 @@ def test_celerys_own_control_reaches_the_agent(start_agent: StartAgent, server: 
         stats = inspect.stats()["mesolite@agent-1"]
         assert stats["pool"]["max-concurrency"] == 2
         assert stats["total"] == {"sleep": 2}
-        assert [task["id"] for task in inspect.active()["mesolite@agent-1"]] == ["runs"]
-        assert [task["id"] for task in inspect.reserved()["mesolite@agent-1"]] == ["waits"]
-        app.control.revoke("runs", terminate=True, signal="SIGKILL")
-        eventually(lambda: agent.terminated == ["runs"])
-        app.control.revoke("waits")
-        eventually(lambda: agent.terminated == ["runs", "waits"])
+        assert [task["id"] for task in inspect.active()["mesolite@agent-1"]] == [shown("runs")]
+        assert [task["id"] for task in inspect.reserved()["mesolite@agent-1"]] == [shown("waits")]
+        app.control.revoke("fw-1/runs", terminate=True, signal="SIGKILL")
+        eventually(lambda: agent.terminated == [("fw-1", "runs")])
+        app.control.revoke("fw-1/waits")
+        eventually(lambda: agent.terminated == [("fw-1", "runs"), ("fw-1", "waits")])
 
 
 @pytest.mark.flower
@@ -261,35 +272,35 @@ def test_an_unmodified_flower_shows_the_agent_and_its_tasks(
         agent = start_agent(server.url)
         eventually(lambda: flower.get("/api/workers?status=1") == {"mesolite@agent-1": True}, within_s=40)
         for task_id in ("good", "bad", "killed", "runs"):
-            agent.presence.task_received(view(task_id))
-            agent.presence.task_started(task_id)
-        agent.presence.task_ended(ending("good", outcome="succeeded", exit_code=0))
-        agent.presence.task_ended(
-            ending("bad", outcome="failed", exit_code=137, reason="CONTAINER_LIMITATION_MEMORY", message="65 of 64 MiB")
-        )
-        agent.presence.task_ended(ending("killed", outcome="killed"))
+            agent.runs(task_id)
+        agent.ends("good", "succeeded", exit_code=0)
+        agent.ends("bad", "failed", exit_code=137, reason="CONTAINER_LIMITATION_MEMORY", message="65 of 64 MiB")
+        agent.ends("killed", "killed")
 
         def states() -> dict[str, object]:
             return {task_id: task["state"] for task_id, task in flower.get("/api/tasks").items()}
 
         expected = {"good": "SUCCESS", "bad": "FAILURE", "killed": "REVOKED", "runs": "STARTED"}
-        eventually(lambda: states() == expected)
+        eventually(lambda: states() == {shown(task_id): state for task_id, state in expected.items()})
         tasks = flower.get("/api/tasks")
-        assert tasks["good"]["result"] == "0"
-        assert tasks["good"]["runtime"] >= 0
-        assert tasks["good"]["args"] == "sleep 100"
-        assert tasks["good"]["worker"] == "mesolite@agent-1"
-        assert tasks["bad"]["exception"] == "CONTAINER_LIMITATION_MEMORY: 65 of 64 MiB"
+        good = tasks[shown("good")]
+        assert good["result"] == "0"
+        assert good["runtime"] >= 0
+        assert good["args"] == "sleep 100"
+        assert good["worker"] == "mesolite@agent-1"
+        assert tasks[shown("bad")]["exception"] == "CONTAINER_LIMITATION_MEMORY: 65 of 64 MiB"
 
         worker = flower.get("/api/workers?refresh=1&workername=mesolite@agent-1")["mesolite@agent-1"]
         assert worker["stats"]["pool"]["max-concurrency"] == 2
         assert worker["stats"]["total"] == {"sleep": 4}
-        assert [task["id"] for task in worker["active"]] == ["runs"]
-        assert worker["revoked"] == ["killed"]
+        assert [task["id"] for task in worker["active"]] == [shown("runs")]
+        assert worker["revoked"] == [shown("killed")]
         assert flower.page("/worker/mesolite@agent-1") == 200
+        assert flower.page("/task/fw-1%2Fruns") == 200, "as its links write it"
 
-        flower.post("/api/task/revoke/runs?terminate=true")
-        eventually(lambda: agent.terminated == ["runs"])
+        # As its terminate button writes it.
+        flower.post("/api/task/revoke/fw-1/runs?terminate=true")
+        eventually(lambda: agent.terminated == [("fw-1", "runs")])
         agent.presence.close()
         eventually(lambda: flower.get("/api/workers?status=1") == {"mesolite@agent-1": False})
 

@@ -3,17 +3,23 @@
 import pytest
 
 from mesolite.agent.flower_control import ControlAnswers
-from mesolite.agent.flower_tasks import (
-    MAX_COMMAND_CHARS,
+from mesolite.agent.flower_ledger import (
     MAX_COUNTED_NAMES,
+    MAX_ENDED_TASKS,
     MAX_LIVE_TASKS,
     MAX_REVOKED,
     OTHER_NAMES,
-    AgentView,
     Sampler,
-    TaskEnding,
     TaskLedger,
+)
+from mesolite.agent.flower_tasks import (
+    MAX_COMMAND_CHARS,
+    AgentView,
+    Outcome,
+    TaskEnding,
     TaskView,
+    parse_shown_id,
+    shown_id,
 )
 from mesolite.ids import AgentId, FrameworkId, TaskId
 from mesolite.protocol import (
@@ -53,6 +59,11 @@ def view(number: int, name: str = "sleep") -> TaskView:
     return TaskView(
         task_id=TaskId(f"t-{number}"), framework_id=FrameworkId("f"), framework_name="", name=name, command="sleep 1"
     )
+
+
+def ended(outcome: Outcome, exit_code: int | None = None) -> TaskEnding:
+    """An end at a time of no interest."""
+    return TaskEnding(outcome=outcome, ended_s=2.0, exit_code=exit_code)
 
 
 def ledger() -> TaskLedger:
@@ -98,8 +109,9 @@ def test_a_long_command_is_cut() -> None:
     ],
 )
 def test_every_terminal_state_has_an_outcome(state: TaskState, outcome: str) -> None:
-    status = TaskStatus(task_id=TaskId("t"), state=state, source=Source.AGENT, timestamp_ms=1)
-    assert TaskEnding.of(status).outcome == outcome
+    status = TaskStatus(task_id=TaskId("t"), state=state, source=Source.AGENT, timestamp_ms=1500)
+    ending = TaskEnding.of(status)
+    assert (ending.outcome, ending.ended_s) == (outcome, 1.5)
 
 
 def test_a_failure_shows_reason_and_message() -> None:
@@ -118,20 +130,56 @@ def test_a_failure_shows_reason_and_message() -> None:
 
 
 def test_a_failure_without_words_shows_its_exit_code() -> None:
-    assert TaskEnding(task_id=TaskId("t"), outcome="failed", exit_code=3).exception() == "exit code 3"
+    assert ended("failed", 3).exception() == "exit code 3"
+
+
+def test_two_frameworks_may_use_one_task_id() -> None:
+    """Goal: Flower shows two rows. The id it shows leads back to framework and task; a bare task id means any framework's."""
+    ids = {shown_id(FrameworkId(framework), TaskId("t")) for framework in ("f", "g")}
+    assert ids == {"f/t", "g/t"}
+    assert [parse_shown_id(each) for each in sorted(ids)] == [("f", "t"), ("g", "t")]
+    assert parse_shown_id("t") == (None, "t")
 
 
 def test_repeating_a_word_about_a_task_changes_nothing() -> None:
     books = ledger()
     assert books.received(view(1), shown=True) is not None
     assert books.received(view(1), shown=True) is None
-    assert books.started("t-1") is not None
-    assert books.started("t-1") is None
-    ending = TaskEnding(task_id=TaskId("t-1"), outcome="succeeded", exit_code=0)
-    assert books.ended(ending) is not None
-    assert books.ended(ending) is None
-    assert books.started("never-seen") is None
+    assert books.started("f/t-1") is not None
+    assert books.started("f/t-1") is None
+    assert books.ended(view(1), ended("succeeded", 0)) is not None
+    assert books.ended(view(1), ended("succeeded", 0)) is None
+    assert books.started("f/never-seen") is None
     assert books.totals() == {"sleep": 1}
+
+
+def test_a_task_of_a_former_life_keeps_its_times() -> None:
+    """The agent was started again: the task did not begin then."""
+    books = ledger()
+    books.received(view(1), shown=True, since_s=0.25)
+    books.started("f/t-1", since_s=0.5)
+    known = books.find("f/t-1")
+    assert known is not None
+    assert (known.received_s, known.started_s) == (0.25, 0.5)
+
+
+def test_an_end_is_told_even_of_a_task_that_this_life_never_saw() -> None:
+    """It ended while the agent was away, and Flower saw it start."""
+    task = ledger().ended(view(1), ended("failed"))
+    assert task is not None
+    assert task.shown
+    assert task.received_s == 2.0
+
+
+def test_only_shown_tasks_are_repeated_and_a_hidden_one_that_failed_counts_as_shown() -> None:
+    books = ledger()
+    for number, shown in ((1, True), (2, False), (3, False), (4, False), (5, True)):
+        books.received(view(number), shown=shown)
+    books.ended(view(3), ended("failed"))
+    books.ended(view(4), ended("succeeded"))
+    books.ended(view(5), ended("succeeded"))
+    assert books.to_repeat(ended_after_s=0.0) == ["f/t-1", "f/t-5", "f/t-3"]
+    assert books.to_repeat(ended_after_s=3.0) == ["f/t-1"], "what ended long ago is not repeated"
 
 
 def test_nothing_in_the_ledger_grows_without_bound() -> None:
@@ -139,12 +187,13 @@ def test_nothing_in_the_ledger_grows_without_bound() -> None:
     for number in range(MAX_LIVE_TASKS + 1):
         books.received(view(number, name=f"name-{number}"), shown=True)
     for number in range(MAX_REVOKED + 1):
-        books.ended(TaskEnding(task_id=TaskId(f"other-{number}"), outcome="killed"))
+        books.ended(view(-1 - number), ended("killed"))
     assert len(books.live(running=False)) == MAX_LIVE_TASKS
     assert len(books.totals()) == MAX_COUNTED_NAMES + 1
     assert books.totals()[OTHER_NAMES] == MAX_LIVE_TASKS + 1 - MAX_COUNTED_NAMES
     assert len(books.revoked()) == MAX_REVOKED
-    assert books.revoked()[0] == "other-1"
+    assert books.revoked()[0] == "f/t--2"
+    assert len(books.to_repeat(ended_after_s=0.0)) == MAX_LIVE_TASKS + MAX_ENDED_TASKS
 
 
 def test_the_sampler_lets_a_burst_through_and_then_its_rate() -> None:
@@ -158,21 +207,42 @@ def test_the_sampler_lets_a_burst_through_and_then_its_rate() -> None:
 
 
 class Control:
-    """The answers of one agent with two tasks: t-1 runs, t-2 waits."""
+    """The answers of one agent with two tasks: f/t-1 runs, f/t-2 waits."""
 
     def __init__(self) -> None:
-        self.terminated: list[str] = []
+        self.terminated: list[tuple[str | None, str]] = []
+        self.heard: list[str] = []
         books = ledger()
         books.received(view(1), shown=True)
         books.received(view(2), shown=True)
-        books.started("t-1")
+        books.started("f/t-1")
         self.answers = ControlAnswers(
-            "mesolite@a",
-            "redis://:secret@host/0",
-            books,
-            lambda: AgentView(hostname="h", containerizer="process", resources_milli=(("cpus", 2500), ("mem", 64_000))),
-            self.terminated.append,
+            worker="mesolite@a",
+            queue="mesolite.agent.a",
+            transport="redis",
+            ledger=books,
+            details=lambda: AgentView(
+                hostname="h", containerizer="process", resources_milli=(("cpus", 2500), ("mem", 64_000))
+            ),
+            on_terminate=lambda framework_id, task_id: self.terminated.append((framework_id, task_id)),
+            listeners=self,
         )
+
+    def listener_came(self) -> None:
+        """See `Listeners`."""
+        self.heard.append("came")
+
+    def enable_asked(self) -> None:
+        """See `Listeners`."""
+        self.heard.append("enable")
+
+
+def test_signs_of_life_of_listeners_are_passed_on() -> None:
+    """Celery's receiver broadcasts "heartbeat" when it begins (events/receiver.py, `wakeup_workers`)."""
+    control = Control()
+    for method in ("heartbeat", "ping", "enable_events"):
+        control.answers.answer(method, {})
+    assert control.heard == ["came", "enable"]
 
 
 def test_every_question_of_flower_is_answered() -> None:
@@ -201,32 +271,33 @@ def test_running_and_waiting_tasks_are_told_apart() -> None:
         assert isinstance(rows, list)
         return [row["id"] for row in rows]
 
-    assert ids("active") == ["t-1"]
-    assert ids("reserved") == ["t-2"]
+    assert ids("active") == ["f/t-1"]
+    assert ids("reserved") == ["f/t-2"]
 
 
-def test_statistics_say_how_many_tasks_fit_and_hide_the_password() -> None:
+def test_statistics_say_how_many_tasks_fit() -> None:
     stats = Control().answers.answer("stats", {})
     assert isinstance(stats, dict)
     assert stats["pool"]["max-concurrency"] == 2
     assert stats["total"] == {"sleep": 2}
-    assert "secret" not in str(stats)
+    assert stats["broker"] == {"transport": "redis", "hostname": "h"}
 
 
 @pytest.mark.parametrize(
     ("arguments", "terminated"),
     [
-        ({"task_id": "t-1", "terminate": True}, ["t-1"]),
-        ({"task_id": ["t-1", "t-2"], "terminate": True, "signal": "SIGKILL"}, ["t-1", "t-2"]),
-        ({"task_id": "elsewhere", "terminate": True}, ["elsewhere"]),
-        ({"task_id": "t-1"}, []),
-        ({"task_id": "t-2"}, ["t-2"]),
+        ({"task_id": "f/t-1", "terminate": True}, [("f", "t-1")]),
+        ({"task_id": ["f/t-1", "f/t-2"], "terminate": True, "signal": "SIGKILL"}, [("f", "t-1"), ("f", "t-2")]),
+        ({"task_id": "f/elsewhere", "terminate": True}, [("f", "elsewhere")]),
+        ({"task_id": "t-1", "terminate": True}, [(None, "t-1")]),
+        ({"task_id": "f/t-1"}, []),
+        ({"task_id": "f/t-2"}, [("f", "t-2")]),
         ({"task_id": [5, None], "terminate": True}, []),
         ({"terminate": True}, []),
         ({}, []),
     ],
 )
-def test_revoke_does_what_celerys_would(arguments: dict[str, object], terminated: list[str]) -> None:
+def test_revoke_does_what_celerys_would(arguments: dict[str, object], terminated: list[tuple[str | None, str]]) -> None:
     """A running task ends only with `terminate`; one that waits ends anyway; nonsense does nothing."""
     control = Control()
     control.answers.answer("revoke", arguments)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mesolite.agent.core import AgentCore
+from mesolite.agent.effects import ShowTasks
 from mesolite.agent.events import ContainersRecovered, Tick
 from mesolite.agent.lifecycle import Phase
 from mesolite.ids import ContainerId, TaskId
@@ -182,3 +183,24 @@ def test_a_life_that_ends_anywhere_is_recovered_to_the_same_state(steps: int) ->
     else:
         assert after is not None
         assert after.progress() == before.progress()
+
+
+def test_those_who_watch_hear_again_of_what_lives_since_when_and_of_ends_nobody_may_have_heard() -> None:
+    world = World()
+    started_ms = world.now_ms
+    survivor = world.running("lives")
+    world.exited(world.running("ended"), 1)
+    world.running("lost")
+    world.now_ms += 40_000
+    later = world.next_life(survivors=[survivor])
+    seen = [
+        (change.task.task_id, change.state, change.since_ms)
+        for shown in later.done(ShowTasks)
+        for change in shown.changes
+    ]
+    assert seen == [
+        ("ended", S.FAILED, None),
+        ("lost", S.GONE, None),
+        ("lives", S.STAGING, started_ms),
+        ("lives", S.RUNNING, started_ms),
+    ]

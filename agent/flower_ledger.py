@@ -1,0 +1,166 @@
+"""What the agent remembers of its tasks for Flower: those that live, those that ended lately, and counts.
+
+It answers inspections, and from it everything is said again to a Flower that did not hear it. Bounded in every part; it
+decides nothing about tasks. Shared by three threads (agent shell, event publisher, control mailbox), hence its lock.
+"""
+
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from .flower_tasks import TaskEnding, TaskView
+
+#: Live tasks remembered. An agent rarely runs hundreds; beyond this the oldest is no longer listed.
+MAX_LIVE_TASKS: Final = 10_000
+
+#: Ended tasks remembered, newest: some 1 KB each, and five seconds to say again at the default rate.
+MAX_ENDED_TASKS: Final = 1000
+
+#: Task names counted apart; further ones count as OTHER_NAMES. Flower prints one row for each.
+MAX_COUNTED_NAMES: Final = 500
+OTHER_NAMES: Final = "(other)"
+
+#: Killed task ids remembered for the "revoked" page.
+MAX_REVOKED: Final = 1000
+
+
+@dataclass(slots=True, kw_only=True)
+class KnownTask:
+    """One task since its arrival. Times are of the wall clock, in seconds since 1970, as Celery's timestamps are."""
+
+    view: TaskView
+    received_s: float
+    #: None until it runs.
+    started_s: float | None = None
+    #: None until it ends.
+    ending: TaskEnding | None = None
+    #: Its events are sent; False where the sampler left it out.
+    shown: bool = True
+
+
+class TaskLedger:
+    """The tasks of one agent, by their shown ids. Every method may be called from any thread."""
+
+    def __init__(self, wall_clock_s: Callable[[], float]) -> None:
+        self._wall_clock_s = wall_clock_s
+        self._lock = threading.Lock()
+        #: Oldest first.
+        self._live: OrderedDict[str, KnownTask] = OrderedDict()
+        #: Those that were shown, oldest end first.
+        self._ended: OrderedDict[str, KnownTask] = OrderedDict()
+        self._totals: Counter[str] = Counter()
+        self._revoked: OrderedDict[str, None] = OrderedDict()
+
+    def received(self, view: TaskView, *, shown: bool, since_s: float | None = None) -> KnownTask | None:
+        """Add a task that came now, or at `since_s`; None where it is listed already."""
+        with self._lock:
+            if view.shown_id in self._live:
+                return None
+            received_s = self._wall_clock_s() if since_s is None else since_s
+            task = KnownTask(view=view, received_s=received_s, shown=shown)
+            self._live[view.shown_id] = task
+            if len(self._live) > MAX_LIVE_TASKS:
+                self._live.popitem(last=False)
+            counted = view.name in self._totals or len(self._totals) < MAX_COUNTED_NAMES
+            self._totals[view.name if counted else OTHER_NAMES] += 1
+            return replace(task)
+
+    def started(self, shown_id: str, *, since_s: float | None = None) -> KnownTask | None:
+        """Mark a task as running since now, or `since_s`; None where it is unknown or runs already."""
+        with self._lock:
+            task = self._live.get(shown_id)
+            if task is None or task.started_s is not None:
+                return None
+            task.started_s = self._wall_clock_s() if since_s is None else since_s
+            return replace(task)
+
+    def ended(self, view: TaskView, ending: TaskEnding) -> KnownTask | None:
+        """Move a task to the ended ones; None where it ended already.
+
+        One that is unknown came in a former life of the agent and ended while it was away; its end must not be kept from a
+        Flower that saw it begin.
+        """
+        key = view.shown_id
+        with self._lock:
+            if key in self._ended:
+                return None
+            task = self._live.pop(key, None) or KnownTask(view=view, received_s=ending.ended_s)
+            task.ending = ending
+            # A failure is shown even where the task was not.
+            task.shown = task.shown or ending.outcome == "failed"
+            if task.shown:
+                self._ended[key] = task
+                if len(self._ended) > MAX_ENDED_TASKS:
+                    self._ended.popitem(last=False)
+            if ending.outcome == "killed":
+                self._revoked[key] = None
+                if len(self._revoked) > MAX_REVOKED:
+                    self._revoked.popitem(last=False)
+            return replace(task)
+
+    def find(self, shown_id: str) -> KnownTask | None:
+        """Return a task as it is now."""
+        with self._lock:
+            task = self._live.get(shown_id) or self._ended.get(shown_id)
+            return replace(task) if task is not None else None
+
+    def to_repeat(self, ended_after_s: float) -> list[str]:
+        """Name the shown tasks that live, oldest first, then those that ended after a time, newest first."""
+        with self._lock:
+            live = [key for key, task in self._live.items() if task.shown]
+            ended = [
+                key
+                for key, task in reversed(self._ended.items())
+                if task.ending is not None and task.ending.ended_s >= ended_after_s
+            ]
+            return live + ended
+
+    def is_waiting(self, shown_id: str) -> bool:
+        """Say whether a task has arrived and does not run yet."""
+        with self._lock:
+            task = self._live.get(shown_id)
+            return task is not None and task.started_s is None
+
+    def live(self, *, running: bool) -> list[KnownTask]:
+        """Return the tasks that run, or those that wait to, oldest first."""
+        with self._lock:
+            return [replace(task) for task in self._live.values() if (task.started_s is not None) == running]
+
+    def running_count(self) -> int:
+        """Count the tasks that run."""
+        with self._lock:
+            return sum(task.started_s is not None for task in self._live.values())
+
+    def totals(self) -> dict[str, int]:
+        """Return how many tasks of each name have arrived."""
+        with self._lock:
+            return dict(self._totals)
+
+    def revoked(self) -> list[str]:
+        """Return the ids of killed tasks, oldest first."""
+        with self._lock:
+            return list(self._revoked)
+
+
+class Sampler:
+    """A token bucket over tasks: above its rate, new tasks are not shown in Flower (a failed one still is)."""
+
+    def __init__(self, tasks_per_s: float, clock_s: Callable[[], float]) -> None:
+        assert tasks_per_s > 0, "a sampler that shows nothing is an absent presence"
+        self._rate_per_s = tasks_per_s
+        self._clock_s = clock_s
+        #: One second's worth may come at once.
+        self._tokens = tasks_per_s
+        self._filled_s = clock_s()
+
+    def admit(self) -> bool:
+        """Say whether one more task is shown. Called by the agent's thread only."""
+        now_s = self._clock_s()
+        self._tokens = min(self._rate_per_s, self._tokens + (now_s - self._filled_s) * self._rate_per_s)
+        self._filled_s = now_s
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
