@@ -17,15 +17,46 @@ MAX_REDIRECTS: Final = 3
 #: A larger answer is not one of ours.
 MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024
 
+#: How a standby says who leads.
+REDIRECTED: Final = 307
+
 Query = Mapping[str, str | int]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back, with success."""
+    """What came back."""
 
+    status: int
     body: bytes
     headers: Mapping[str, str]
+
+    @property
+    def location(self) -> str:
+        """Where a redirect leads; empty where this is none."""
+        return self.headers.get("Location", "")
+
+    def checked(self, url: str, away: type[Unavailable]) -> "Answer":
+        """Return this answer, if it is one that was hoped for.
+
+        Args:
+            url: Who was asked, for the message.
+            away: What to raise where the server has only an excuse.
+
+        Raises:
+            NotFound: 404, with the server's words.
+            BadInput: The request makes no sense, in the server's words.
+            Unavailable: `away`.
+        """
+        match self.status:
+            case 200 | 202:
+                return self
+            case 404:
+                raise NotFound(_message(self, url))
+            case 400 | 415:
+                raise BadInput(_message(self, url))
+            case _:
+                raise away(f"{url} answers {self.status}: {_message(self, url)}")
 
 
 def with_query(url: str, query: Query) -> str:
@@ -49,24 +80,20 @@ def request(method: str, url: str, body: bytes | None, *, timeout_s: float, away
         Unavailable: `away`: nobody answers, or only with an excuse.
     """
     for _ in range(MAX_REDIRECTS + 1):
-        status, answer = _exchange(method, url, body, timeout_s, away)
-        match status:
-            case 200 | 202:
-                return answer
-            case 307:
-                url = answer.headers.get("Location", "")
-            case 404:
-                raise NotFound(_message(answer, url))
-            case 400 | 415:
-                raise BadInput(_message(answer, url))
-            case _:
-                raise away(f"{url} answers {status}: {_message(answer, url)}")
+        answer = exchange(method, url, body, timeout_s=timeout_s, away=away)
+        if answer.status != REDIRECTED:
+            return answer.checked(url, away)
+        url = answer.location
     raise away(f"{url} sends from one master to the next; try again in a moment")
 
 
-def _exchange(
-    method: str, url: str, body: bytes | None, timeout_s: float, away: type[Unavailable]
-) -> tuple[int, Answer]:
+def exchange(method: str, url: str, body: bytes | None, *, timeout_s: float, away: type[Unavailable]) -> Answer:
+    """Ask once and return what comes back, whatever it is. Arguments as in `request`.
+
+    Raises:
+        BadInput: The URL is none.
+        Unavailable: `away`: nobody answers.
+    """
     parts = urllib.parse.urlsplit(url)
     if parts.scheme != "http" or not parts.hostname:
         raise BadInput(f"{url!r} is not the URL of a master or agent; it looks like http://127.0.0.1:5050")
@@ -75,7 +102,7 @@ def _exchange(
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
         connection.request(method, target, body, {"Content-Type": "application/json"} if body is not None else {})
         response = connection.getresponse()
-        return response.status, Answer(response.read(MAX_ANSWER_BYTES), dict(response.headers))
+        return Answer(response.status, response.read(MAX_ANSWER_BYTES), dict(response.headers))
     except (OSError, http.client.HTTPException) as error:
         where = f"{parts.hostname}:{parts.port or 80}"
         raise away(

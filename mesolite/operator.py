@@ -1,14 +1,15 @@
-"""Speaks to a master's operator API over HTTP: for the CLI, demos and tests. Follows a standby's redirect to the leader."""
+"""Speaks to the masters' operator API over HTTP: for the CLI, demos and tests. Finds the master that leads (masters.py)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar, cast
 
 import msgspec
 
-from mesolite.errors import MasterUnavailable, ProtocolError, Unavailable
-from mesolite.http_client import REQUEST_TIMEOUT_S, Query, request, with_query
-from mesolite.views import AgentRow, DeadLetterRow, Explanation, FrameworkRow, OfferRow, TaskRow
+from mesolite.errors import ProtocolError, Unavailable
+from mesolite.http_client import REQUEST_TIMEOUT_S, Query, with_query
+from mesolite.masters import Masters
+from mesolite.views import AgentRow, ClusterRow, DeadLetterRow, Explanation, FrameworkRow, HealthRow, OfferRow, TaskRow
 
 #: Rows asked for at once.
 PAGE_ROWS: Final = 1000
@@ -19,9 +20,36 @@ RowT = TypeVar("RowT")
 class OperatorClient:
     """The operator API of one cluster. Each call is one connection; may be used from several threads."""
 
-    def __init__(self, master_url: str, *, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
-        self.master_url: Final = master_url.rstrip("/")
-        self._timeout_s = timeout_s
+    def __init__(
+        self,
+        master_url: str,
+        *,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+        patience_s: float = 0.0,
+        on_wait: Callable[[str], None] | None = None,
+    ) -> None:
+        """Prepare; nobody is asked yet.
+
+        Args:
+            master_url: "http://127.0.0.1:5050"; several masters with commas between them.
+            timeout_s: How long an answer may take.
+            patience_s: How long a leading master may be missing, once the cluster is known to be there.
+            on_wait: Told once why there is a wait, when there is one.
+
+        Raises:
+            BadInput: No URL is given.
+        """
+        self._masters = Masters(
+            [url.strip() for url in master_url.split(",") if url.strip()],
+            timeout_s=timeout_s,
+            patience_s=patience_s,
+            on_wait=on_wait,
+        )
+
+    @property
+    def master_url(self) -> str:
+        """The masters that were given, with commas between them."""
+        return ",".join(self._masters.urls)
 
     def tasks(
         self, *, include_ended: bool = False, task_id: str | None = None, framework_id: str | None = None
@@ -62,6 +90,18 @@ class OperatorClient:
         """
         return _decoded(self._get("explain", {"framework_id": framework_id}), Explanation)
 
+    def cluster(self) -> ClusterRow:
+        """Return what a client needs to know of the cluster.
+
+        Raises:
+            NotFound: The master is of a version that does not tell.
+        """
+        return _decoded(self._get("cluster", {}), ClusterRow)
+
+    def health(self) -> HealthRow:
+        """Return a master's word about itself; of several, the first one's that answers."""
+        return _decoded(self._get("health", {}), HealthRow)
+
     def state(self) -> dict[str, Any]:
         """Return the master's whole view."""
         return cast("dict[str, Any]", json.loads(self._get("state", {})))
@@ -69,10 +109,9 @@ class OperatorClient:
     def is_healthy(self) -> bool:
         """Say whether a master answers that leads or follows."""
         try:
-            self._get("health", {})
+            return self.health().healthy
         except Unavailable:
             return False
-        return True
 
     def kill(self, framework_id: str, task_id: str) -> None:
         """Ask for a task to be killed; its terminal state follows later.
@@ -109,12 +148,10 @@ class OperatorClient:
                 return rows
 
     def _get(self, path: str, query: Query) -> bytes:
-        url = with_query(f"{self.master_url}/{path}", query)
-        return request("GET", url, None, timeout_s=self._timeout_s, away=MasterUnavailable).body
+        return self._masters.ask("GET", with_query(path, query)).body
 
     def _post(self, path: str, fields: Mapping[str, str]) -> None:
-        body = json.dumps(fields).encode()
-        request("POST", f"{self.master_url}/{path}", body, timeout_s=self._timeout_s, away=MasterUnavailable)
+        self._masters.ask("POST", path, json.dumps(fields).encode())
 
 
 def _decoded(body: bytes, kind: type[RowT]) -> RowT:

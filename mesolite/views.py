@@ -12,6 +12,27 @@ from msgspec import Struct
 Amounts: TypeAlias = dict[str, float | str]
 
 
+class HealthRow(Struct, frozen=True, kw_only=True):
+    """A master's word about itself: GET /health; every master answers."""
+
+    healthy: bool
+    #: Whether it is the leading one.
+    leads: bool = False
+    version: str = ""
+
+
+class ClusterRow(Struct, frozen=True, kw_only=True):
+    """What a client of the cluster needs to know: GET /cluster; every master answers."""
+
+    #: The cluster's name.
+    name: str
+    principal: str = "default"
+    #: Its Redis, without passwords: `discovery.public_redis_url`.
+    redis_url: str
+    #: Where people find Flower; None where the master was not told.
+    flower_url: str | None = None
+
+
 class TaskRow(Struct, frozen=True, kw_only=True):
     """A task: GET /tasks?task_id=&framework_id=&all=1; newest first, ended ones only with `all`."""
 
