@@ -193,6 +193,14 @@ class CommandBus(Protocol):
         """
         ...
 
+    def send_many(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        """Put messages into queues, each given as (queue, payload), in this order and in as few round trips as can be.
+
+        Raises:
+            Unavailable: The broker does not answer. Which of them were sent is not known: none, all, or some.
+        """
+        ...
+
     def receive(self, queue: str, *, limit: int, wait_ms: int) -> list[bytes]:
         """Take up to `limit` messages out of a queue, waiting at most `wait_ms` for the first.
 

@@ -11,25 +11,27 @@ setting that avoids it (without `body_encoding` the JSON encoder makes base64 of
 import contextlib
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Final
-from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+import msgspec
 import redis
 from kombu.connection import Connection
 from kombu.exceptions import KombuError
 
-from mesolite.errors import ConfigError, RedisUnavailable
+from mesolite.errors import RedisUnavailable
 
-from .address import REDIS_SCHEMES, scheme_of, shown
-from .redis_client import CONNECT_TIMEOUT_S, SOCKET_TIMEOUT_S
+from .address import MEMORY_SCHEME, SENTINEL_SCHEME, parse_sentinel, scheme_of, shown
+from .kombu_address import kombu_url as kombu_url
+from .kombu_transport import DirectTransport, PrimaryTransport
+from .redis_client import patience
 
 _CONTENT_TYPE: Final = "application/x-mesolite"
 #: Not persistent, in AMQP's words. Redis does not look at it.
 _TRANSIENT: Final = 1
 
-#: While nothing arrives, the server is asked for a sign of life this often: a server that hangs without closing its
-#: sockets looks like an empty queue. The same time bounds how long kombu and redis-py trust a silent connection.
-PROBE_EVERY_S: Final = 5.0
+#: How long redis-py trusts a connection that it did not use: then it asks before it sends.
+_TRUST_S: Final = 5.0
 #: kombu's memory transport cannot wait, it looks again this often.
 _MEMORY_POLL_S: Final = 0.002
 #: How long an answer already on its way is waited for.
@@ -45,14 +47,14 @@ class KombuBus:
     Connections are made when first needed. One that failed is dropped, and the next call makes another.
 
     Args:
-        url: `redis://`, `rediss://`, `unix://`, or `memory://` for kombu's own queues in this process.
+        url: `redis://`, `rediss://`, `unix://`, `sentinel://`, or `memory://` for kombu's own queues in this process.
 
     Raises:
         ConfigError: The address cannot be used.
     """
 
     def __init__(self, url: str) -> None:
-        self._url, self._options = _kombu_settings(url)
+        self._broker = _broker(url)
         self._address = shown(url)
         self._sender: _Link | None = None
         #: One per queue that was ever received from: a reader waits on its own connection.
@@ -60,10 +62,12 @@ class KombuBus:
 
     def send(self, queue: str, payload: bytes) -> None:
         """See `CommandBus`."""
+        self.send_many(((queue, payload),))
+
+    def send_many(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        """See `CommandBus`."""
         try:
-            if self._sender is None:
-                self._sender = _Link(self._url, self._options)
-            self._sender.publish(queue, payload)
+            self._link_to_send().publish(messages)
         except _KOMBU_ERRORS as error:
             sender, self._sender = self._sender, None
             raise self._unavailable(error, sender) from error
@@ -77,7 +81,7 @@ class KombuBus:
         try:
             reader = self._readers.get(queue)
             if reader is None:
-                reader = self._readers[queue] = _Reader(_Link(self._url, self._options), queue)
+                reader = self._readers[queue] = _Reader(self._broker, queue)
             return reader.take(limit, wait_ms / 1000)
         except _KOMBU_ERRORS as error:
             broken = self._readers.pop(queue, None)
@@ -89,9 +93,7 @@ class KombuBus:
         if reader is not None:
             reader.link.close()
         try:
-            if self._sender is None:
-                self._sender = _Link(self._url, self._options)
-            self._sender.channel.queue_purge(queue)
+            self._link_to_send().channel.queue_purge(queue)
         except _KOMBU_ERRORS as error:
             sender, self._sender = self._sender, None
             raise self._unavailable(error, sender) from error
@@ -105,6 +107,11 @@ class KombuBus:
             self._sender.close()
             self._sender = None
 
+    def _link_to_send(self) -> "_Link":
+        if self._sender is None:
+            self._sender = _Link(self._broker, self._broker.socket_timeout_s)
+        return self._sender
+
     def _unavailable(self, error: Exception, link: "_Link | None") -> RedisUnavailable:
         if link is not None:
             link.close()
@@ -112,26 +119,56 @@ class KombuBus:
         return RedisUnavailable(f"the command queues at {self._address} do not answer: {reason}")
 
 
+class _Broker(msgspec.Struct, frozen=True, kw_only=True):
+    """How kombu is to reach the queues."""
+
+    url: str
+    #: None for the transport that kombu takes by the address.
+    transport: Any
+    options: dict[str, Any]
+    socket_timeout_s: float
+    #: While nothing arrives, the server is asked for a sign of life this often: a server that hangs without closing its
+    #: sockets looks like an empty queue.
+    probe_every_s: float
+    probe_timeout_s: float
+
+
 class _Link:
     """One connection of kombu and its one channel. kombu has no types: what is `Any` in this project is in here."""
 
-    def __init__(self, url: str, options: dict[str, object]) -> None:
+    def __init__(self, broker: _Broker, socket_timeout_s: float) -> None:
         connect: Any = Connection
-        connection = connect(url, transport_options=options)
+        connection = connect(broker.url, transport_options={**broker.options, "socket_timeout": socket_timeout_s})
+        if broker.transport is not None:
+            connection.transport_cls = broker.transport
         # Once: kombu would sleep for two seconds and try again.
         connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
         self.connection: Any = connection
         self.channel: Any = connection.channel()
 
-    def publish(self, queue: str, payload: bytes) -> None:
+    def publish(self, messages: Sequence[tuple[str, bytes]]) -> None:
         """LPUSH, on Redis. The channel is used rather than kombu's Producer, which adds only serializing and declaring."""
-        message = self.channel.prepare_message(
+        prepared = [(self._prepare(payload), queue) for queue, payload in messages]
+        if len(prepared) > 1 and hasattr(self.channel, "publish_many"):
+            self.channel.publish_many(prepared)
+            return
+        for message, queue in prepared:
+            self.channel.basic_publish(message, exchange="", routing_key=queue)
+
+    def probe(self, queue: str) -> None:
+        """Ask the server for a sign of life, and under Sentinels make sure that it is the right server."""
+        # The length of the queue, over another connection of the channel: an answer is all that matters.
+        self.channel.queue_declare(queue)
+        if hasattr(self.channel, "check_consumer"):
+            self.channel.check_consumer()
+
+    def _prepare(self, payload: bytes) -> Any:
+        return self.channel.prepare_message(
             payload,
             content_type=_CONTENT_TYPE,
             content_encoding="binary",
             properties={"delivery_mode": _TRANSIENT},
         )
-        self.channel.basic_publish(message, exchange="", routing_key=queue)
 
     def close(self) -> None:
         """Give up the connection without another word to the server.
@@ -151,8 +188,10 @@ class _Reader:
     pop stands at the server, it and not we have the oldest message.
     """
 
-    def __init__(self, link: _Link, queue: str) -> None:
-        self.link = link
+    def __init__(self, broker: _Broker, queue: str) -> None:
+        # All that it asks can be asked again, so that it may give up sooner than a sender.
+        self.link = _Link(broker, broker.probe_timeout_s)
+        self._probe_every_s = broker.probe_every_s
         self._queue = queue
         self._arrived: deque[bytes] = deque()
         #: A pop may stand at the server, because the last wait ended without an answer.
@@ -197,7 +236,7 @@ class _Reader:
             self._consuming = True
         deadline = time.monotonic() + wait_s
         while not self._arrived and (left := deadline - time.monotonic()) > 0:
-            turn_s = max(min(left / 2, PROBE_EVERY_S), min(left, _LAST_TURN_S))
+            turn_s = max(min(left / 2, self._probe_every_s), min(left, _LAST_TURN_S))
             self._popping = True
             with contextlib.suppress(TimeoutError):
                 self.link.connection.drain_events(timeout=turn_s)
@@ -211,10 +250,9 @@ class _Reader:
     def _probe(self) -> None:
         """Ask the server for a sign of life, where none came for long."""
         now = time.monotonic()
-        if now - self._heard_at >= PROBE_EVERY_S:
+        if now - self._heard_at >= self._probe_every_s:
             self._heard_at = now
-            # The length of the queue, over another connection of the channel: an answer is all that matters.
-            self.link.channel.queue_declare(self._queue)
+            self.link.probe(self._queue)
 
 
 def _body(message: Any) -> bytes:
@@ -225,16 +263,13 @@ def _body(message: Any) -> bytes:
     return (body or "").encode()
 
 
-def _kombu_settings(url: str) -> tuple[str, dict[str, object]]:
-    """Return the address as kombu writes it, and the settings of its transport."""
+def _broker(url: str) -> _Broker:
+    waits = patience(url)
     scheme = scheme_of(url)
-    if scheme not in REDIS_SCHEMES:
-        return "memory://", {"polling_interval": _MEMORY_POLL_S}
-    options: dict[str, object] = {
-        "socket_timeout": SOCKET_TIMEOUT_S,
-        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+    options: dict[str, Any] = {
+        "socket_connect_timeout": waits.connect_timeout_s,
         "socket_keepalive": True,
-        "health_check_interval": PROBE_EVERY_S,
+        "health_check_interval": _TRUST_S,
         # A timed-out publish would be sent twice.
         "retry_on_timeout": False,
         # One list per queue. kombu's four priorities would be four pops for each message.
@@ -242,32 +277,22 @@ def _kombu_settings(url: str) -> tuple[str, dict[str, object]]:
         # Nothing is ever acknowledged, so nothing need be looked through for redelivery.
         "ack_emulation": False,
     }
-    return kombu_url(url), options
-
-
-def kombu_url(url: str) -> str:
-    """Return the address of a Redis as kombu and Celery write it.
-
-    Raises:
-        ConfigError: It cannot be read.
-    """
-    scheme = scheme_of(url)
-    try:
-        parts = urlsplit(url)
-        # Reading the port checks it.
-        port = "" if parts.port is None else f":{parts.port}"
-        query = parse_qs(parts.query)
-        in_path = "" if scheme == "unix" else parts.path.strip("/")
-        database = int(query.get("db", [in_path])[0] or 0)
-    except ValueError as error:
-        raise ConfigError(f"the address {shown(url)} cannot be read: {error}") from None
-    user = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
-    if scheme == "unix":
-        return f"redis+socket://{user}{quote(unquote(parts.path))}?virtual_host={database}"
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or "localhost"
-    # Unlike redis-py, kombu does not check the server's certificate unless told to.
-    secure = "" if scheme == "redis" else "?ssl_cert_reqs=" + query.get("ssl_cert_reqs", ["required"])[0]
-    return f"{scheme}://{user}{host}{port}/{database}{secure}"
+    transport: Any = DirectTransport
+    address = url if scheme == MEMORY_SCHEME else kombu_url(url)
+    if scheme == MEMORY_SCHEME:
+        transport, options = None, {"polling_interval": _MEMORY_POLL_S}
+    elif scheme == SENTINEL_SCHEME:
+        transport, options["address"] = PrimaryTransport, parse_sentinel(url)
+        # The others are in the options; kombu would take them for brokers to switch to.
+        address = address.partition(";")[0]
+    return _Broker(
+        url=address,
+        transport=transport,
+        options=options,
+        socket_timeout_s=waits.socket_timeout_s,
+        probe_every_s=waits.probe_every_s,
+        probe_timeout_s=waits.probe_timeout_s,
+    )
 
 
 #: What kombu and the transports below it raise. KeyError: it looks up a file descriptor that a reconnection took away

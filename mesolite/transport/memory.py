@@ -193,13 +193,18 @@ class MemoryBus:
 
     def send(self, queue: str, payload: bytes) -> None:
         """See `CommandBus`."""
+        self.send_many(((queue, payload),))
+
+    def send_many(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        """See `CommandBus`."""
         broker = self._broker
         with broker.lock:
             broker.check_available()
-            messages = broker.queues.get(queue)
-            if messages is None:
-                messages = broker.queues[queue] = deque()
-            messages.append(payload)
+            for queue, payload in messages:
+                waiting = broker.queues.get(queue)
+                if waiting is None:
+                    waiting = broker.queues[queue] = deque()
+                waiting.append(payload)
             broker.wake()
 
     def receive(self, queue: str, *, limit: int, wait_ms: int) -> list[bytes]:

@@ -27,6 +27,8 @@ CONNECT_TIMEOUT_S: Final = 3.0
 #: A blocking read waits in turns of this length, well below SOCKET_TIMEOUT_S, so that a silent server is noticed by its
 #: missing answer and not mistaken for a quiet stream.
 BLOCK_TURN_MS: Final = 2_000
+#: While nothing arrives in a command queue, its server is asked for a sign of life this often.
+PROBE_EVERY_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,7 @@ class Patience:
     connect_timeout_s: float
     #: The length of a blocking read's turns.
     block_turn_ms: int
-    #: While nothing arrives in a command queue, its server is asked for a sign of life this often.
+    #: Between two questions for a sign of life, while nothing arrives.
     probe_every_s: float
     #: For the answer to such a question.
     probe_timeout_s: float
@@ -50,7 +52,7 @@ _DIRECT: Final = Patience(
     socket_timeout_s=SOCKET_TIMEOUT_S,
     connect_timeout_s=CONNECT_TIMEOUT_S,
     block_turn_ms=BLOCK_TURN_MS,
-    probe_every_s=5.0,
+    probe_every_s=PROBE_EVERY_S,
     probe_timeout_s=SOCKET_TIMEOUT_S,
 )
 #: Under Sentinels another primary takes over some two seconds after one died or hangs (`down-after-milliseconds` 1000 and the

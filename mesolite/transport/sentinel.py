@@ -45,18 +45,7 @@ class Sentinels(Sentinel):
     """The Sentinels of an address. One instance belongs to one pool."""
 
     def __init__(self, address: SentinelAddress) -> None:
-        super().__init__(
-            address.sentinels,
-            sentinel_kwargs={
-                "username": address.sentinel_username,
-                "password": address.sentinel_password,
-                "socket_timeout": _SENTINEL_TIMEOUT_S,
-                "socket_connect_timeout": _SENTINEL_TIMEOUT_S,
-                # redis-py's default would ask a dead Sentinel ten times, with pauses.
-                "retry": Retry(NoBackoff(), 0),
-                "protocol": 2,
-            },
-        )
+        super().__init__(address.sentinels, sentinel_kwargs=sentinel_options(address))
         #: The newest configuration that any Sentinel told: each failover has a higher number (Sentinel's `config-epoch`).
         self._newest_epoch = 0
 
@@ -169,6 +158,19 @@ class PrimaryPool(SentinelConnectionPool):
         if inuse_connections:
             for sentinel in self.sentinel_manager.sentinels:
                 sentinel.connection_pool.disconnect()
+
+
+def sentinel_options(address: SentinelAddress) -> dict[str, Any]:
+    """Return the options of redis-py for connections to the Sentinels themselves."""
+    return {
+        "username": address.sentinel_username,
+        "password": address.sentinel_password,
+        "socket_timeout": _SENTINEL_TIMEOUT_S,
+        "socket_connect_timeout": _SENTINEL_TIMEOUT_S,
+        # redis-py's default would ask a dead Sentinel ten times, with pauses.
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+    }
 
 
 def _why_not(name: str, state: dict[str, Any] | None, known: dict[str, dict[str, Any]]) -> str:

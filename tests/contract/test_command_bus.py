@@ -62,6 +62,36 @@ def test_messages_arrive_in_the_order_they_were_sent(another: OpenBus, queue: st
     assert another().receive(queue, limit=1_000, wait_ms=0) == sent
 
 
+def test_messages_sent_together_arrive_each_in_its_queue_in_the_order_they_were_given(
+    another: OpenBus, queue: str
+) -> None:
+    queues = [f"{queue}-{n}" for n in range(3)]
+    sender = another()
+    sender.send_many([])
+    sender.send(queues[0], b"first")
+    sender.send_many([(queues[n % 3], b"%d" % n) for n in range(2_500)])
+    sender.send(queues[0], b"last")
+
+    reader = another()
+    taken = [reader.receive(name, limit=5_000, wait_ms=0) for name in queues]
+    numbers = [[b"%d" % n for n in range(first, 2_500, 3)] for first in range(3)]
+    assert taken == [[b"first", *numbers[0], b"last"], *numbers[1:]]
+
+
+def test_large_messages_may_be_sent_together(another: OpenBus, queue: str) -> None:
+    sent = [LARGE, b"", LARGE[1:], b"small"]
+    another().send_many([(queue, payload) for payload in sent])
+    assert another().receive(queue, limit=10, wait_ms=LONG_MS) == sent
+
+
+def test_messages_sent_together_wake_waiting_readers(another: OpenBus, queue: str) -> None:
+    queues = [f"{queue}-{n}" for n in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(another().receive, name, limit=10, wait_ms=LONG_MS) for name in queues]
+        another().send_many([(name, name.encode()) for name in queues])
+        assert [each.result(LONG_MS / 1000) for each in waiting] == [[name.encode()] for name in queues]
+
+
 def test_a_queue_needs_no_reader_to_be_sent_to(another: OpenBus, queue: str) -> None:
     send(another(), queue, b"early")
     assert another().receive(queue, limit=1, wait_ms=0) == [b"early"]
@@ -169,6 +199,8 @@ def test_a_memory_broker_that_is_away_says_so(queue: str) -> None:
     broker.available = False
     with pytest.raises(RedisUnavailable):
         bus.send(queue, b"x")
+    with pytest.raises(RedisUnavailable):
+        bus.send_many([(queue, b"x"), (queue, b"y")])
     with pytest.raises(RedisUnavailable):
         bus.receive(queue, limit=1, wait_ms=0)
 

@@ -14,8 +14,7 @@ import pytest
 from mesolite.embedded_redis import EmbeddedRedis
 from mesolite.errors import Unavailable
 from mesolite.transport import BEGINNING, Append, CommandBus, Commit, Lease, Store, open_bus, open_store
-from mesolite.transport.kombu_bus import PROBE_EVERY_S
-from mesolite.transport.redis_client import BLOCK_TURN_MS, SOCKET_TIMEOUT_S, connect
+from mesolite.transport.redis_client import BLOCK_TURN_MS, PROBE_EVERY_S, SOCKET_TIMEOUT_S, connect
 from tests.leading import take_epoch
 from tests.waiting import eventually
 
@@ -96,6 +95,7 @@ def bus_calls(bus: CommandBus) -> dict[str, Callable[[], object]]:
     """Every method of a bus that asks Redis."""
     return {
         "send": lambda: bus.send(QUEUE, b"x"),
+        "send_many": lambda: bus.send_many([(QUEUE, b"x"), (QUEUE, b"y")]),
         "receive": lambda: bus.receive(QUEUE, limit=1, wait_ms=0),
         "receive, waiting": lambda: bus.receive(QUEUE, limit=1, wait_ms=LONG_MS),
         "delete": lambda: bus.delete(QUEUE),
