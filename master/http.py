@@ -23,7 +23,7 @@ MAX_LIMIT: Final = 10_000
 MAX_OFFSET: Final = 10_000_000
 
 #: Answered by every master, leading or not.
-LOCAL_VIEWS: Final = frozenset({"health", "metrics"})
+LOCAL_VIEWS: Final = frozenset({"cluster", "health", "metrics"})
 
 #: Takes the query's arguments (the last of each). Raises BadInput, NotFound or Unavailable.
 View: TypeAlias = Callable[[Mapping[str, str]], object]

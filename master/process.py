@@ -10,6 +10,7 @@ from typing import Final
 
 from mesolite.clock import SystemClock
 from mesolite.config import MasterConfig
+from mesolite.discovery import public_redis_url
 from mesolite.errors import BadInput, MasterUnavailable, NotFound
 from mesolite.ids import FrameworkId, TaskId
 from mesolite.lease import LeaseKeeper, LeaseSettings
@@ -20,6 +21,7 @@ from mesolite.transport import open_bus, open_store
 from mesolite.transport.address import shown
 from mesolite.transport.contract import BEGINNING, Store
 from mesolite.transport.keys import DEAD_LETTERS, MAX_DEAD_LETTERS_LENGTH
+from mesolite.views import ClusterRow
 
 from . import views
 from .allocator import HierarchicalDrfAllocator
@@ -70,7 +72,7 @@ def run_master(config: MasterConfig) -> None:
         http = MasterHttp(
             host=config.http_host,
             port=config.http_port,
-            views=_views(shell, letters),
+            views={**_views(shell, letters), "cluster": lambda query: cluster_row(config)},
             actions=_actions(shell, clock),
             leader=lambda: _elsewhere(shell, keeper),
         )
@@ -117,6 +119,16 @@ def settings_of(config: MasterConfig) -> MasterSettings:
         agent_timeout_ms=config.agent_timeout_ms,
         agent_reregister_timeout_ms=config.agent_reregister_timeout_ms,
         weights_milli=tuple(sorted((role, weight * 1000) for role, weight in config.weights.items())),
+    )
+
+
+def cluster_row(config: MasterConfig) -> ClusterRow:
+    """Tell a client what it needs to know of the cluster, and no password."""
+    return ClusterRow(
+        name=config.cluster,
+        principal=config.principal,
+        redis_url=public_redis_url(config.redis_url),
+        flower_url=config.flower_url,
     )
 
 

@@ -1,19 +1,25 @@
-"""Where the running cluster is: a small file that `mesolite up` writes and everything else reads.
+"""Where the running cluster is: said by whoever asks, or written by `mesolite up` into a small file that everything else reads.
 
-Looked for, in this order: the environment (`MESOLITE_MASTER_URL` with `MESOLITE_REDIS_URL`), `$MESOLITE_HOME`,
+Looked for, in this order: what is given (the URLs of masters, or a folder), `$MESOLITE_MASTER_URL`, `$MESOLITE_HOME`,
 `.mesolite/` in the current directory, `mesolite/` in the user's state directory (XDG_STATE_HOME). The file is readable
 by its owner only: a Redis URL may hold a password.
+
+Of a cluster that is known by its masters they are asked for the rest; what stands in the environment (`MESOLITE_REDIS_URL`,
+`MESOLITE_CLUSTER`, `MESOLITE_PRINCIPAL`) comes before their word, for passwords they do not tell.
 """
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
+from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 from msgspec import Struct
 
-from mesolite.errors import ConfigError, MasterUnavailable
+from mesolite.errors import ConfigError, MasterUnavailable, NotFound
+from mesolite.masters import PATIENCE_S
+from mesolite.operator import OperatorClient
 
 CLUSTER_FILE: Final = "cluster.json"
 
@@ -36,8 +42,9 @@ class ProcessRecord(Struct, frozen=True, kw_only=True):
 class ClusterAddress(Struct, frozen=True, kw_only=True):
     """A cluster and how to reach it."""
 
+    #: Empty where the masters were not asked for it yet: `completed`.
     redis_url: str
-    #: The operator API: "http://127.0.0.1:5050".
+    #: The operator API: "http://127.0.0.1:5050"; several masters with commas between them.
     master_url: str
     cluster: str = "default"
     principal: str = "default"
@@ -55,34 +62,83 @@ def state_home(environment: Mapping[str, str] | None = None) -> Path:
     return local.absolute() if local.is_dir() else _user_home(environment)
 
 
-def find_cluster(home: Path | None = None, environment: Mapping[str, str] | None = None) -> ClusterAddress:
+def find_cluster(where: str | Path | None = None, environment: Mapping[str, str] | None = None) -> ClusterAddress:
     """Return the running cluster's address.
 
     Args:
-        home: Look here only.
+        where: Look here only: a folder, or the URLs of masters with commas between them.
         environment: The variables to obey; the process's own where absent.
 
     Raises:
-        MasterUnavailable: No cluster was started here; the message says where was looked.
+        MasterUnavailable: No cluster was started here, or its masters do not answer; the message says where was looked.
+        ConfigError: The file is there but is not what `mesolite up` writes.
+    """
+    return completed(find_masters(where, environment), environment)
+
+
+def find_masters(where: str | Path | None = None, environment: Mapping[str, str] | None = None) -> ClusterAddress:
+    """Return the running cluster's address as far as it is known without asking anybody.
+
+    Arguments as in `find_cluster`.
+
+    Raises:
+        MasterUnavailable: No cluster was started here.
         ConfigError: The file is there but is not what `mesolite up` writes.
     """
     environment = os.environ if environment is None else environment
-    if home is None and (master_url := environment.get("MESOLITE_MASTER_URL")):
-        return ClusterAddress(
-            master_url=master_url.rstrip("/"),
-            redis_url=environment.get("MESOLITE_REDIS_URL", "redis://127.0.0.1:6379/0"),
-            cluster=environment.get("MESOLITE_CLUSTER", "default"),
-            principal=environment.get("MESOLITE_PRINCIPAL", "default"),
-        )
-    looked = [home] if home is not None else _candidates(environment)
+    if where is None:
+        where = environment.get("MESOLITE_MASTER_URL") or None
+    if isinstance(where, str) and "://" in where:
+        return ClusterAddress(master_url=where.rstrip("/"), redis_url="", cluster="", principal="")
+    looked = [Path(where).absolute()] if where is not None else _candidates(environment)
     for folder in looked:
         if (address := read_cluster(folder)) is not None:
             return address
     places = ", ".join(str(folder) for folder in looked)
     raise MasterUnavailable(
-        f"no cluster runs here (looked in {places}); start one with `mesolite up`, or set MESOLITE_MASTER_URL and "
-        "MESOLITE_REDIS_URL to one that runs elsewhere"
+        f"no cluster runs here (looked in {places}); start one with `mesolite up`, or name one that runs elsewhere: "
+        "mesolite --cluster http://HOST:5050"
     )
+
+
+def completed(address: ClusterAddress, environment: Mapping[str, str] | None = None) -> ClusterAddress:
+    """Return an address with all that was missing in it, asking its masters if need be.
+
+    Raises:
+        MasterUnavailable: No master answers.
+        ConfigError: They do not tell.
+    """
+    if address.redis_url:
+        return address
+    environment = os.environ if environment is None else environment
+    redis_url, name = environment.get("MESOLITE_REDIS_URL"), environment.get("MESOLITE_CLUSTER")
+    principal = environment.get("MESOLITE_PRINCIPAL")
+    if redis_url:
+        given = {"redis_url": redis_url, "cluster": name or "default", "principal": principal or "default"}
+        return msgspec.structs.replace(address, **given)
+    try:
+        told = OperatorClient(address.master_url, patience_s=PATIENCE_S).cluster()
+    except NotFound:
+        raise ConfigError(
+            f"the master at {address.master_url} does not tell where its Redis is; set MESOLITE_REDIS_URL"
+        ) from None
+    return msgspec.structs.replace(
+        address,
+        redis_url=told.redis_url,
+        cluster=name or told.name,
+        principal=principal or told.principal,
+        flower_url=told.flower_url,
+    )
+
+
+def public_redis_url(url: str) -> str:
+    """Return an address of a Redis for everybody to see: with all that it takes to connect but user and passwords."""
+    scheme, _, rest = url.partition("://")
+    before_query, has_query, query = rest.partition("?")
+    authority, slash, path = before_query.partition("/")
+    options = [(name, value) for name, value in parse_qsl(query) if not name.endswith(("password", "user", "username"))]
+    public = f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+    return f"{public}?{urlencode(options)}" if has_query and options else public
 
 
 def read_cluster(home: Path) -> ClusterAddress | None:

@@ -5,8 +5,9 @@ from typing import Final
 
 import click
 
-from mesolite.discovery import ClusterAddress, find_cluster
+from mesolite.discovery import ClusterAddress, find_cluster, find_masters
 from mesolite.errors import BadInput, NotFound
+from mesolite.masters import PATIENCE_S
 from mesolite.operator import OperatorClient
 from mesolite.views import TaskRow
 
@@ -17,13 +18,13 @@ MAX_SUGGESTIONS: Final = 3
 
 
 def cluster_address(ctx: click.Context) -> ClusterAddress:
-    """Return the cluster that the command is about.
+    """Return the cluster that the command is about, its Redis included.
 
     Raises:
         MasterUnavailable: There is none.
     """
-    options = ctx.find_object(RootOptions)
-    return find_cluster(options.home if options is not None else None)
+    options = ctx.find_object(RootOptions) or RootOptions()
+    return find_cluster(options.where)
 
 
 def operator_client(ctx: click.Context) -> OperatorClient:
@@ -32,7 +33,17 @@ def operator_client(ctx: click.Context) -> OperatorClient:
     Raises:
         MasterUnavailable: There is no cluster.
     """
-    return OperatorClient(cluster_address(ctx).master_url)
+    options = ctx.find_object(RootOptions) or RootOptions()
+    return patient_client(find_masters(options.where))
+
+
+def patient_client(address: ClusterAddress) -> OperatorClient:
+    """Return a client that waits while leadership changes hands, and says so once."""
+
+    def tell(why: str) -> None:
+        click.echo(f"no master leads ({why}); waiting for up to {PATIENCE_S:g} s", err=True)
+
+    return OperatorClient(address.master_url, patience_s=PATIENCE_S, on_wait=tell)
 
 
 def find_task(client: OperatorClient, given: str) -> TaskRow:

@@ -106,10 +106,17 @@ class Root(click.Group):
     allow_from_autoenv=False,
     help="Folder of the cluster  [$MESOLITE_HOME, .mesolite, the user's state]",
 )
+# Not from MESOLITE_CLUSTER: that is the cluster's name, to its processes.
+@click.option(
+    "--cluster",
+    metavar="WHERE",
+    allow_from_autoenv=False,
+    help="URLs of its masters, with commas between them, or its folder  [$MESOLITE_MASTER_URL, else --home]",
+)
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.version_option(package_name="mesolite")
 @click.pass_context
-def root(ctx: click.Context, config: Path | None, home: Path | None, debug: bool) -> None:
+def root(ctx: click.Context, config: Path | None, home: Path | None, cluster: str | None, debug: bool) -> None:
     """Mesolite: one pool of CPU and memory for several Python frameworks.
 
     Begin with `mesolite up`, then `mesolite run -- echo hello`. Every option can also come from the environment
@@ -122,15 +129,21 @@ def root(ctx: click.Context, config: Path | None, home: Path | None, debug: bool
         from mesolite.config import read_config_file
 
         ctx.default_map = {**read_config_file(config)}
-    ctx.obj = RootOptions(config=config, home=home.absolute() if home is not None else None)
+    ctx.obj = RootOptions(config=config, home=home.absolute() if home is not None else None, cluster=cluster)
 
 
 class RootOptions:
     """What was said before the command."""
 
-    def __init__(self, config: Path | None = None, home: Path | None = None) -> None:
+    def __init__(self, config: Path | None = None, home: Path | None = None, cluster: str | None = None) -> None:
         self.config: Final = config
         self.home: Final = home
+        self.cluster: Final = cluster
+
+    @property
+    def where(self) -> str | Path | None:
+        """Which cluster was meant; None where that was left open."""
+        return self.cluster or self.home
 
 
 def main() -> NoReturn:

@@ -25,7 +25,7 @@ from mesolite.ids import id_error
 from mesolite.operator import OperatorClient
 from mesolite.views import AgentRow
 
-from .connect import cluster_address
+from .connect import cluster_address, patient_client
 from .options import cpus_milli, mem_mib
 from .output import amount_text, why_text
 from .processes import is_alive, log_tail, start_process
@@ -103,7 +103,7 @@ def run(
             role=role,
         ),
     )
-    client = OperatorClient(address.master_url)
+    client = patient_client(address)
     _check_fits(client.agents(), cpus, mem)
     if detach:
         _detach(ctx, client, job_id)
@@ -283,6 +283,7 @@ def _detach(ctx: click.Context, client: OperatorClient, job_id: str) -> None:
     options = ctx.find_object(RootOptions) or RootOptions()
     home = options.home or state_home()
     before = ["--home", str(options.home)] if options.home is not None else []
+    before += ["--cluster", options.cluster] if options.cluster is not None else []
     arguments = _without_detach(ctx, job_id)
     record = start_process(
         job_id,
