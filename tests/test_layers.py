@@ -75,6 +75,8 @@ SHELLS: Final = {
     "frameworks/driver/shell.py": "the scheduler driver's threads",
     "frameworks/batch/__init__.py": "the part's face, which names its shell",
     "frameworks/batch/cluster.py": "a batch cluster as programs use it: threads, waiting",
+    "frameworks/batch/connecting.py": "finds and reaches a cluster",
+    "frameworks/batch/journal.py": "writes to disk",
 }
 
 #: Acting, waiting, asking the machine, or telling the world: a shell's business.

@@ -11,9 +11,12 @@ with batch.connect() as cluster:
 from mesolite.protocol import KillPolicy, Network, Reason, TaskState, Uri, Volume
 
 from ..driver.placement import AttributeEquals
-from .cluster import Cluster, Job, connect
+from .cluster import Cluster, Job
+from .connecting import connect
 from .core import BatchCore
 from .job import JobSpec
+from .journal import MemoryJournal, SqliteJournal
+from .records import Journal
 from .result import JobSummary, TaskResult
 from .retry import RetryPolicy
 from .scheduler import BatchListener, BatchScheduler
@@ -40,5 +43,8 @@ __all__ = [
     "BatchListener",
     "BatchScheduler",
     "JobSpec",
+    "Journal",
+    "MemoryJournal",
+    "SqliteJournal",
     "TaskSpec",
 ]

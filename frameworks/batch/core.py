@@ -4,10 +4,13 @@ Every task of a job gets exactly one result. What keeps that true whatever is lo
 from the task ids of attempts that still count to their tasks. An attempt enters it when it is launched and leaves it when it
 is given up or has ended; words about ids that are not in it change nothing, except that an attempt which lives although it
 was given up is killed. The table in `lifecycle.py` says the rest.
+
+A core that remembers says what must be durable (`Remember`) before anything that follows from it, and `recover` makes a core
+of that again: no attempt that may have been launched is launched a second time, and no result is found twice.
 """
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import assert_never
 
 from mesolite.ids import AgentId, FrameworkId, TaskId
@@ -22,6 +25,7 @@ from .effects import (
     KillTask,
     LaunchTasks,
     Refused,
+    Remember,
     ReportResult,
     ReportSummary,
     ReviveOffers,
@@ -30,7 +34,8 @@ from .effects import (
 from .events import BatchEvent, JobCancelled, JobSubmitted, Offered, Ticked, TooLarge, Updated
 from .job import Job, JobSpec, TaskSlot
 from .lifecycle import CAUSE_OF_STATE, TaskCause, TaskPhase, TaskStep, step_for
-from .result import TaskResult
+from .records import JobRecord, TaskRecord
+from .result import JobSummary, TaskResult
 from .retry import is_loss
 from .settings import REFUSE_MS
 
@@ -38,8 +43,15 @@ from .settings import REFUSE_MS
 class BatchCore:
     """All jobs of one framework."""
 
-    def __init__(self, framework_id: FrameworkId) -> None:
+    def __init__(self, framework_id: FrameworkId, *, remembers: bool = False) -> None:
+        """Begin without any job.
+
+        Args:
+            framework_id: Whose jobs these are.
+            remembers: Say what must be durable. Without anybody to keep it that would only cost.
+        """
         self._framework_id = framework_id
+        self._remembers = remembers
         #: Jobs that have not ended.
         self._jobs: dict[str, Job] = {}
         #: Ended jobs that others may wait for: whether they succeeded. Grows with the jobs of one program, 100 bytes each.
@@ -57,6 +69,44 @@ class BatchCore:
         #: Offers were declined with a filter since the last revival.
         self._filtered = False
         self._effects: list[BatchEffect] = []
+        #: To be done with the next event: kills whose asking was forgotten with an earlier life.
+        self._owed: list[BatchEffect] = []
+        #: What the event being applied changed and must be durable; dicts for their order.
+        self._changed_jobs: dict[str, JobRecord] = {}
+        self._changed_slots: dict[TaskSlot, None] = {}
+
+    @classmethod
+    def recover(cls, framework_id: FrameworkId, jobs: Iterable[JobRecord], tasks: Iterable[TaskRecord]) -> "BatchCore":
+        """Go on from what an earlier life had remembered, in the order in which it was first said."""
+        core = cls(framework_id, remembers=True)
+        kept = list(jobs)
+        for record in kept:
+            if record.summary is not None:
+                core._ended[record.spec.job_id] = record.summary.succeeded
+            else:
+                job = core._jobs[record.spec.job_id] = Job(record.spec, record.submitted_ms)
+                job.cancelled = record.cancelled
+        recorded: set[TaskSlot] = set()
+        for task in tasks:
+            if task.job_id in core._jobs:
+                slot = core._jobs[task.job_id].slots[task.index]
+                core._restore(slot, task)
+                recorded.add(slot)
+        for job in core._jobs.values():
+            job.blocked_by = {each for each in job.spec.after if each in core._jobs}
+            if not job.blocked_by:
+                core._enqueue(
+                    slot
+                    for slot in job.slots
+                    if slot.phase is TaskPhase.QUEUED or (slot not in recorded and slot.phase is TaskPhase.BLOCKED)
+                )
+        core._changed_slots.clear()
+        return core
+
+    @property
+    def counting_attempts(self) -> tuple[tuple[TaskId, AgentId | None], ...]:
+        """Attempts that may be alive, with their agents: what a scheduler that takes over has to ask about."""
+        return tuple((task_id, slot.agent_id) for task_id, slot in self._attempts.items())
 
     @property
     def unfinished_jobs(self) -> tuple[str, ...]:
@@ -65,7 +115,7 @@ class BatchCore:
 
     def apply(self, event: BatchEvent) -> list[BatchEffect]:
         """Take one event in. Total: what makes no sense changes nothing."""
-        effects: list[BatchEffect] = []
+        effects, self._owed = self._owed, []
         self._effects = effects
         match event:
             case Updated():
@@ -84,6 +134,13 @@ class BatchCore:
                 assert_never(event)
         self._state_demand()
         self._effects = []
+        if self._changed_jobs or self._changed_slots:
+            tasks = tuple(_record(slot, self._agent_urls) for slot in self._changed_slots)
+            effects.insert(0, Remember(jobs=tuple(self._changed_jobs.values()), tasks=tasks))
+            for slot in self._changed_slots:
+                slot.result = None  # it is somebody else's now
+            self._changed_jobs.clear()
+            self._changed_slots.clear()
         return effects
 
     def next_deadline_ms(self) -> int | None:
@@ -122,6 +179,7 @@ class BatchCore:
             self._effects.append(Refused(job_id=spec.job_id, reason=f"it waits for unknown jobs: {unknown}"))
             return
         job = self._jobs[spec.job_id] = Job(spec, now_ms)
+        self._job_changed(job, None)
         job.blocked_by = {each for each in spec.after if each in self._jobs}
         failed = [each for each in spec.after if self._ended.get(each) is False]
         if failed:
@@ -137,6 +195,7 @@ class BatchCore:
         if job is None or job.cancelled:
             return
         job.cancelled = True
+        self._job_changed(job, None)
         self._backlog.remove_job(job)
         unlaunched: list[TaskSlot] = []
         for slot in job.slots:
@@ -158,6 +217,8 @@ class BatchCore:
     def _enqueue(self, slots: Iterable[TaskSlot]) -> None:
         queued = list(slots)
         for slot in queued:
+            if slot.attempts:
+                self._slot_changed(slot)
             slot.phase = TaskPhase.QUEUED
             slot.deadline_ms = None
         self._backlog.add(queued)
@@ -186,6 +247,7 @@ class BatchCore:
                 slot.agent_id = agent_id
                 slot.started_ms = now_ms
                 self._attempts[task_id] = slot
+                self._slot_changed(slot)
                 tasks.append(job.template.stamp(task_id, agent_id, fill.resources, job.own_environment(slot)))
         self._effects.append(LaunchTasks(offer_ids=placement.offer_ids, tasks=tuple(tasks)))
 
@@ -208,9 +270,11 @@ class BatchCore:
 
     def _note(self, slot: TaskSlot, status: TaskStatus) -> None:
         if slot.phase is TaskPhase.UNREACHABLE:
+            self._slot_changed(slot)
             slot.phase = TaskPhase.LAUNCHED
             slot.deadline_ms = None
         if status.state is TaskState.RUNNING and slot.status is None:
+            self._slot_changed(slot)
             slot.started_ms = status.timestamp_ms
             slot.status = status
 
@@ -258,6 +322,7 @@ class BatchCore:
                 self._do(step, slot, now_ms)
 
     def _set_deadline(self, slot: TaskSlot, at_ms: int) -> None:
+        self._slot_changed(slot)
         slot.deadline_ms = at_ms
         self._order += 1
         heapq.heappush(self._deadlines, (at_ms, self._order, slot))
@@ -323,6 +388,9 @@ class BatchCore:
         job = slot.job
         slot.phase = TaskPhase.DONE
         slot.status = None
+        if self._remembers:
+            slot.result = result
+        self._slot_changed(slot)
         job.unfinished -= 1
         job.states[result.state] = job.states.get(result.state, 0) + 1
         self._effects.append(ReportResult(result=result))
@@ -332,6 +400,7 @@ class BatchCore:
     def _end(self, job: Job, now_ms: int) -> None:
         job_id = job.spec.job_id
         summary = job.summary(now_ms)
+        self._job_changed(job, summary)
         del self._jobs[job_id]
         self._ended[job_id] = summary.succeeded
         self._effects.append(ReportSummary(summary=summary))
@@ -343,8 +412,57 @@ class BatchCore:
             elif not waiting.blocked_by:
                 self._enqueue(blocked)
 
+    # Remembering
+
+    def _job_changed(self, job: Job, summary: JobSummary | None) -> None:
+        if self._remembers:
+            record = JobRecord(spec=job.spec, submitted_ms=job.submitted_ms, cancelled=job.cancelled, summary=summary)
+            self._changed_jobs[job.spec.job_id] = record
+
+    def _slot_changed(self, slot: TaskSlot) -> None:
+        if self._remembers:
+            self._changed_slots[slot] = None
+
+    def _restore(self, slot: TaskSlot, kept: TaskRecord) -> None:
+        """Put a task back to where it was. One that was out of sight counts as launched until somebody says so again."""
+        job = slot.job
+        slot.phase = TaskPhase.LAUNCHED if kept.phase is TaskPhase.UNREACHABLE else kept.phase
+        slot.attempts, slot.failures, slot.losses = kept.attempts, kept.failures, kept.losses
+        slot.task_id, slot.agent_id, slot.started_ms = kept.task_id, kept.agent_id, kept.started_ms
+        job.attempts += kept.attempts
+        if kept.agent_id is not None and kept.agent_url:
+            self._agent_urls[kept.agent_id] = kept.agent_url
+        if kept.result is not None:
+            job.unfinished -= 1
+            job.states[kept.result.state] = job.states.get(kept.result.state, 0) + 1
+        elif slot.phase is TaskPhase.WAITING:
+            assert kept.deadline_ms is not None, "what waits has a time"
+            self._set_deadline(slot, kept.deadline_ms)
+        if slot.phase is TaskPhase.LAUNCHED:
+            assert kept.task_id is not None, "an attempt has an id"
+            self._attempts[kept.task_id] = slot
+            if job.cancelled:
+                self._owed.append(KillTask(task_id=kept.task_id))
+
     def _state_demand(self) -> None:
         demands = self._backlog.demands()
         if demands != self._stated:
             self._stated = demands
             self._effects.append(StateDemand(demands=demands))
+
+
+def _record(slot: TaskSlot, agent_urls: Mapping[AgentId, str]) -> TaskRecord:
+    return TaskRecord(
+        job_id=slot.job.spec.job_id,
+        index=slot.index,
+        phase=slot.phase,
+        attempts=slot.attempts,
+        failures=slot.failures,
+        losses=slot.losses,
+        task_id=slot.task_id,
+        agent_id=slot.agent_id,
+        agent_url=agent_urls.get(slot.agent_id, "") if slot.agent_id is not None else "",
+        started_ms=slot.started_ms,
+        deadline_ms=slot.deadline_ms,
+        result=slot.result,
+    )

@@ -6,7 +6,16 @@ from typing import TypeAlias
 from mesolite.ids import OfferId, TaskId
 from mesolite.protocol import Demand, TaskInfo
 
+from .records import JobRecord, TaskRecord
 from .result import JobSummary, TaskResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remember:
+    """Make these durable before any other effect of the event is carried out. Always the first; only of cores that remember."""
+
+    jobs: tuple[JobRecord, ...]
+    tasks: tuple[TaskRecord, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,5 +77,13 @@ class Refused:
 
 
 BatchEffect: TypeAlias = (
-    LaunchTasks | DeclineOffers | ReviveOffers | StateDemand | KillTask | ReportResult | ReportSummary | Refused
+    Remember
+    | LaunchTasks
+    | DeclineOffers
+    | ReviveOffers
+    | StateDemand
+    | KillTask
+    | ReportResult
+    | ReportSummary
+    | Refused
 )

@@ -8,7 +8,7 @@ from mesolite.ids import AgentId, TaskId, id_error
 from mesolite.protocol import TaskState, TaskStatus
 
 from .lifecycle import TaskPhase
-from .result import JobSummary
+from .result import JobSummary, TaskResult
 from .retry import RetryPolicy
 from .settings import MAX_TASKS_PER_JOB
 from .task import TaskSpec
@@ -51,6 +51,7 @@ class TaskSlot:
         "job",
         "losses",
         "phase",
+        "result",
         "started_ms",
         "status",
         "task_id",
@@ -73,6 +74,8 @@ class TaskSlot:
         self.status: TaskStatus | None = None
         #: When WAITING or UNREACHABLE ends; tells a timer that is still meant from one that is not.
         self.deadline_ms: int | None = None
+        #: Found with the event being applied, until it is remembered.
+        self.result: TaskResult | None = None
 
 
 class Job:

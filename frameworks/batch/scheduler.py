@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol, assert_never
 
-from mesolite.protocol import Demand, Filters, Offer, TaskStatus
+from mesolite.protocol import Demand, Filters, Offer, Source, TaskState, TaskStatus
 from mesolite.resources import Resource
 
 from ..driver.driver import SchedulerDriver
@@ -15,6 +15,7 @@ from .effects import (
     KillTask,
     LaunchTasks,
     Refused,
+    Remember,
     ReportResult,
     ReportSummary,
     ReviveOffers,
@@ -22,6 +23,7 @@ from .effects import (
 )
 from .events import BatchEvent, JobCancelled, JobSubmitted, Offered, Ticked, TooLarge, Updated
 from .job import JobSpec
+from .records import Journal
 from .result import JobSummary, TaskResult
 
 _NO_FILTER = Filters(refuse_ms=0)
@@ -54,13 +56,38 @@ class BatchListener(Protocol):
 class BatchScheduler(Scheduler):
     """Runs jobs on a driver. `submit` and `cancel` are for the driver's thread: hand them to `DriverShell.post`."""
 
-    def __init__(self, core: BatchCore, listener: BatchListener) -> None:
+    def __init__(self, core: BatchCore, listener: BatchListener, journal: Journal | None = None) -> None:
+        """Lead the driver's news to the core.
+
+        Args:
+            core: One that remembers, where there is a journal.
+            listener: Who hears of results.
+            journal: What keeps what the core wants remembered. Where it cannot, the driver ends with its error.
+        """
         self._core = core
         self._listener = listener
+        self._journal = journal
+        #: Attempts that an earlier life gave up may be alive; the first subscription asks for all tasks there are.
+        self._asks_for_strays = journal is not None
 
     def submit(self, driver: SchedulerDriver, job: JobSpec) -> None:
         """Take a job on."""
         self._apply(driver, JobSubmitted(now_ms=driver.now_ms, job=job))
+
+    def framework_lost(self, driver: SchedulerDriver) -> None:
+        """Take all attempts for lost: their framework was removed while nobody spoke for it, and its tasks with it."""
+        statuses = tuple(
+            TaskStatus(
+                task_id=task_id,
+                state=TaskState.GONE,
+                source=Source.MASTER,
+                timestamp_ms=driver.now_ms,
+                agent_id=agent_id,
+                message="its framework was removed while the program was away",
+            )
+            for task_id, agent_id in self._core.counting_attempts
+        )
+        self._apply(driver, Updated(now_ms=driver.now_ms, statuses=statuses))
 
     def cancel(self, driver: SchedulerDriver, job_id: str) -> None:
         """Kill a job: what is not launched never will be, what runs is killed. An unknown job is ignored."""
@@ -70,6 +97,9 @@ class BatchScheduler(Scheduler):
         """See `Scheduler`."""
         # States the first demand, be it for nothing: without one everything would be offered.
         self._apply(driver, Ticked(now_ms=driver.now_ms))
+        if self._asks_for_strays:
+            self._asks_for_strays = False
+            driver.reconcile()
         self._listener.connected()
 
     def offers(self, driver: SchedulerDriver, offers: Sequence[Offer]) -> None:
@@ -100,6 +130,9 @@ class BatchScheduler(Scheduler):
 
     def _carry_out(self, driver: SchedulerDriver, effect: BatchEffect) -> None:
         match effect:
+            case Remember():
+                assert self._journal is not None, "only a core with a journal remembers"
+                self._journal.save(effect.jobs, effect.tasks)
             case ReportResult():
                 self._listener.finished(effect.result)
             case LaunchTasks():

@@ -15,6 +15,7 @@ from mesolite.protocol import (
     Call,
     CallBatch,
     Decline,
+    ErrorEvent,
     Event,
     EventBatch,
     HeartbeatEvent,
@@ -67,7 +68,8 @@ class DumbMaster:
         self.attempts: dict[TaskId, Attempt] = {}
         self.hidden: set[AgentId] = set()
         self.wanted = 0
-        self.torn_down = False
+        #: Why the framework is no more; empty while it is.
+        self.removed = ""
         self.said: list[EventBatch] = []
         self._uuid = 0
 
@@ -85,6 +87,9 @@ class DumbMaster:
         if batch.number <= self.last_calls.get(batch.session, 0):
             return
         self.last_calls[batch.session] = batch.number
+        if self.removed:
+            self.say(batch.session, ErrorEvent(self.removed))
+            return
         if self.session != batch.session and not any(isinstance(call, Subscribe) for call in batch.calls):
             self.say(batch.session, Resubscribe())
             return
@@ -120,6 +125,16 @@ class DumbMaster:
             if attempt.agent_id == agent_id and attempt.state not in TERMINAL_STATES and self.session is not None:
                 self.say(self.session, Update(self._word(task_id, TaskState.UNREACHABLE, now_ms, None)))
 
+    def remove(self, why: str) -> None:
+        """End the framework: its tasks are killed, and nobody hears of it."""
+        self.removed = why
+        self.session = None
+        self.offers.clear()
+        for attempt in self.attempts.values():
+            attempt.unsaid.clear()
+            if attempt.state not in TERMINAL_STATES:
+                attempt.state = TaskState.KILLED
+
     def say(self, session: SessionId, *events: Event) -> None:
         """Put a batch on the framework's stream."""
         self.number += 1
@@ -149,7 +164,7 @@ class DumbMaster:
                 for asked in call.tasks:
                     self._answer(session, asked.task_id)
             case Teardown():
-                self.torn_down = True
+                self.remove("Framework has been removed: torn down")
             case _:
                 pass
 

@@ -8,12 +8,15 @@ after every step. Liveness at the end: a result for each task, and nothing that 
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesolite.frameworks.batch.core import BatchCore
 from mesolite.frameworks.batch.job import JobSpec
+from mesolite.frameworks.batch.journal import MemoryJournal
+from mesolite.frameworks.batch.records import JobRecord, Kept, TaskRecord
 from mesolite.frameworks.batch.result import JobSummary, TaskResult
 from mesolite.frameworks.batch.retry import RetryPolicy
 from mesolite.frameworks.batch.scheduler import BatchScheduler
@@ -56,27 +59,58 @@ class Listener:
         raise AssertionError(message)
 
 
+class DyingJournal(MemoryJournal):
+    """A journal whose program may die right before or right after something is saved."""
+
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__()
+        self.rng = rng
+        #: How likely that is.
+        self.odds = 0.0
+
+    def save(self, jobs: Sequence[JobRecord], tasks: Sequence[TaskRecord]) -> None:
+        """See `Journal`."""
+        if self.rng.random() < self.odds:
+            raise DiedError
+        super().save(jobs, tasks)
+        if self.rng.random() < self.odds:
+            raise DiedError
+
+
+class DiedError(Exception):
+    """The program was killed."""
+
+
 class World:
     """Everything, in one thread."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, dies: bool = False) -> None:
         self.rng = random.Random(seed)
         self.listener = Listener()
-        self.core = BatchCore(FRAMEWORK_ID)
-        scheduler = BatchScheduler(self.core, self.listener)
-        self.driver = SchedulerDriver(
-            scheduler,
-            FrameworkInfo(framework_id=FRAMEWORK_ID, name="batch"),
-            session=SessionId("session-1"),
-            rng=self.rng,
-            settings=DriverSettings(reconcile_interval_ms=60_000),
-        )
-        self.scheduler = scheduler
+        self.journal = DyingJournal(self.rng) if dies else None
+        self.lives = 0
+        self.begin()
         self.master = DumbMaster(FRAMEWORK_ID, self.rng)
         self.now_ms = 1_000_000
         # Each kind of fault is off, rare or heavy in this run.
         self.loss, self.doubling, self.failover, self.hiding = (self.rng.choice([0, 0.1, 0.4]) for _ in range(4))
         self.old: list[EventBatch] = []
+
+    def begin(self) -> None:
+        """The program starts, with nothing but its journal."""
+        self.lives += 1
+        kept = self.journal.load() if self.journal is not None else Kept()
+        self.core = BatchCore.recover(FRAMEWORK_ID, kept.jobs, kept.tasks) if self.journal else BatchCore(FRAMEWORK_ID)
+        self.core.check()
+        self.scheduler = BatchScheduler(self.core, self.listener, self.journal)
+        self.driver = SchedulerDriver(
+            self.scheduler,
+            FrameworkInfo(framework_id=FRAMEWORK_ID, name="batch"),
+            session=SessionId(f"session-{self.lives}"),
+            rng=self.rng,
+            settings=DriverSettings(reconcile_interval_ms=60_000),
+            known_tasks=self.core.counting_attempts,
+        )
 
     def submit(self, job_id: str) -> None:
         """Submit a job."""
@@ -89,7 +123,14 @@ class World:
 
     def exchange(self, heard: list[EventBatch], *actions: Action, faults: bool = False) -> None:
         """One step of the driver, and what it says to the master."""
-        for batch in self.driver.step(self.now_ms, heard, actions):
+        if self.journal is not None:
+            self.journal.odds = 0.03 if faults else 0.0
+        try:
+            said = self.driver.step(self.now_ms, heard, actions)
+        except DiedError:
+            self.begin()
+            return
+        for batch in said:
             if faults and self.rng.random() < self.loss:
                 continue
             self.master.hear(batch)
@@ -127,6 +168,31 @@ class World:
         """Whether all jobs have ended and nothing runs."""
         running = any(attempt.state not in TERMINAL_STATES for attempt in self.master.attempts.values())
         return not self.core.unfinished_jobs and not running
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(min_value=0, max_value=2**32))
+def test_with_a_journal_every_task_gets_exactly_one_result_whenever_its_program_dies(seed: int) -> None:
+    """What was found counts from the journal, because what a program was told may have died with it."""
+    world = World(seed, dies=True)
+    assert world.journal is not None
+    world.submit("steady")
+    world.submit("killed")
+    for step in range(60):
+        world.step(faults=True)
+        if step == 20:
+            world.cancel("killed")
+    for _ in range(600):
+        if world.at_rest():
+            break
+        world.step(faults=False)
+    results = {(each.job_id, each.index): each for each in world.journal.load().results}
+    assert results.keys() == {(job, index) for job in ("steady", "killed") for index in range(TASKS)}
+    told = [(each.job_id, each.index, each.task_id) for each in world.listener.results]
+    assert len(told) == len(set(told)), "a result was told twice"
+    assert all(results[job, index].task_id == task_id for job, index, task_id in told), "a task had two results"
+    assert world.at_rest(), "an attempt that was given up runs on"
+    assert [job.spec.job_id for job in world.journal.load().jobs if job.summary is not None] == ["steady", "killed"]
 
 
 @settings(max_examples=150, deadline=None)
