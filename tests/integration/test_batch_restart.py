@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -45,10 +46,13 @@ def test_a_program_that_is_killed_twice_has_each_result_once_and_launches_nothin
     def lines() -> list[str]:
         return written.read_text().splitlines()
 
+    def wrote(count: int) -> bool:
+        return len(lines()) >= count
+
     with MasterThread(lambda: open_store(redis_url, cluster)) as master:
         for enough in (40, 120):
             program = subprocess.Popen(arguments)
-            eventually(lambda enough=enough: len(lines()) >= enough, within_s=60)
+            eventually(partial(wrote, enough), within_s=60)
             os.kill(program.pid, signal.SIGKILL)
             assert program.wait() == -signal.SIGKILL
         subprocess.run(arguments, check=True, timeout=120)
