@@ -8,7 +8,7 @@ class Actor:
         #: For the trace.
         self.name = name
         #: When it wants its next turn; None: when somebody wakes it.
-        self.wake_ms = wake_ms
+        self.wake_ms: int | None = wake_ms
 
     def turn(self, now_ms: int) -> None:
         """Do what there is to do, and set `wake_ms`, which is None by now."""

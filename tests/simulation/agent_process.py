@@ -15,7 +15,7 @@ from mesolite.agent.records import Put, Record
 from mesolite.agent.shell import AgentShell
 from mesolite.errors import CheckpointFailed, RedisUnavailable
 from mesolite.ids import AgentId, ContainerId, FrameworkId, SessionId, TaskId
-from mesolite.protocol import AgentInfo
+from mesolite.protocol import AgentInfo, decode_commands
 from mesolite.resources import scalars
 from mesolite.transport.keys import DEFAULT_CLUSTER, DEFAULT_PRINCIPAL
 
@@ -23,6 +23,7 @@ from .fuse import Fuse
 from .journal import Journal
 from .plan import AgentShape
 from .process import Process
+from .wires import WiredBus
 from .world import World
 
 #: The real one's reader waits so long for commands, and notices by then whatever else is due.
@@ -59,6 +60,26 @@ class Disk:
 
     def close(self) -> None:
         """See `CheckpointStore`."""
+
+
+class WatchedBus:
+    """The agent's end of kombu, with a journal of what it is told."""
+
+    def __init__(self, bus: WiredBus, agent_id: AgentId, journal: Journal) -> None:
+        self._agent_id: Final = agent_id
+        self._bus: Final = bus
+        self._journal: Final = journal
+        self.send: Final = bus.send
+        self.send_many: Final = bus.send_many
+        self.delete: Final = bus.delete
+        self.close: Final = bus.close
+
+    def receive(self, queue: str, *, limit: int, wait_ms: int) -> list[bytes]:
+        """See `CommandBus`."""
+        messages = self._bus.receive(queue, limit=limit, wait_ms=wait_ms)
+        for message in messages:
+            self._journal.commanded(self._agent_id, decode_commands(message))
+        return messages
 
 
 class WatchedContainerizer:
@@ -98,6 +119,12 @@ class WatchedContainerizer:
         """See `Containerizer`."""
         return self.fake.recover()
 
+    def forget(self, container_ids: Sequence[ContainerId]) -> None:
+        """See `Containerizer`."""
+        if container_ids:
+            self._fuse.burn()
+        self.fake.forget(container_ids)
+
     def close(self) -> None:
         """See `Containerizer`."""
         self.fake.close()
@@ -130,7 +157,7 @@ class AgentProcess(Process):
     def end_task(self, framework_id: FrameworkId, task_id: TaskId) -> None:
         """Let somebody at the machine end a task, as Flower's button does."""
         if self._inbox is not None:
-            self._inbox.put(TaskEndRequested(now_ms=self.world.now_ms, task_id=task_id, framework_id=framework_id))
+            self._inbox.put(TaskEndRequested(now_ms=self.clock.now_ms(), task_id=task_id, framework_id=framework_id))
 
     def leave(self) -> None:
         """End all tasks and leave the cluster for good."""
@@ -138,7 +165,7 @@ class AgentProcess(Process):
             return
         for key in self.shell.core.book.tasks:
             self.world.journal.task(key).may_be_killed = True
-        self._inbox.put(ShutdownRequested(now_ms=self.world.now_ms, message="the operator wants it"))
+        self._inbox.put(ShutdownRequested(now_ms=self.clock.now_ms(), message="the operator wants it"))
 
     @property
     def left(self) -> bool:
@@ -175,11 +202,11 @@ class AgentProcess(Process):
         self.shell = AgentShell(
             core=core,
             store=self.wire.store,
-            bus=self.wire.bus,
+            bus=WatchedBus(self.wire.bus, self.info.agent_id, world.journal),
             containerizer=self._containers,
             inbox=inbox,
             checkpoint=self.disk,
-            clock=world.clock,
+            clock=self.clock,
             random=rng.random,
             principal=DEFAULT_PRINCIPAL,
             cluster=DEFAULT_CLUSTER,
@@ -192,7 +219,7 @@ class AgentProcess(Process):
         if self.left:
             self.wake_ms = None
         elif self.shell is not None:
-            self._carefully(lambda: self._step(now_ms))
+            self._carefully(self._step)
 
     def _carefully(self, do: Callable[[], None]) -> None:
         """Do something that ends the process where the disk takes nothing."""
@@ -201,10 +228,10 @@ class AgentProcess(Process):
         except CheckpointFailed:
             self.die("died: its disk is full")
 
-    def _step(self, now_ms: int) -> None:
+    def _step(self) -> None:
         assert self.shell is not None
         assert self._containers is not None
-        self._containers.fake.poll(now_ms)
+        self._containers.fake.poll(self.world.now_ms)
         try:
             self.shell.step()
         except RedisUnavailable:
@@ -215,8 +242,10 @@ class AgentProcess(Process):
             self.world.journal.left.add(self.info.agent_id)
             self.wake_ms = None
             return
-        due = [now_ms + LOOK_MS, self._containers.fake.next_due_ms(), self.shell.core.next_deadline_ms()]
-        self.wake_ms = max(now_ms + 1, min(each for each in due if each is not None))
+        self.wake_at(self.clock.now_ms() + LOOK_MS, self.shell.core.next_deadline_ms())
+        news_ms = self._containers.fake.next_due_ms()
+        if news_ms is not None and self.wake_ms is not None:
+            self.wake_ms = max(self.world.now_ms + 1, min(self.wake_ms, news_ms))
 
 
 def _task_of(spec: ContainerSpec) -> tuple[FrameworkId, TaskId]:

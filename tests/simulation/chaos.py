@@ -8,36 +8,39 @@ from mesolite.master.events import OperatorKilled
 
 from .actor import Actor
 from .agent_process import AgentProcess
+from .failovers import Failovers
 from .master_process import MasterProcess
-from .plan import Paces
+from .plan import LONGEST_JUMP_MS, Paces
 from .process import Process
 from .program import Program
-from .snapshot import Snapshot
+from .wires import CUTS, Wire
 from .world import World
 
 _MINUTE_MS: Final = 60_000
 #: A process told to die does so within so many things that it does.
 _LONGEST_FUSE: Final = 12
-#: Redis is away for at most so long: a Sentinel failover and then some.
-_LONGEST_OUTAGE_MS: Final = 30_000
-#: A replica lags behind by at most so much.
-_LONGEST_LAG_MS: Final = 1000
 
 
 class Chaos(Actor):
     """An actor that harms the others until it is told to stop."""
 
     def __init__(
-        self, world: World, master: MasterProcess, agents: Sequence[AgentProcess], programs: Sequence[Program]
+        self,
+        world: World,
+        masters: Sequence[MasterProcess],
+        agents: Sequence[AgentProcess],
+        programs: Sequence[Program],
+        double: Callable[[Program], None],
     ) -> None:
         super().__init__("chaos", world.now_ms)
         self._world: Final = world
-        self._master: Final = master
+        self._masters: Final = masters
         self._agents: Final = agents
         self._programs: Final = programs
         self._leaving = 0
+        failovers = Failovers(world)
         self._deeds: Final[dict[str, Callable[[], None]]] = {
-            "agent_dies": self._agent_dies,
+            "agent_dies": lambda: self._dies(self._any_agent()),
             "host_reboots": lambda: self._any_agent().reboot(),
             "agent_sleeps": lambda: self._sleep(self._any_agent()),
             "agent_cut_off": lambda: self._cut_off(self._any_agent()),
@@ -47,12 +50,17 @@ class Chaos(Actor):
             "framework_sleeps": lambda: self._sleep(self._any_program()),
             "framework_cut_off": lambda: self._cut_off(self._any_program()),
             "framework_ends": self._framework_ends,
-            "master_dies": self._master_dies,
-            "master_deposed": self._master_deposed,
-            "master_sleeps": lambda: self._sleep(self._master),
+            "framework_doubled": lambda: double(self._any_program()),
+            "master_dies": lambda: self._dies(self._any_master()),
+            "master_sleeps": lambda: self._sleep(self._any_master()),
+            "master_cut_off": self._master_cut_off,
+            "process_stops": self._process_stops,
+            "machine_suspended": self._machine_suspended,
+            "clock_jumps": self._clock_jumps,
             "operator_kills": self._operator_kills,
-            "store_away": self._store_away,
-            "store_forgets": self._store_forgets,
+            "store_away": failovers.away,
+            "store_forgets": failovers.forgets,
+            "store_splits": failovers.splits,
         }
         assert list(self._deeds) == [each.name for each in fields(Paces)], "each pace has its deed"
         self._due_ms: Final = {name: self._next_ms(name) for name in self._deeds if self._pace(name) > 0}
@@ -83,8 +91,19 @@ class Chaos(Actor):
     def _any_program(self) -> Program:
         return self._world.rng.choice(self._programs)
 
-    def _agent_dies(self) -> None:
-        self._any_agent().fuse.left = self._world.rng.randrange(_LONGEST_FUSE)
+    def _any_master(self) -> MasterProcess:
+        """Mostly the one that leads."""
+        leading = [master for master in self._masters if master.core is not None]
+        if leading and self._world.rng.random() < 0.7:
+            return leading[0]
+        return self._world.rng.choice(self._masters)
+
+    def _any_process(self) -> Process:
+        kind = self._world.rng.random()
+        return self._any_master() if kind < 0.4 else self._any_agent() if kind < 0.7 else self._any_program()
+
+    def _dies(self, process: Process) -> None:
+        process.fuse.left = self._world.rng.randrange(_LONGEST_FUSE)
 
     def _agent_leaves(self) -> None:
         """Never the last one: somebody must finish the work."""
@@ -97,28 +116,53 @@ class Chaos(Actor):
     def _framework_dies(self) -> None:
         program = self._any_program()
         if program.mortal:
-            program.fuse.left = self._world.rng.randrange(_LONGEST_FUSE)
-
-    def _master_dies(self) -> None:
-        self._master.fuse.left = self._world.rng.randrange(_LONGEST_FUSE)
-
-    def _master_deposed(self) -> None:
-        if self._master.core is not None:
-            self._world.note("chaos", "another master begins to lead")
-            self._world.actors.append(self._master.depose())
+            self._dies(program)
 
     def _sleep(self, process: Process) -> None:
         pause_ms = self._world.pause_ms()
         self._world.note("chaos", f"{process.name} sleeps for {pause_ms} ms")
         process.sleep(self._world.now_ms + pause_ms)
 
+    def _process_stops(self) -> None:
+        process = self._any_process()
+        process.stop_ms = self._world.pause_ms()
+        process.fuse.left_to_stop = self._world.rng.randrange(_LONGEST_FUSE)
+
+    def _machine_suspended(self) -> None:
+        process = self._any_process()
+        self._sleep(process)
+        process.clock.stop()
+        self._world.later(max(1, process.asleep_until_ms - self._world.now_ms), process.clock.go_on)
+
+    def _clock_jumps(self) -> None:
+        by_ms = self._world.rng.randint(1, LONGEST_JUMP_MS)
+        if self._world.rng.random() < 0.3:
+            by_ms = self._world.rng.choice((by_ms, -by_ms))
+            self._world.note("chaos", f"the primary's clock jumps by {by_ms} ms")
+            self._world.servers.primary.clock.jump(by_ms)
+        else:
+            process = self._any_process()
+            self._world.note("chaos", f"the clock of {process.name} jumps by {by_ms} ms")
+            process.clock.jump(by_ms)
+
     def _cut_off(self, process: Process) -> None:
-        pause_ms = self._world.pause_ms()
-        self._world.note("chaos", f"{process.name} is cut off for {pause_ms} ms")
-        process.wire.cut_off = True
+        self._cut(process.wires)
+
+    def _master_cut_off(self) -> None:
+        wires = self._any_master().wires
+        self._cut(wires if self._world.rng.random() < 0.5 else [self._world.rng.choice(wires)])
+
+    def _cut(self, wires: Sequence[Wire]) -> None:
+        pause_ms, cut = self._world.pause_ms(), self._world.rng.choice(CUTS)
+        ways = ", ".join(sorted(way.value for way in cut))
+        self._world.note("chaos", f"{wires[0].who} is cut off from {ways} for {pause_ms} ms")
+        for wire in wires:
+            wire.cuts.append(cut)
 
         def mend() -> None:
-            process.wire.cut_off = False
+            for wire in wires:
+                if cut in wire.cuts:
+                    wire.cuts.remove(cut)
 
         self._world.later(pause_ms, mend)
 
@@ -147,29 +191,9 @@ class Chaos(Actor):
         framework_id, task_id = key = self._world.rng.choice(tasks)
         self._world.journal.task(key).may_be_killed = True
         self._world.note("chaos", f"an operator kills {task_id}")
+        master = self._any_master()
         if self._world.rng.random() < 0.5:
             agent.end_task(framework_id, task_id)
-        elif self._master.shell is not None:
-            now_ms = self._world.now_ms
-            self._master.shell.ask(OperatorKilled(now_ms=now_ms, framework_id=framework_id, task_id=task_id))
-
-    def _store_forgets(self) -> None:
-        """Go back to what there is now, some moments from now."""
-        world = self._world
-        snapshot = Snapshot(world.broker)
-
-        def take_over() -> None:
-            world.note("chaos", "a Redis takes over that forgot the newest writes")
-            snapshot.restore()
-
-        world.later(world.rng.randint(1, _LONGEST_LAG_MS), take_over)
-
-    def _store_away(self) -> None:
-        pause_ms = self._world.rng.randint(500, _LONGEST_OUTAGE_MS)
-        self._world.note("chaos", f"Redis is away for {pause_ms} ms")
-        self._world.broker.available = False
-
-        def mend() -> None:
-            self._world.broker.available = True
-
-        self._world.later(pause_ms, mend)
+        elif master.shell is not None:
+            now_ms = master.clock.now_ms()
+            master.shell.ask(OperatorKilled(now_ms=now_ms, framework_id=framework_id, task_id=task_id))

@@ -6,19 +6,24 @@ Checkers believe nothing that a core believes, with one exception that says so. 
 from typing import Final
 
 from mesolite.frameworks.driver.settings import MAX_HELD_OFFERS
-from mesolite.ids import ContainerId
+from mesolite.ids import ContainerId, SessionId
 from mesolite.protocol import TERMINAL_STATES, decode_events
 from mesolite.transport.contract import BEGINNING
 from mesolite.transport.keys import DEAD_LETTERS, MAX_FRAMEWORK_LENGTH, calls_stream, reports_stream
 from mesolite.transport.memory_broker import parse_entry_id
 
+from .agent_process import AgentProcess
 from .cluster import Cluster
 from .journal import TaskFacts, TaskKey
+from .master_process import KeeperThread, MasterProcess
+from .servers import Server
 
 #: No run has so many tasks, frameworks or agents that anything should ever wait longer than this.
 MAX_STREAM_LENGTH: Final = 1_500
 MAX_QUEUE_LENGTH: Final = 600
 MAX_UNSENT: Final = 600
+#: Lengths are looked at after each so-manieth turn.
+_LOOK_EVERY: Final = 20
 
 
 class Violation(AssertionError):
@@ -44,16 +49,28 @@ class NoOverCommit(Checker):
 
     def check(self, cluster: Cluster) -> None:
         """See `Checker`."""
-        now_ms = cluster.world.now_ms
+        moved = cluster.world.moved
+        if isinstance(moved, AgentProcess):
+            self._check_machine(moved, cluster.world.now_ms)
+        elif isinstance(moved, MasterProcess):
+            self._check_books(moved)
+
+    def settled(self, cluster: Cluster) -> None:
+        """See `Checker`."""
         for agent in cluster.agents:
-            running = [each.spec for each in agent.host.containers.values() if each.ends_ms > now_ms]
-            cpus_milli, mem_mib = sum(each.cpus_milli for each in running), sum(each.mem_mib for each in running)
-            if cpus_milli > agent.shape.cpus * 1000 or mem_mib > agent.shape.mem_mib:
-                raise Violation(
-                    f"{agent.name} runs containers of {cpus_milli} thousandths of CPUs and {mem_mib} MiB; "
-                    f"it has {agent.shape.cpus} CPUs and {agent.shape.mem_mib} MiB"
-                )
-        core = cluster.master.core
+            self._check_machine(agent, cluster.world.now_ms)
+
+    def _check_machine(self, agent: AgentProcess, now_ms: int) -> None:
+        running = [each.spec for each in agent.host.containers.values() if each.ends_ms > now_ms]
+        cpus_milli, mem_mib = sum(each.cpus_milli for each in running), sum(each.mem_mib for each in running)
+        if cpus_milli > agent.shape.cpus * 1000 or mem_mib > agent.shape.mem_mib:
+            raise Violation(
+                f"{agent.name} runs containers of {cpus_milli} thousandths of CPUs and {mem_mib} MiB; "
+                f"it has {agent.shape.cpus} CPUs and {agent.shape.mem_mib} MiB"
+            )
+
+    def _check_books(self, master: MasterProcess) -> None:
+        core = master.core
         for booked in core.state.agents.values() if core is not None else ():
             # The exception: what is offered exists nowhere but in the books.
             if not booked.total.contains((booked.offered + booked.used).unallocated()):
@@ -72,18 +89,25 @@ class OneLaunch(Checker):
 
 
 class OneEnd(Checker):
-    """3: a scheduler hears of at most one end of a task, and nothing after it that says the task lives."""
+    """3: a scheduler hears of at most one end of a task, and nothing after it that says the task lives.
+
+    Of two that live under one framework id, the older may hear late what the newer knows to be over.
+    """
 
     def check(self, cluster: Cluster) -> None:
         """See `Checker`."""
-        for key in cluster.world.journal.touched:
-            states = [each.status.state for each in cluster.world.journal.tasks[key].delivered]
-            ends = [state for state in states if state in TERMINAL_STATES]
-            if len(set(ends)) > 1:
+        journal = cluster.world.journal
+        for key in journal.touched:
+            delivered = journal.tasks[key].delivered
+            ends = [each for each in delivered if each.status.state in TERMINAL_STATES]
+            if len({each.status.state for each in ends}) > 1:
                 raise Violation(f"task {key} ended in several ways: {_words(cluster, key)}")
-            if ends and any(state not in TERMINAL_STATES for state in states[states.index(ends[0]) :]):
+            if ends and any(
+                each.status.state not in TERMINAL_STATES and not journal.is_older(each.session, ends[0].session)
+                for each in delivered[delivered.index(ends[0]) :]
+            ):
                 raise Violation(f"task {key} lives after its end: {_words(cluster, key)}")
-        for (_, job_id, index), results in cluster.world.journal.results.items():
+        for (_, job_id, index), results in journal.results.items() if journal.touched else ():
             if len(results) > 1:
                 raise Violation(f"task {index} of job {job_id} has {len(results)} results: {results}")
 
@@ -125,31 +149,92 @@ class NoUpdateLost(Checker):
 
 
 class OneWriter(Checker):
-    """5: one master at a time: no epoch is taken twice, and behind a word of a newer epoch there is none of an older.
+    """5: one master at a time. Behind a word of a newer epoch no server has one of an older.
 
-    Within an epoch a number may come again, even late: a commit whose answer got lost is sent twice, and one that only time
-    caused moves no cursor that would refuse the second. Drivers tell repeats by their numbers.
+    Within an epoch a number may come again: drivers tell repeats by their numbers. Where nothing can make two masters
+    believe that they lead (`Plan.leases_are_exact`), none do; an epoch is never had by two. No agent goes back to an older
+    epoch or carries out what was said in one, and no scheduler is shown an offer of one.
     """
 
     def __init__(self) -> None:
-        #: Per stream, how far it was read, and the epoch of the newest word.
-        self._read: dict[str, tuple[str, int]] = {}
+        #: Per server and stream, how far it was read, and the epoch of the newest word.
+        self._read: dict[tuple[int, str], tuple[str, int]] = {}
+        #: Who had an epoch.
+        self._had: dict[int, str] = {}
 
     def check(self, cluster: Cluster) -> None:
         """See `Checker`."""
-        for name, stream in cluster.world.broker.streams.items():
-            position, before = self._read.get(name, (BEGINNING, 0))
-            if not name.startswith("framework:") or stream.last_id() == position:
+        world = cluster.world
+        if world.moved is None or isinstance(world.moved, MasterProcess):
+            for server in world.servers.living:
+                self._check_streams(server)
+        if isinstance(world.moved, KeeperThread):
+            self._check_grants(cluster)
+        for key in world.journal.touched:
+            facts = world.journal.tasks[key]
+            if facts.launches and not facts.told_in_time:
+                raise Violation(f"task {key} was launched on the word of a past master")
+        if world.journal.wrongs:
+            raise Violation(world.journal.wrongs[0])
+
+    def _check_streams(self, server: Server) -> None:
+        for name, stream in server.broker.streams.items():
+            if not name.startswith("framework:"):
+                continue
+            position, before = self._read.get((server.number, name), (BEGINNING, 0))
+            if stream.last_id() == position:
                 continue
             for entry in stream.after(parse_entry_id(position), MAX_FRAMEWORK_LENGTH):
                 now = decode_events(entry.payload).epoch
                 if now < before:
                     raise Violation(f"{name}: a word of epoch {now} came behind one of epoch {before}")
                 position, before = entry.entry_id, now
-            self._read[name] = (position, before)
-        epochs = cluster.world.journal.epochs
-        if epochs and epochs[-1] in epochs[:-1]:
-            raise Violation(f"epoch {epochs[-1]} was taken twice")
+            self._read[server.number, name] = position, before
+
+    def _check_grants(self, cluster: Cluster) -> None:
+        grants = [(grant.epoch, master) for master in cluster.masters if (grant := master.grant()) is not None]
+        for epoch, master in grants:
+            if self._had.setdefault(epoch, master.session) != master.session:
+                raise Violation(f"epoch {epoch} is had by {master.session}, and was by {self._had[epoch]}")
+        if len(grants) > 1 and cluster.world.plan.leases_are_exact:
+            raise Violation(f"two masters lead at once: {[(epoch, master.name) for epoch, master in grants]}")
+
+
+class LeaderReturns(Checker):
+    """5: once the faults have stopped, nobody waits long for a leader."""
+
+    def __init__(self) -> None:
+        self._led_ms = 0
+
+    def check(self, cluster: Cluster) -> None:
+        """See `Checker`."""
+        world = cluster.world
+        if world.peace_ms is None or not isinstance(world.moved, KeeperThread | MasterProcess):
+            return
+        if cluster.leading:
+            self._led_ms = world.now_ms
+        without_ms = world.now_ms - max(self._led_ms, world.peace_ms)
+        if without_ms > world.plan.leaderless_ms:
+            raise Violation(f"nobody has led for {without_ms} ms, though all is well")
+
+
+class OneScheduler(Checker):
+    """5: of several processes under one framework id, one goes on in the end, and the others were told why they do not."""
+
+    def settled(self, cluster: Cluster) -> None:
+        """See `Checker`."""
+        journal = cluster.world.journal
+        for framework_id in {program.framework_id: None for program in cluster.programs}:
+            programs = [program for program in cluster.programs if program.framework_id == framework_id]
+            if framework_id in journal.ended:
+                continue
+            living = [each.name for each in programs if each.driver is not None and not each.driver.ended]
+            if len(living) != 1:
+                raise Violation(f"processes of {framework_id} that go on: {living}")
+            for program in programs:
+                why = journal.expelled.get(SessionId(program.session), "")
+                if program.name not in living and "scheduler subscribed" not in why:
+                    raise Violation(f"{program.name} was not told that another took over, but: {why!r}")
 
 
 class Undisturbed(Checker):
@@ -167,8 +252,18 @@ class Undisturbed(Checker):
 class Bounds(Checker):
     """7: no stream, queue or buffer grows beyond what the few of this world can fill."""
 
+    def __init__(self) -> None:
+        self._looks = 0
+
     def check(self, cluster: Cluster) -> None:
         """See `Checker`."""
+        # Nothing grows fast; and to look costs as much as anything else here.
+        self._looks += 1
+        if self._looks % _LOOK_EVERY:
+            return
+        self._look(cluster)
+
+    def _look(self, cluster: Cluster) -> None:
         broker = cluster.world.broker
         for name, stream in broker.streams.items():
             # What frameworks are told is trimmed by its length alone.
@@ -188,6 +283,7 @@ class Bounds(Checker):
 
     def settled(self, cluster: Cluster) -> None:
         """See `Checker`."""
+        self._look(cluster)
         for name in (calls_stream(), reports_stream()):
             # The commit trims behind its cursor, up to the last entry it read.
             left = len(cluster.world.broker.streams.get(name, ()))
@@ -197,7 +293,18 @@ class Bounds(Checker):
 
 def all_checkers() -> list[Checker]:
     """Return one of each."""
-    return [NoOverCommit(), OneLaunch(), OneEnd(), FinalWord(), NoUpdateLost(), OneWriter(), Undisturbed(), Bounds()]
+    return [
+        NoOverCommit(),
+        OneLaunch(),
+        OneEnd(),
+        FinalWord(),
+        NoUpdateLost(),
+        OneWriter(),
+        LeaderReturns(),
+        OneScheduler(),
+        Undisturbed(),
+        Bounds(),
+    ]
 
 
 def _in_order(facts: TaskFacts) -> int | None:

@@ -1,4 +1,4 @@
-"""A whole cluster in one thread: a master, agents on their machines, frameworks, and what a run of it is.
+"""A whole cluster in one thread: masters, agents on their machines, frameworks, and what a run of it is.
 
 A run has two phases. Under faults, only safety is asked for. Then the faults stop, everything is healed, schedulers want
 nothing more, and within a bounded time everything must come to rest.
@@ -29,6 +29,7 @@ from .agent_process import AgentProcess
 from .chaos import Chaos
 from .master_process import MasterProcess
 from .plan import Plan
+from .process import Process
 from .program import Program
 from .schedulers import Memory, PlainScheduler, RecordedDriver, Results, any_command
 from .trace import Trace
@@ -43,7 +44,10 @@ class Cluster:
 
     def __init__(self, plan: Plan, trace: Trace) -> None:
         self.world: Final = World(plan, trace)
-        self.master: Final = MasterProcess(self.world, "master")
+        self.masters: Final = [
+            MasterProcess(self.world, f"m{number}", check_every=plan.check_every)
+            for number in range(1, plan.masters + 1)
+        ]
         self.agents: Final = [
             AgentProcess(self.world, AgentId(f"a{number}"), shape) for number, shape in enumerate(plan.agents, 1)
         ]
@@ -53,20 +57,46 @@ class Cluster:
             *(self._batch(FrameworkId(f"batch{number}"), roles) for number, roles in enumerate(plan.batches, 1)),
             *(self._plain(FrameworkId(f"plain{number}"), roles) for number, roles in enumerate(plan.plains, 1)),
         ]
-        self.chaos: Final = Chaos(self.world, self.master, self.agents, self.programs)
-        self.world.actors.extend((self.master, *self.agents, *self.programs, self.chaos))
-        self.world.readers[calls_stream()] = self.world.readers[reports_stream()] = self.master
+        self.chaos: Final = Chaos(self.world, self.masters, self.agents, self.programs, self.double)
+        keepers = [master.keeping for master in self.masters]
+        self.world.actors.extend((*self.masters, *keepers, *self.agents, *self.programs, self.chaos))
+        self.world.readers[calls_stream()] = self.world.readers[reports_stream()] = list(self.masters)
         for agent in self.agents:
-            self.world.readers[agent_queue(agent.info.agent_id)] = agent
+            self.world.readers[agent_queue(agent.info.agent_id)] = [agent]
         for program in self.programs:
-            self.world.readers[framework_stream(program.framework_id)] = program
+            self.world.readers[framework_stream(program.framework_id)] = [program]
+
+    @property
+    def leading(self) -> list[MasterProcess]:
+        """Those that lead, as far as they know."""
+        return [master for master in self.masters if master.core is not None]
+
+    def double(self, program: Program) -> None:
+        """Let a second process of a framework begin while the first goes on."""
+        if not program.mortal or any(each.name == program.twin_name for each in self.programs):
+            return
+        twin = program.twin()
+        self.world.note("chaos", f"{twin.name} begins under the id of {program.name}")
+        self.programs.append(twin)
+        self.world.actors.append(twin)
+        self.world.readers[framework_stream(program.framework_id)].append(twin)
+
+    def close(self) -> None:
+        """End what stands still in its middle."""
+        for process in self.processes:
+            process.end_turn()
+
+    @property
+    def processes(self) -> list[Process]:
+        """All that may come to harm."""
+        return [*self.masters, *self.agents, *self.programs]
 
     def heal(self) -> None:
         """Stop all harm and mend what is broken; schedulers want nothing more than they have."""
         self.world.note("world", "peace")
         self.chaos.stop()
         self.world.peace()
-        for process in (self.master, *self.agents, *self.programs):
+        for process in self.processes:
             process.heal()
         for memory in self.memories.values():
             memory.closing = True
@@ -89,12 +119,17 @@ class Cluster:
         for program in self.programs:
             if program.driver is None:
                 return f"{program.name} does not live"
+            if program.driver.ended:
+                continue
+            rivals = [each for each in self.programs if each.framework_id == program.framework_id]
+            if sum(1 for each in rivals if each.driver is not None and not each.driver.ended) > 1:
+                return f"several processes of {program.framework_id} live"
             remembered = [
                 task_id
                 for task_id in program.driver.core.tasks
                 if not journal.is_out_of_sight((program.framework_id, task_id))
             ]
-            if not program.driver.ended and remembered:
+            if remembered:
                 return f"{program.name} remembers tasks: {remembered}"
         for agent in (each for each in self.agents if not each.left):
             if agent.host.containers:
@@ -115,9 +150,10 @@ class Cluster:
         ]
 
     def _unrest_of_books(self) -> str | None:
-        core = self.master.core
-        if core is None:
+        if not self.leading:
             return "nobody leads"
+        core = self.leading[0].core
+        assert core is not None
         for framework in core.state.frameworks.values():
             lost = [task for task in framework.unreachable.values() if task.agent_id not in self.world.journal.left]
             books = [*framework.tasks.values(), *lost]

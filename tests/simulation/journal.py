@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from mesolite.agent.records import ProgressRecord, Record
+from mesolite.agent.records import AgentRecord, ProgressRecord, Record
 from mesolite.frameworks.batch.job import JobSpec
 from mesolite.frameworks.batch.result import TaskResult
-from mesolite.ids import AgentId, ContainerId, FrameworkId, SessionId, TaskId
-from mesolite.protocol import TaskState, TaskStatus
+from mesolite.ids import AgentId, ContainerId, FrameworkId, OfferId, SessionId, TaskId
+from mesolite.protocol import CommandBatch, Offer, RunTask, TaskState, TaskStatus
 
 #: A task of a framework.
 TaskKey = tuple[FrameworkId, TaskId]
@@ -34,6 +34,8 @@ class TaskFacts:
     delivered: list[Delivery] = field(default_factory=list[Delivery])
     #: Who has it, as soon as that one wrote it down.
     agent_id: AgentId | None = None
+    #: A command to launch it came from a master that its agent did not know to be past.
+    told_in_time: bool = False
     #: Somebody wanted it to end, or it has a time limit.
     may_be_killed: bool = False
     #: Its container was told to end.
@@ -49,13 +51,19 @@ class Journal:
     touched: dict[TaskKey, None] = field(default_factory=dict[TaskKey, None])
     #: Frameworks that were torn down: their tasks need no last word.
     ended: set[FrameworkId] = field(default_factory=set[FrameworkId])
-    #: In the order in which masters took them.
-    epochs: list[int] = field(default_factory=list[int])
+    #: The newest epoch that each agent made durable.
+    followed: dict[AgentId, int] = field(default_factory=dict[AgentId, int])
+    #: Offers in batches that came behind one of a newer epoch.
+    void_offers: set[OfferId] = field(default_factory=set[OfferId])
+    #: What was seen to go wrong by somebody who is no checker.
+    wrongs: list[str] = field(default_factory=list[str])
+    #: Of framework processes, in the order in which they began.
+    sessions: dict[SessionId, int] = field(default_factory=dict[SessionId, int])
     #: Agents that left for good: what they had not told is lost, and where not even their leaving was heard of, the task stays
     #: out of sight.
     left: set[AgentId] = field(default_factory=set[AgentId])
-    #: Frameworks that somebody else ended, and what their scheduler was told.
-    expelled: dict[FrameworkId, str] = field(default_factory=dict[FrameworkId, str])
+    #: Schedulers that were told that it is over, and why.
+    expelled: dict[SessionId, str] = field(default_factory=dict[SessionId, str])
     jobs: dict[tuple[FrameworkId, str], JobSpec] = field(default_factory=dict[tuple[FrameworkId, str], JobSpec])
     results: dict[tuple[FrameworkId, str, int], list[TaskResult]] = field(
         default_factory=dict[tuple[FrameworkId, str, int], list[TaskResult]]
@@ -74,6 +82,10 @@ class Journal:
     def saved(self, agent_id: AgentId, records: Sequence[Record]) -> None:
         """An agent's checkpoint took these."""
         for record in records:
+            if isinstance(record, AgentRecord):
+                if record.epoch < self.followed.get(agent_id, 0):
+                    self.wrongs.append(f"{agent_id} follows epoch {record.epoch} after {self.followed[agent_id]}")
+                self.followed[agent_id] = record.epoch
             if isinstance(record, ProgressRecord):
                 facts = self.task((record.framework_id, record.task_id))
                 facts.agent_id = agent_id
@@ -82,6 +94,27 @@ class Journal:
                     assert status.uuid is not None, "an agent's update has a uuid"
                     if status.uuid not in known:
                         facts.generated.append((status.uuid, status.state))
+
+    def commanded(self, agent_id: AgentId, batch: CommandBatch) -> None:
+        """An agent took commands out of its queue."""
+        if batch.epoch >= self.followed.get(agent_id, 0):
+            for command in batch.commands:
+                if isinstance(command, RunTask):
+                    self.task((command.framework.framework_id, command.task.task_id)).told_in_time = True
+
+    def offered(self, session: SessionId, offers: Iterable[Offer]) -> None:
+        """A scheduler was shown these."""
+        for offer in offers:
+            if offer.offer_id in self.void_offers:
+                self.wrongs.append(f"{session} was shown offer {offer.offer_id} of a past master")
+
+    def begun(self, session: SessionId) -> None:
+        """A framework's process began."""
+        self.sessions[session] = len(self.sessions)
+
+    def is_older(self, session: SessionId, other: SessionId) -> bool:
+        """Whether one framework process began before another."""
+        return self.sessions.get(session, 0) < self.sessions.get(other, 0)
 
     def is_out_of_sight(self, key: TaskKey) -> bool:
         """Whether a task's agent left, and the last that its scheduler heard is that nobody knows."""

@@ -9,7 +9,7 @@ from mesolite.frameworks.driver.driver import Action, SchedulerDriver
 from mesolite.frameworks.driver.packing import pack
 from mesolite.frameworks.driver.sender import Sender
 from mesolite.ids import FrameworkId, SessionId
-from mesolite.protocol import EventBatch, decode_events
+from mesolite.protocol import EventBatch, Offers, decode_events
 from mesolite.transport.contract import BEGINNING
 from mesolite.transport.keys import MAX_CALLS_LENGTH, calls_stream, framework_stream
 from mesolite.transport.memory_broker import parse_entry_id
@@ -32,6 +32,7 @@ class Program(Process):
         framework_id: Who it is.
         new_driver: Makes the driver of a life, given its session and a source of chance.
         mortal: Its scheduler can go on in another process. A batch program cannot: its jobs are in its memory.
+        name: Its name in the story, where it is not the framework's only process.
     """
 
     def __init__(
@@ -41,8 +42,9 @@ class Program(Process):
         new_driver: Callable[[SessionId, random.Random], SchedulerDriver],
         *,
         mortal: bool,
+        name: str | None = None,
     ) -> None:
-        super().__init__(world, framework_id)
+        super().__init__(world, framework_id if name is None else name)
         self._new_driver: Final = new_driver
         self.mortal: Final = mortal
         self.framework_id: Final = framework_id
@@ -54,11 +56,21 @@ class Program(Process):
         self._position: str | None = None
         self._away = False
         self._blind_until_ms = 0
+        self._newest_epoch = 0
 
     @property
     def unsent(self) -> int:
         """Payloads that wait for the store."""
         return self._sender.unsent if self._sender is not None else 0
+
+    @property
+    def twin_name(self) -> str:
+        """What a second process of the same framework is called."""
+        return f"{self.name}-twin"
+
+    def twin(self) -> "Program":
+        """Make a second process of the same framework."""
+        return Program(self.world, self.framework_id, self._new_driver, mortal=True, name=self.twin_name)
 
     def lose_memory(self) -> None:
         """See `Process`: what the scheduler keeps in a safe place stays."""
@@ -69,9 +81,11 @@ class Program(Process):
         rng = self.world.rng
         session = SessionId(f"{self.name}-{rng.getrandbits(32):08x}")
         self.session = session
+        self._newest_epoch = 0
+        self.world.journal.begun(session)
         self.world.note(self.name, f"begins as {session}")
         self.driver = self._new_driver(session, rng)
-        self._sender = Sender(self.wire.store, calls_stream(), MAX_CALLS_LENGTH, self.world.clock)
+        self._sender = Sender(self.wire.store, calls_stream(), MAX_CALLS_LENGTH, self.clock)
         self._position, self._away, self._blind_until_ms = None, False, 0
         if self.framework_id in self.world.journal.ended:
             # The word may have died with the last life. This one takes over, and says it again.
@@ -87,7 +101,7 @@ class Program(Process):
             return
         batches = self._read(now_ms)
         if batches is None:
-            self.wake_ms = now_ms + RETRY_MS
+            self.wake_at(now_ms + RETRY_MS)
             if self._position is None:
                 return
         actions, self.actions = self.actions, []
@@ -97,11 +111,12 @@ class Program(Process):
             for payload in payloads:
                 sender.add(payload)
         driver.core.check()
+        soon_ms = None
         if sender.send():
             driver.store_returned(now_ms)
-            self.wake_ms = now_ms + 1
-        due = [now_ms + LOOK_MS, self.wake_ms, driver.next_deadline_ms(), sender.retry_ms]
-        self.wake_ms = max(now_ms + 1, min(each for each in due if each is not None))
+            soon_ms = now_ms
+        away_ms = now_ms + RETRY_MS if batches is None else None
+        self.wake_at(now_ms + LOOK_MS, soon_ms, away_ms, driver.next_deadline_ms(), sender.retry_ms)
 
     def _read(self, now_ms: int) -> list[EventBatch] | None:
         """Read what is there; None where the store does not answer. As the real reader, which has a thread of its own."""
@@ -130,5 +145,14 @@ class Program(Process):
             if world.rng.random() < world.chances.events_skipped:
                 world.note(self.name, f"misses an entry of {self._stream}")
             else:
-                batches.append(decode_events(entry.payload))
+                batches.append(self._decoded(entry.payload))
         return batches
+
+    def _decoded(self, payload: bytes) -> EventBatch:
+        batch = decode_events(payload)
+        if batch.epoch < self._newest_epoch:
+            for event in batch.events:
+                if isinstance(event, Offers):
+                    self.world.journal.void_offers.update(offer.offer_id for offer in event.offers)
+        self._newest_epoch = max(self._newest_epoch, batch.epoch)
+        return batch

@@ -79,6 +79,13 @@ def run(
 
 def _run(plan: Plan, trace: Trace, checkers: Sequence[Checker]) -> Outcome:
     cluster = Cluster(plan, trace)
+    try:
+        return _live(cluster, trace, checkers)
+    finally:
+        cluster.close()
+
+
+def _live(cluster: Cluster, trace: Trace, checkers: Sequence[Checker]) -> Outcome:
     world = cluster.world
     end_ms = world.now_ms + world.plan.trouble_ms
     while world.step(end_ms):
@@ -96,7 +103,7 @@ def _run(plan: Plan, trace: Trace, checkers: Sequence[Checker]) -> Outcome:
     for checker in checkers:
         checker.settled(cluster)
     return Outcome(
-        seed=plan.seed,
+        seed=world.plan.seed,
         digest=trace.digest(),
         lines=trace.count,
         settled_ms=world.now_ms - healed_ms,

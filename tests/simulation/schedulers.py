@@ -106,12 +106,16 @@ class Listener(Scheduler):
         self._scheduler: Final = scheduler
         self.subscribed = scheduler.subscribed  # type: ignore[method-assign]
         self.disconnected = scheduler.disconnected  # type: ignore[method-assign]
-        self.offers = scheduler.offers  # type: ignore[method-assign]
         self.rescinded = scheduler.rescinded  # type: ignore[method-assign]
         self.message = scheduler.message  # type: ignore[method-assign]
         self.failure = scheduler.failure  # type: ignore[method-assign]
         self.unsatisfiable = scheduler.unsatisfiable  # type: ignore[method-assign]
         self.wakeup = scheduler.wakeup  # type: ignore[method-assign]
+
+    def offers(self, driver: SchedulerDriver, offers: Sequence[Offer]) -> None:
+        """See `Scheduler`."""
+        self._journal.offered(self._session, offers)
+        self._scheduler.offers(driver, offers)
 
     def status_updates(self, driver: SchedulerDriver, statuses: Sequence[TaskStatus]) -> None:
         """See `Scheduler`."""
@@ -120,7 +124,7 @@ class Listener(Scheduler):
 
     def error(self, driver: SchedulerDriver, message: str) -> None:
         """See `Scheduler`."""
-        self._journal.expelled.setdefault(driver.framework_id, message)
+        self._journal.expelled[self._session] = message
         self._scheduler.error(driver, message)
 
 

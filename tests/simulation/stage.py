@@ -31,13 +31,14 @@ from mesolite.protocol import CommandInfo, Filters, FrameworkInfo, Offer, Reconc
 from mesolite.resources import scalars
 from mesolite.transport.keys import agent_queue, calls_stream, framework_stream, reports_stream
 
+from .actor import Actor
 from .agent_process import AgentProcess
 from .master_process import MasterProcess
-from .plan import AgentShape, Chances, Paces, Plan
+from .plan import AgentShape, Chances, Clocks, Paces, Plan
 from .process import Process
 from .program import Program
 from .schedulers import RecordedDriver
-from .snapshot import Snapshot
+from .servers import Server
 from .trace import Trace
 from .world import World
 
@@ -73,6 +74,10 @@ class ClusterStage:
     def __init__(self) -> None:
         plan = Plan(
             seed=0,
+            masters=1,
+            lease_ttl_ms=2000,
+            waits_for_replicas=False,
+            check_every=1,
             agents=(),
             batches=(),
             plains=(),
@@ -81,17 +86,20 @@ class ClusterStage:
             trouble_ms=0,
             chances=Chances(),
             paces=Paces(),
+            clocks=Clocks(),
         )
         self._story: list[str] = []
         self._world: Final = World(plan, Trace(heard=self._hear))
         self._began_ms: Final = self._world.now_ms
-        self._master: Final = MasterProcess(self._world, "master")
-        self._processes: Final[dict[str, Process]] = {"master": self._master}
+        self._master: MasterProcess | None = None
+        self._processes: Final[dict[str, Process]] = {}
         self._puppets: Final[dict[str, Marionette]] = {}
-        self._snapshot: Snapshot | None = None
+        self._replica: Server | None = None
         #: Sessions as they were drawn, and what they are called here.
         self._names: Final[dict[str, str]] = {}
-        self._world.readers[calls_stream()] = self._world.readers[reports_stream()] = self._master
+        #: Masters, the newest last.
+        self._masters: Final[list[Actor]] = []
+        self._world.readers[calls_stream()] = self._world.readers[reports_stream()] = self._masters
         self._verbs: Final[dict[str, Callable[..., list[str] | None]]] = {
             "agent": self._agent,
             "framework": self._framework,
@@ -139,7 +147,7 @@ class ClusterStage:
         agent = AgentProcess(self._world, agent_id, AgentShape(cpus=int(cpus), mem_mib=int(mem_mib), start_ms=0))
         self._processes[name] = agent
         self._world.actors.append(agent)
-        self._world.readers[agent_queue(agent_id)] = agent
+        self._world.readers[agent_queue(agent_id)] = [agent]
         agent.wake_ms = self._world.now_ms
 
     def _framework(self, name: str) -> None:
@@ -165,18 +173,21 @@ class ClusterStage:
         program = Program(self._world, framework_id, new_driver, mortal=True)
         self._processes[name] = program
         self._world.actors.append(program)
-        self._world.readers[framework_stream(framework_id)] = program
+        self._world.readers[framework_stream(framework_id)] = [program]
         program.wake_ms = self._world.now_ms
 
     def _begin_master(self) -> None:
-        if self._master not in self._world.actors:
+        old = self._master
+        if old is None or old.alive:
+            if old is not None and old.usurper is not None:
+                old.usurper.is_old = True
+                old.name = "deposed"
+                old.wake_ms = self._world.now_ms + 1500
+            self._master = MasterProcess(self._world, "master", usurps=True)
+            self._processes["master"] = self._master
             self._world.actors.append(self._master)
-        elif self._master.alive:
-            deposed = self._master.depose()
-            deposed.wake_ms = self._world.now_ms + 1500
-            self._world.actors.append(deposed)
-        self._master.heal()
-        self._master.wake_ms = self._world.now_ms
+            self._masters[:] = [self._master]
+        self._begin("master")
 
     # -- what they do
 
@@ -244,12 +255,14 @@ class ClusterStage:
         setattr(self._world.chances, name, float(probability))
 
     def _remember(self) -> None:
-        self._snapshot = Snapshot(self._world.broker)
+        self._replica = self._world.servers.replica()
 
     def _forget(self) -> None:
-        assert self._snapshot is not None, "remember first"
-        self._snapshot.restore()
-        self._snapshot = None
+        assert self._replica is not None, "remember first"
+        self._world.servers.end(self._world.servers.promote(self._replica))
+        for wire in self._world.wires:
+            wire.connect()
+        self._replica = None
 
     # -- what came of it
 

@@ -13,6 +13,7 @@ from mesolite.frameworks.driver.tasks import TaskLedger, Verdict
 from mesolite.ids import ContainerId, TaskId
 from mesolite.master.state import MasterState
 from mesolite.protocol import RegisteredTask, TaskState, TaskStatus
+from mesolite.transport.contract import LeaseState
 from mesolite.transport.memory import MemoryStore
 from mesolite.transport.memory_broker import MemoryStream
 
@@ -32,17 +33,16 @@ def know_nothing(*_: object) -> list[TaskId]:
     return []
 
 
-def found_by(checker: Checker | None, *faults: str) -> str:
+def found_by(checker: type[Checker] | None, *faults: str) -> str:
     """Run seeds until one fails, and return what it says.
 
     Args:
         checker: Who is to object; None: nobody, so that only rest and the cores' own invariants remain.
         faults: Kinds of faults to make heavy, so that it does not take too long.
     """
-    checkers = [checker] if checker is not None else []
     for seed in range(1, PATIENCE + 1):
         try:
-            run(seed, checkers=checkers, faults=faults)
+            run(seed, checkers=[checker()] if checker is not None else [], faults=faults)
         except SimulationFailed as failure:
             return str(failure)
     return ""
@@ -56,7 +56,7 @@ def test_an_agent_that_forgets_what_it_launched_is_found(monkeypatch: pytest.Mon
         return core
 
     monkeypatch.setattr(AgentCore, "recover", classmethod(forgetful))
-    assert "was launched 2 times" in found_by(OneLaunch(), "agent_dies", "write_lost")
+    assert "was launched 2 times" in found_by(OneLaunch, "agent_dies", "write_lost")
 
 
 def test_an_agent_that_gives_resources_away_before_the_container_is_gone_is_found(
@@ -65,7 +65,7 @@ def test_an_agent_that_gives_resources_away_before_the_container_is_gone_is_foun
     hasty = Step(Phase.ENDED, (FollowUp.KILL_CONTAINER, FollowUp.CONCLUDE))
     monkeypatch.setitem(TABLE[Phase.RUNNING], Cause.KILL, hasty)
     monkeypatch.setattr(AgentCore, "check", do_nothing)
-    assert "runs containers of" in found_by(NoOverCommit(), "operator_kills")
+    assert "runs containers of" in found_by(NoOverCommit, "operator_kills")
 
 
 def test_an_agent_that_does_not_list_what_ended_before_its_end_is_told_is_found(
@@ -77,7 +77,7 @@ def test_an_agent_that_does_not_list_what_ended_before_its_end_is_told_is_found(
         return tuple(task.registered() for task in book.tasks.values() if task.phase is not Phase.ENDED)
 
     monkeypatch.setattr(TaskBook, "registered_tasks", living_tasks)
-    assert "GONE (master's)" in found_by(OneEnd())
+    assert "GONE (master's)" in found_by(OneEnd)
 
 
 def test_a_driver_that_acknowledges_what_it_did_not_deliver_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def test_a_driver_that_acknowledges_what_it_did_not_deliver_is_found(monkeypatch
         return Verdict.ACKNOWLEDGE_AGAIN if status.state is TaskState.RUNNING and status.uuid is not None else verdict
 
     monkeypatch.setattr(TaskLedger, "heard", deaf)
-    assert "got lost or out of order" in found_by(NoUpdateLost())
+    assert "got lost or out of order" in found_by(NoUpdateLost)
 
 
 def test_an_agent_that_loses_updates_when_it_restarts_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +101,7 @@ def test_an_agent_that_loses_updates_when_it_restarts_is_found(monkeypatch: pyte
         return task
 
     monkeypatch.setattr(Task, "restored", classmethod(lossy))
-    assert "got lost or out of order" in found_by(NoUpdateLost(), "agent_dies")
+    assert "got lost or out of order" in found_by(NoUpdateLost, "agent_dies")
 
 
 def test_an_agent_that_ends_what_it_finds_running_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,28 +113,28 @@ def test_an_agent_that_ends_what_it_finds_running_is_found(monkeypatch: pytest.M
         book.clear_away(adopted, outbox)
 
     monkeypatch.setattr(TaskBook, "recovered", tidy)
-    assert "killed though nobody wanted it" in found_by(Undisturbed(), "agent_dies")
+    assert "killed though nobody wanted it" in found_by(Undisturbed, "agent_dies")
 
 
 def test_a_store_that_is_never_trimmed_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MemoryStream, "trim_before", do_nothing)
-    assert "are left over" in found_by(Bounds())
+    assert "are left over" in found_by(Bounds)
 
 
 def test_a_store_that_lets_a_deposed_master_write_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mesolite.transport.memory._check_fence", do_nothing)
-    assert "came behind" in found_by(OneWriter(), "master_deposed")
+    assert "came behind" in found_by(OneWriter, "master_sleeps", "process_stops")
 
 
 def test_an_epoch_that_a_forgetful_store_gives_out_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    take_epoch = MemoryStore.take_epoch
+    claim_lease = MemoryStore.claim_lease
 
-    def count(store: MemoryStore, *, at_least: int = 1) -> int:
-        return take_epoch(store)
+    def count(store: MemoryStore, *, holder: str, address: str, ttl_ms: int, at_least: int = 1) -> LeaseState:
+        return claim_lease(store, holder=holder, address=address, ttl_ms=ttl_ms)
 
-    monkeypatch.setattr(MemoryStore, "take_epoch", count)
-    said = found_by(OneWriter(), "store_forgets", "master_dies")
-    assert "was taken twice" in said or "came behind one of epoch" in said
+    monkeypatch.setattr(MemoryStore, "claim_lease", count)
+    said = found_by(OneWriter, "store_forgets", "master_dies")
+    assert "is had by" in said or "came behind one of epoch" in said
 
 
 def test_a_master_that_does_not_take_back_what_a_task_held_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
