@@ -129,6 +129,14 @@ class OperatorClient:
         """
         self._post("teardown", {"framework_id": framework_id})
 
+    def mark_gone(self, agent_id: str) -> None:
+        """Give up an agent for good: its tasks end as GONE_BY_OPERATOR, and its id is never taken again.
+
+        Raises:
+            NotFound: The master never heard of the agent.
+        """
+        self._post("mark_gone", {"agent_id": agent_id})
+
     def _rows(self, view: str, row: type[RowT], query: Query, *, page_limit: int | None = None) -> list[RowT]:
         rows: list[RowT] = []
         pages = 0

@@ -28,6 +28,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "logs": ("tasks", "logs", "Show a task's output."),
     "kill": ("tasks", "kill", "Kill a task."),
     "agents": ("listings", "agents", "List agents and what is free on them."),
+    "gone": ("gone", "gone", "Give up an agent that will not come back."),
     "offers": ("listings", "offers", "List outstanding offers and who holds them."),
     "frameworks": ("listings", "frameworks", "List frameworks and what they use."),
     "explain": ("listings", "explain", "Say why a framework's tasks do not start."),

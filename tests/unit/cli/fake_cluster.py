@@ -22,6 +22,7 @@ class FakeCluster:
         self.dead_letters: list[DeadLetterRow] = []
         self.killed: list[tuple[str, str]] = []
         self.torn_down: list[str] = []
+        self.gone: list[str] = []
         self.work_dir = work_dir
         self.files = AgentHttp(host="127.0.0.1", port=0, work_dir=work_dir, state=dict)
         self.master = MasterHttp(
@@ -36,7 +37,7 @@ class FakeCluster:
                 "explain": self._explain,
                 "health": lambda _query: {"healthy": True},
             },
-            actions={"kill": self._kill, "teardown": self._teardown},
+            actions={"kill": self._kill, "teardown": self._teardown, "mark_gone": self._mark_gone},
         )
 
     def start(self) -> None:
@@ -98,3 +99,8 @@ class FakeCluster:
         if fields["framework_id"] not in {row.framework_id for row in self.frameworks}:
             raise NotFound("no such framework")
         self.torn_down.append(fields["framework_id"])
+
+    def _mark_gone(self, fields: Mapping[str, str]) -> None:
+        if fields["agent_id"] not in {row.agent_id for row in self.agents}:
+            raise NotFound("no such agent")
+        self.gone.append(fields["agent_id"])
