@@ -132,11 +132,15 @@ class LeaseCore:
         elif state.lease.holder == self._holder and state.lease.epoch < self._at_least:
             # A claim of before, whose answer got lost; its epoch is spoilt.
             self._ask_ms = event.now_ms
+        elif state.lease.holder == self._holder and self._mine is None and was_away:
+            # A claim of before, whose answer got lost, and now only looked at. Perhaps no replica has it, and another leads
+            # already on a server that took over: a renewal waits for replicas.
+            self._mine, self._other = state.lease, None
+            self._ask_ms = event.now_ms
         elif state.lease.holder == self._holder:
             self._mine, self._other = state.lease, None
             self._until_ms = event.asked_ms + state.left_ms - self._settings.safety_ms
-            # Of a lease that was only looked at, a part has run already.
-            self._ask_ms = event.asked_ms + self._settings.renew_ms - (self._settings.ttl_ms - state.left_ms)
+            self._ask_ms = event.asked_ms + self._settings.renew_ms
         else:
             self._give_up()
             self._other = state.lease
