@@ -1,6 +1,7 @@
 """From a command to the cluster: its address and a client for its operator API, and finding one task among many."""
 
 import difflib
+import time
 from typing import Final
 
 import click
@@ -12,6 +13,12 @@ from mesolite.operator import OperatorClient
 from mesolite.views import TaskRow
 
 from .root import RootOptions
+
+#: How long an unknown task is looked for after a change of master: agents return to the new one within seconds.
+RECOVERY_WAIT_S: Final = 5.0
+RECOVERY_POLL_S: Final = 0.2
+#: An agent that registered with an earlier master and not yet with this one (views.AgentRow): its tasks are not known yet.
+RECOVERING: Final = "recovering"
 
 #: Near ids named for an unknown one.
 MAX_SUGGESTIONS: Final = 3
@@ -58,8 +65,11 @@ def find_task(client: OperatorClient, given: str) -> TaskRow:
         BadInput: Several frameworks use it.
     """
     framework_id, _, task_id = given.rpartition("/")
-    found = client.tasks(include_ended=True, task_id=task_id)
-    matching = [row for row in found if row.task_id == task_id and framework_id in ("", row.framework_id)]
+    deadline_s = time.monotonic() + RECOVERY_WAIT_S
+    while not (matching := _matching(client, framework_id, task_id)) and time.monotonic() < deadline_s:
+        if not are_agents_recovering(client):
+            break
+        time.sleep(RECOVERY_POLL_S)
     if len(matching) == 1:
         return matching[0]
     if matching:
@@ -70,3 +80,13 @@ def find_task(client: OperatorClient, given: str) -> TaskRow:
     near += [name for name in known if name.startswith(task_id) and name not in near][: MAX_SUGGESTIONS - len(near)]
     hint = f"; did you mean {' or '.join(near)}?" if near else "; `mesolite ps -a` lists them"
     raise NotFound(f"there is no task {given!r}{hint}")
+
+
+def are_agents_recovering(client: OperatorClient, agent_id: str | None = None) -> bool:
+    """Say whether an agent, or any, has yet to tell a new master what it runs."""
+    return any(row.status == RECOVERING and agent_id in (None, row.agent_id) for row in client.agents())
+
+
+def _matching(client: OperatorClient, framework_id: str, task_id: str) -> list[TaskRow]:
+    found = client.tasks(include_ended=True, task_id=task_id)
+    return [row for row in found if row.task_id == task_id and framework_id in ("", row.framework_id)]

@@ -11,7 +11,7 @@ from mesolite.operator import OperatorClient
 from mesolite.sandbox_client import follow_output, read_output
 from mesolite.views import TaskRow
 
-from .connect import find_task, operator_client
+from .connect import are_agents_recovering, find_task, operator_client
 from .listings import json_option
 from .output import Column, age_text, amount_text, plain, print_json, print_table, state_text, why_text
 
@@ -122,9 +122,13 @@ def _wait_for_ends(client: OperatorClient, rows: list[TaskRow]) -> None:
 
 
 def _has_ended(client: OperatorClient, task: TaskRow) -> bool:
-    """Say whether a task is over; one that the master forgot is."""
-    rows = client.tasks(include_ended=True, task_id=task.task_id)
-    return all(row.state in ENDED_STATES for row in rows if row.framework_id == task.framework_id)
+    """Say whether a task is over; one that the master forgot is, unless its agent has yet to return to a new master."""
+    rows = [
+        row for row in client.tasks(include_ended=True, task_id=task.task_id) if row.framework_id == task.framework_id
+    ]
+    if rows:
+        return all(row.state in ENDED_STATES for row in rows)
+    return not are_agents_recovering(client, task.agent_id)
 
 
 def _write(data: bytes) -> None:

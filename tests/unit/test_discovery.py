@@ -10,7 +10,9 @@ from mesolite.discovery import (
     ClusterAddress,
     ProcessRecord,
     find_cluster,
+    find_masters,
     forget_cluster,
+    public_redis_url,
     state_home,
     write_cluster,
 )
@@ -39,13 +41,39 @@ def test_the_environment_comes_first_then_home_then_the_folder_then_the_user(
     user = {"XDG_STATE_HOME": str(tmp_path / "state")}
     home = {**user, "MESOLITE_HOME": str(tmp_path / "home")}
     direct = {**home, "MESOLITE_MASTER_URL": "http://far:5050/", "MESOLITE_CLUSTER": "far"}
-    assert find_cluster(environment=direct) == ClusterAddress(
-        redis_url="redis://127.0.0.1:6379/0", master_url="http://far:5050", cluster="far"
+    assert find_masters(environment=direct).master_url == "http://far:5050"
+    assert find_masters(tmp_path / "home", environment=direct).cluster == "home", (
+        "what is given comes before everything"
     )
     assert find_cluster(environment=home).cluster == "home"
     assert find_cluster(environment=user).cluster == ".mesolite"
     forget_cluster(tmp_path / ".mesolite")
     assert find_cluster(environment=user).cluster == "state-mesolite"
+
+
+def test_the_environment_says_what_masters_do_not_tell() -> None:
+    """Goal: a Redis with a password is usable. Method: nobody is asked, since the name of the master leads nowhere."""
+    variables = {"MESOLITE_REDIS_URL": "redis://:secret@far:6379/0", "MESOLITE_CLUSTER": "east"}
+    assert find_cluster("http://far.invalid:5050,http://near.invalid:5050", variables) == ClusterAddress(
+        redis_url="redis://:secret@far:6379/0",
+        master_url="http://far.invalid:5050,http://near.invalid:5050",
+        cluster="east",
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "public"),
+    [
+        ("redis://10.0.0.5:6379/2", "redis://10.0.0.5:6379/2"),
+        ("redis://:secret@10.0.0.5:6379/2", "redis://10.0.0.5:6379/2"),
+        ("rediss://user:secret@[fd00::5]:6379/0", "rediss://[fd00::5]:6379/0"),
+        ("unix:///run/redis.sock?db=3&password=secret", "unix:///run/redis.sock?db=3"),
+        ("sentinel://:secret@a:1,b:2/main/3?sentinel_password=s&replicas=2", "sentinel://a:1,b:2/main/3?replicas=2"),
+        ("sentinel://u:secret@a/main?sentinel_user=u&sentinel_password=s", "sentinel://a/main"),
+    ],
+)
+def test_an_address_for_everybody_connects_and_has_no_password(url: str, public: str) -> None:
+    assert public_redis_url(url) == public
 
 
 def test_where_nothing_runs_the_error_says_where_was_looked(tmp_path: Path) -> None:

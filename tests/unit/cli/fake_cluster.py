@@ -1,6 +1,6 @@
 """A cluster that is only its HTTP faces: rows given by the test, and a record of what the operator asked for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mesolite.agent.http import AgentHttp
@@ -23,6 +23,9 @@ class FakeCluster:
         self.killed: list[tuple[str, str]] = []
         self.torn_down: list[str] = []
         self.gone: list[str] = []
+        #: Called when somebody has seen the tasks or agents: what changes then.
+        self.on_tasks: Callable[[], None] = lambda: None
+        self.on_agents: Callable[[], None] = lambda: None
         self.work_dir = work_dir
         self.files = AgentHttp(host="127.0.0.1", port=0, work_dir=work_dir, state=dict)
         self.master = MasterHttp(
@@ -30,7 +33,7 @@ class FakeCluster:
             port=0,
             views={
                 "tasks": self._tasks,
-                "agents": lambda _query: self.agents,
+                "agents": self._agents,
                 "offers": lambda _query: self.offers,
                 "frameworks": lambda _query: self.frameworks,
                 "dead_letters": lambda _query: self.dead_letters,
@@ -79,11 +82,18 @@ class FakeCluster:
 
     def _tasks(self, query: Mapping[str, str]) -> Sequence[TaskRow]:
         with_ended = query.get("all") == "1"
-        return [
+        rows = [
             row
             for row in self.tasks
             if query.get("task_id") in {None, row.task_id} and (with_ended or row.state != ENDED)
         ]
+        self.on_tasks()
+        return rows
+
+    def _agents(self, query: Mapping[str, str]) -> Sequence[AgentRow]:
+        rows = list(self.agents)
+        self.on_agents()
+        return rows
 
     def _explain(self, query: Mapping[str, str]) -> Explanation:
         return Explanation(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mesolite.views import TaskRow
+from mesolite.views import AgentRow, TaskRow
 
 from .conftest import Run
 from .fake_cluster import ENDED, FakeCluster
@@ -46,6 +46,34 @@ def test_logs_that_are_followed_end_with_the_task(mesolite: Run, cluster: FakeCl
     cluster.add_task("t", state=ENDED, stdout=b"all of it\n")
     result = mesolite("logs", "-f", "t")
     assert (result.exit_code, result.stdout_bytes) == (0, b"all of it\n")
+
+
+def test_a_task_that_a_new_master_does_not_know_yet_is_waited_for(mesolite: Run, cluster: FakeCluster) -> None:
+    """Goal: a change of master is no end of a task. Method: the master learns of the task when it is asked for its agents."""
+    row = cluster.add_task("t", state=ENDED, stdout=b"all of it\n")
+    cluster.tasks.clear()
+    cluster.agents.append(AgentRow(agent_id=row.agent_id, hostname="h", status="recovering"))
+    cluster.on_agents = lambda: cluster.tasks.append(row)
+    result = mesolite("logs", "-f", "t")
+    assert (result.exit_code, result.stdout_bytes) == (0, b"all of it\n")
+
+
+def test_a_task_that_a_new_master_forgot_for_a_while_is_followed_on(mesolite: Run, cluster: FakeCluster) -> None:
+    """Method: the task is not listed when the follower looks for its end, until the agents were asked for, twice."""
+    row = cluster.add_task("t", stdout=b"first\n")
+    cluster.agents.append(AgentRow(agent_id=row.agent_id, hostname="h", status="recovering"))
+    output = cluster.work_dir / "sandboxes" / "fw" / "t" / "container-1" / "stdout"
+    looks = iter([1, 2])
+
+    def agent_returns() -> None:
+        if next(looks, None) is None:
+            cluster.agents.clear()
+            output.write_bytes(b"first\nlast\n")
+
+    cluster.on_agents = agent_returns
+    cluster.on_tasks = cluster.tasks.clear
+    result = mesolite("logs", "-f", "t")
+    assert (result.exit_code, result.stdout_bytes) == (0, b"first\nlast\n")
 
 
 def test_logs_of_a_collected_sandbox_say_so(mesolite: Run, cluster: FakeCluster) -> None:
