@@ -58,6 +58,8 @@ class LeaseCore:
         #: The lease that this master has or had, as long as it may go on in its epoch.
         self._mine: Lease | None = None
         self._until_ms = 0
+        #: When an epoch of this master was last spoilt.
+        self._spoilt_ms: int | None = None
         #: The lease of another, as last heard.
         self._other: Lease | None = None
         self._at_least = 0
@@ -158,7 +160,11 @@ class LeaseCore:
             return
         self._at_least = max(self._at_least, event.at_least)
         self._give_up()
-        self._ask_ms = event.now_ms
+        # Once is a failover. Again and again is a store that the lease and the commits do not share, for as long as one of the two
+        # connections leads to a server that was replaced: no need to take a new epoch at each round trip.
+        again = self._spoilt_ms is not None and event.now_ms - self._spoilt_ms < self._settings.ttl_ms
+        self._ask_ms = event.now_ms + (LOOK_MS if again else 0)
+        self._spoilt_ms = event.now_ms
 
     def _give_up(self) -> None:
         """Lead no longer in this epoch, nor ever in it or an older one again."""

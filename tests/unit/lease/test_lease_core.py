@@ -175,6 +175,19 @@ def test_a_spoilt_epoch_is_not_taken_up_again_by_looking() -> None:
     assert new.apply(Tick(now_ms=103)) == [Claim(at_least=103)]
 
 
+def test_epochs_that_are_spoilt_one_after_another_are_not_taken_at_once() -> None:
+    """As where the lease lies on one server and the commits go to another: each claim succeeds, and each commit is refused."""
+    new = leading()
+    new.apply(EpochSpoilt(now_ms=10, epoch=5, at_least=6))
+    assert new.next_deadline_ms() == 10
+    new.apply(Tick(now_ms=10))
+    new.apply(Answered(now_ms=11, asked_ms=10, state=held(Lease(holder="me", address="http://me", epoch=10))))
+    new.apply(EpochSpoilt(now_ms=12, epoch=10, at_least=11))
+    assert new.next_deadline_ms() == 12 + LOOK_MS
+    assert new.apply(Tick(now_ms=11 + LOOK_MS)) == []
+    assert new.apply(Tick(now_ms=12 + LOOK_MS)) == [Claim(at_least=12 + LOOK_MS)]
+
+
 def test_who_resigns_gives_the_lease_up_and_asks_no_more() -> None:
     new = leading()
     assert new.apply(Resigned(now_ms=10)) == [Release(lease=MINE)]
@@ -194,8 +207,8 @@ class ModelStore:
     """The store's side, as `Store` promises it."""
 
     def __init__(self) -> None:
-        self.epoch, self.lease, self.until_ms = 0, None, 0
-        self.lease: Lease | None
+        self.epoch, self.until_ms = 0, 0
+        self.lease: Lease | None = None
 
     def do(self, effect: LeaseEffect, holder: str, now_ms: int) -> LeaseState:
         free = self.lease is None or now_ms >= self.until_ms
