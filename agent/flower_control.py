@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from mesolite.ids import FrameworkId, TaskId
 from mesolite.logs import get_logger
-from mesolite.transport.celery_broker import broker_errors, check_subscription
+from mesolite.transport.celery_broker import CHECK_EVERY_S, SubscriptionCheck, broker_errors
 
 from .flower_ledger import KnownTask, TaskLedger
 from .flower_tasks import AgentView, parse_shown_id
@@ -26,8 +26,8 @@ CONTROL_NAMESPACE: Final = "celery"
 CONTROL_QUEUE_TTL_S: Final = 300.0
 CONTROL_QUEUE_EXPIRES_S: Final = 10.0
 
-#: How long the mailbox waits before it looks whether it shall close, and whether the broker still lives.
-POLL_INTERVAL_S: Final = 1.0
+#: How long the mailbox waits before it looks whether it shall close, and whether it can still hear.
+POLL_INTERVAL_S: Final = CHECK_EVERY_S
 
 #: Flower speaks every 5 s. Where it has spoken and is silent for so long, it is gone, or the subscription is dead in a way
 #: that its server's signs of life do not show (a primary that nobody else follows): subscribing anew costs little.
@@ -35,7 +35,7 @@ MAX_SILENCE_S: Final = 30.0
 
 #: Pause after a failed attempt to reach the broker, doubled each time.
 MIN_BACKOFF_S: Final = 0.5
-MAX_BACKOFF_S: Final = 4.0
+MAX_BACKOFF_S: Final = 2.0
 
 #: Ids that one revoke may name; the rest is ignored.
 MAX_REVOKED_AT_ONCE: Final = 1000
@@ -297,13 +297,14 @@ class ControlMailbox:
 
     def _drain(self, connection: Any, channel: Any, handlers: _Handlers) -> None:
         """Answer until it is time to close, or to subscribe anew."""
+        check = SubscriptionCheck(channel)
         checked_s = time.monotonic()
         while not self._closing.is_set() and not handlers.is_suspiciously_silent():
             with suppress(TimeoutError):
                 connection.drain_events(timeout=POLL_INTERVAL_S)
-            if time.monotonic() - checked_s >= POLL_INTERVAL_S:
+            if time.monotonic() - checked_s >= CHECK_EVERY_S:
                 checked_s = time.monotonic()
-                check_subscription(channel)
+                check.run()
 
 
 def _as_list(value: object) -> Iterable[object]:

@@ -33,7 +33,7 @@ MAX_QUEUED_EVENTS: Final = 6000
 
 #: Pause after a failed attempt to reach the broker, doubled each time. A failover takes seconds, and the page is watched.
 MIN_BACKOFF_S: Final = 0.5
-MAX_BACKOFF_S: Final = 4.0
+MAX_BACKOFF_S: Final = 2.0
 
 #: How long `close` waits for the farewell. A broker that hangs is left behind.
 CLOSE_TIMEOUT_S: Final = 2.0

@@ -28,7 +28,7 @@ DELAY_S: Final = 1.0
 SPREAD_S: Final = 2.0
 
 #: Repetitions begin at most this often, however many listeners come.
-MIN_INTERVAL_S: Final = 10.0
+MIN_INTERVAL_S: Final = 5.0
 
 #: A repetition that nobody asked for. Long, since a Flower of a thousand agents follows some 2,000 events a second.
 REPEAT_EVERY_S: Final = 300.0

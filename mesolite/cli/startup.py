@@ -218,14 +218,11 @@ class Startup:
     def _flower(self, url: str) -> Process:
         port = urllib.parse.urlsplit(url).port
         assert port is not None, "it was chosen when the address was made"
-        from mesolite.transport.kombu_bus import kombu_url
-
         return Process(
             name="flower",
-            argv=(sys.executable, "-m", "celery", "flower", f"--address={LOOPBACK}", f"--port={port}"),
+            argv=self._mesolite("flower", "--http-host", LOOPBACK, "--http-port", str(port)),
             answers=lambda: _http_answers(port, "/healthcheck"),
-            # Its API is what terminates tasks from the page and from scripts; the page is on loopback.
-            environment={"BROKER_URL": kombu_url(self._address.redis_url), "FLOWER_UNAUTHENTICATED_API": "1"},
+            environment=self._cluster_environment(),
         )
 
 

@@ -1,43 +1,71 @@
 """The broker as Celery's side uses it: events and remote control, for agents that appear in Flower and for Flower itself.
 
-kombu and redis-py are imported when they are needed: most of an agent's memory is its imports. kombu's own defaults wait for ever, for a connection, for an answer, and above all on a subscription: a server that hangs, or
+kombu's own defaults wait for ever, for a connection, for an answer, and above all on a subscription: a server that hangs, or
 is cut off without a word, looks to a subscriber like one where nothing happens. Here every wait is bounded, kombu never
 tries again by itself, and whoever listens can ask whether the other side still lives.
+
+kombu and redis-py are imported where they are needed: most of an agent's memory is its imports.
 """
 
+import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from .address import MEMORY_SCHEME, scheme_of
+from .address import MEMORY_SCHEME, SENTINEL_SCHEME, parse_sentinel, scheme_of
 
 #: A broker that does not answer for so long counts as gone. Shorter than for what matters more: Flower is a view, and all
 #: that got lost is said again.
-SOCKET_TIMEOUT_S: Final = 3.0
+SOCKET_TIMEOUT_S: Final = 2.0
 
-#: A subscription that was silent for so long is asked for a sign of life, once at each look.
+#: How often a subscription is looked at.
+CHECK_EVERY_S: Final = 1.0
+#: One that was silent for so long is asked for a sign of life, once at each look.
 HEALTH_CHECK_INTERVAL_S: Final = 2.0
-#: Unanswered questions after which it is given up. An answer takes a millisecond, looks are a second apart.
+#: Unanswered questions after which it is given up. An answer takes a millisecond, and looks are a second apart.
 MAX_UNANSWERED: Final = 3
+#: How often the Sentinels are asked whether the server of the subscription is still the primary.
+PRIMARY_CHECK_S: Final = 5.0
+
+#: As Celery's settings name it.
+_PRIMARY_TRANSPORT: Final = "mesolite.transport.kombu_transport:PrimaryTransport"
 
 
-def celery_broker(url: str) -> tuple[str, dict[str, object]]:
-    """Return the address of a Redis as Celery writes it, and the options of its transport.
+class CeleryBroker(NamedTuple):
+    """A broker as Celery is told of it."""
+
+    url: str
+    #: Of kombu; None where the URL says it.
+    transport: str | None
+    options: dict[str, object]
+
+
+def celery_broker(url: str) -> CeleryBroker:
+    """Return the address of a Redis as Celery takes it.
+
+    Under Sentinels it is reached through our own transport: kombu's takes a demoted primary for the primary as long as it
+    answers, and what is published to a replica reaches nobody (Redis: PUBLISH travels from primary to replica only).
 
     Raises:
         ConfigError: The address cannot be read.
     """
     # Once, and then whoever asked decides: kombu would sleep for up to 30 s between its attempts, and never give up.
     options: dict[str, object] = {"max_retries": 0}
-    if scheme_of(url) == MEMORY_SCHEME:
-        return url, options
-    from .kombu_bus import kombu_url
+    scheme = scheme_of(url)
+    if scheme == MEMORY_SCHEME:
+        return CeleryBroker(url, None, options)
+    from .kombu_address import kombu_url
 
     options |= {
         "socket_timeout": SOCKET_TIMEOUT_S,
         "socket_connect_timeout": SOCKET_TIMEOUT_S,
+        "socket_keepalive": True,
         "health_check_interval": HEALTH_CHECK_INTERVAL_S,
     }
-    return kombu_url(url), options
+    if scheme != SENTINEL_SCHEME:
+        return CeleryBroker(kombu_url(url), None, options)
+    # One is enough for kombu, which would take the others for brokers to switch to; the transport knows them all.
+    first = kombu_url(url).partition(";")[0]
+    return CeleryBroker(first, _PRIMARY_TRANSPORT, {**options, "address": parse_sentinel(url)})
 
 
 def open_broker(url: str, more_options: Mapping[str, object] | None = None) -> Any:
@@ -49,8 +77,23 @@ def open_broker(url: str, more_options: Mapping[str, object] | None = None) -> A
     from kombu.connection import Connection
 
     connect: Callable[..., Any] = Connection
-    address, options = celery_broker(url)
-    return connect(address, transport_options={**options, **(more_options or {})})
+    broker = celery_broker(url)
+    return connect(broker.url, transport=broker.transport, transport_options={**broker.options, **(more_options or {})})
+
+
+def celery_settings(url: str) -> dict[str, object]:
+    """Return the settings of a Celery application with this broker.
+
+    Raises:
+        ConfigError: The address cannot be read.
+    """
+    broker = celery_broker(url)
+    return {
+        "broker_url": broker.url,
+        "broker_transport": broker.transport,
+        "broker_transport_options": broker.options,
+        "broker_connection_timeout": SOCKET_TIMEOUT_S,
+    }
 
 
 def broker_errors() -> tuple[type[BaseException], ...]:
@@ -65,21 +108,50 @@ def broker_errors() -> tuple[type[BaseException], ...]:
     return (KombuError, redis.RedisError, OSError, KeyError, ValueError, AttributeError)
 
 
-def check_subscription(channel: Any) -> None:
-    """Look whether the server behind a channel's subscription still answers. Call it about once a second.
+class SubscriptionCheck:
+    """Looks whether a channel's subscription can still hear: its server answers, and is the primary.
 
-    kombu does this for consumers that run in an event loop only (`MultiChannelPoller.maybe_check_subclient_health`). A
-    subscription in use needs no questions: everything that arrives counts as an answer.
-
-    Raises:
-        redis.exceptions.TimeoutError: It has not answered for HEALTH_CHECK_INTERVAL_S and MAX_UNANSWERED looks.
+    kombu asks for answers only where an event loop drives its consumers (`MultiChannelPoller.maybe_check_subclient_health`).
+    A subscription in use needs no questions: everything that arrives counts as an answer.
     """
-    # Absent in memory, and until the first subscription; reading the attribute would make one.
-    subscription: Any = vars(channel).get("subclient")
-    if subscription is None or subscription.connection is None or subscription.connection._sock is None:
-        return
-    if subscription.health_check_response_counter >= MAX_UNANSWERED:
-        from redis.exceptions import TimeoutError as RedisTimeoutError
 
-        raise RedisTimeoutError("the broker's subscription does not answer")
-    subscription.check_health()
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
+        self._primary_checked_s = time.monotonic()
+
+    def run(self) -> None:
+        """Look. Call it every CHECK_EVERY_S.
+
+        Raises:
+            redis.exceptions.TimeoutError: It has not answered for HEALTH_CHECK_INTERVAL_S and MAX_UNANSWERED looks.
+            redis.exceptions.ConnectionError: Its server is not the primary any more.
+        """
+        # Absent in memory, and until the first subscription; reading the attribute would make one.
+        subscription: Any = vars(self._channel).get("subclient")
+        if subscription is None or subscription.connection is None or subscription.connection._sock is None:
+            return
+        if subscription.health_check_response_counter >= MAX_UNANSWERED:
+            from redis.exceptions import TimeoutError as RedisTimeoutError
+
+            raise RedisTimeoutError("the broker's subscription does not answer")
+        subscription.check_health()
+        now_s = time.monotonic()
+        if now_s - self._primary_checked_s >= PRIMARY_CHECK_S:
+            self._primary_checked_s = now_s
+            self._check_primary(subscription.connection)
+
+    def _check_primary(self, connection: Any) -> None:
+        # Only the pool of Sentinels knows a primary.
+        ask: Any = getattr(self._channel.async_pool, "get_master_address", None)
+        if ask is None:
+            return
+        from redis.exceptions import ConnectionError as RedisConnectionError
+        from redis.sentinel import MasterNotFoundError
+
+        try:
+            primary: tuple[str, int] = ask()
+        except MasterNotFoundError:
+            # Nobody knows, or another is being elected: what is heard goes on being heard until then.
+            return
+        if (connection.host, connection.port) != primary:
+            raise RedisConnectionError(f"{connection.host}:{connection.port} is no longer the primary")

@@ -1,11 +1,5 @@
-"""An agent in Flower: its events and answers over a real broker, an outage, and an unmodified Flower's own HTTP API."""
+"""An agent in Flower: its events and answers over a real broker, an outage, and Flower's own HTTP API."""
 
-import http.client
-import json
-import os
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -20,60 +14,14 @@ from celery.events import EventReceiver
 from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
-from mesolite.agent.flower import AgentView, FlowerPresence, TaskEnding, TaskView
-from mesolite.agent.flower_tasks import Outcome
 from mesolite.embedded_redis import EmbeddedRedis
-from mesolite.ids import AgentId, FrameworkId, TaskId
+from mesolite.ports import LOOPBACK, free_port
 from mesolite.transport.redis_client import connect
 from tests.waiting import eventually
 
+from .flower_rig import Agent, Flower, shown, view
+
 pytestmark = pytest.mark.redis
-
-LOCAL = "127.0.0.1"
-AGENT = AgentView(
-    hostname="host-a", containerizer="process", resources_milli=(("cpus", 2000), ("mem", 512_000)), version="1.2"
-)
-
-
-def view(task_id: str) -> TaskView:
-    """A task that sleeps."""
-    return TaskView(
-        task_id=TaskId(task_id),
-        framework_id=FrameworkId("fw-1"),
-        framework_name="batch",
-        name="sleep",
-        command="sleep 100",
-        resources_milli=(("cpus", 500), ("mem", 64_000)),
-    )
-
-
-def shown(task_id: str) -> str:
-    """The id of such a task in Flower."""
-    return f"fw-1/{task_id}"
-
-
-class Agent:
-    """A presence, and what it was asked to terminate."""
-
-    def __init__(self, broker_url: str, *, shown_tasks_per_s: float = 1000.0) -> None:
-        self.terminated: list[tuple[str | None, str]] = []
-        self.presence = FlowerPresence(
-            agent_id=AgentId("agent-1"),
-            broker_url=broker_url,
-            details=lambda: AGENT,
-            on_terminate=lambda framework_id, task_id: self.terminated.append((framework_id, task_id)),
-            shown_tasks_per_s=shown_tasks_per_s,
-        )
-        self.presence.start()
-
-    def runs(self, task_id: str) -> None:
-        """A task arrives and starts."""
-        self.presence.task_received(view(task_id))
-        self.presence.task_started(shown(task_id))
-
-    def ends(self, task_id: str, outcome: Outcome, **more: Any) -> None:
-        """A task ends."""
-        self.presence.task_ended(view(task_id), TaskEnding(outcome=outcome, ended_s=time.time(), **more))
 
 
 class Listener:
@@ -136,13 +84,13 @@ def start_agent() -> Generator[Callable[..., Agent]]:
     """Starts agents and closes them again."""
     agents: list[Agent] = []
 
-    def start(broker_url: str, **more: float) -> Agent:
-        agents.append(Agent(broker_url, **more))
+    def start(broker_url: str, shown_tasks_per_s: float = 1000.0) -> Agent:
+        agents.append(Agent(broker_url, shown_tasks_per_s=shown_tasks_per_s))
         return agents[-1]
 
     yield start
     for agent in agents:
-        agent.presence.close()
+        agent.close()
 
 
 @pytest.fixture
@@ -213,7 +161,7 @@ def test_above_the_rate_tasks_are_left_out_but_not_those_that_fail(
 
 def test_without_a_broker_nothing_waits_and_nothing_grows(start_agent: StartAgent) -> None:
     """Goal: Flower's absence is not the agent's problem. Method: a port where nobody listens, many events, a stop-watch."""
-    agent = start_agent(f"redis://{LOCAL}:{free_port()}/0", shown_tasks_per_s=1e9)
+    agent = start_agent(f"redis://{LOOPBACK}:{free_port()}/0", shown_tasks_per_s=1e9)
     began_s = time.monotonic()
     for number in range(20_000):
         agent.presence.task_received(view(f"t-{number}"))
@@ -268,7 +216,7 @@ def test_an_unmodified_flower_shows_the_agent_and_its_tasks(
     start_agent: StartAgent, server: EmbeddedRedis, tmp_path: Path
 ) -> None:
     """Goal: Flower as it comes from PyPI lists the agent, follows its tasks and terminates one. Method: its HTTP API."""
-    with Flower(server.url, tmp_path / "flower.log") as flower:
+    with Flower(server.url, tmp_path / "flower.log", plain=True) as flower:
         agent = start_agent(server.url)
         eventually(lambda: flower.get("/api/workers?status=1") == {"mesolite@agent-1": True}, within_s=40)
         for task_id in ("good", "bad", "killed", "runs"):
@@ -305,54 +253,6 @@ def test_an_unmodified_flower_shows_the_agent_and_its_tasks(
         eventually(lambda: flower.get("/api/workers?status=1") == {"mesolite@agent-1": False})
 
 
-class Flower:
-    """A Flower process."""
-
-    def __init__(self, broker_url: str, log: Path) -> None:
-        self._port = free_port()
-        self._log = log.open("wb")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "celery", "flower", f"--address={LOCAL}", f"--port={self._port}"],
-            env={**os.environ, "BROKER_URL": broker_url, "FLOWER_UNAUTHENTICATED_API": "1"},
-            stdout=self._log,
-            stderr=self._log,
-        )
-
-    def __enter__(self) -> "Flower":
-        eventually(lambda: self.page("/healthcheck") == 200, within_s=40)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait(20)
-        self._log.close()
-
-    def get(self, path: str) -> dict[str, Any]:
-        """What the API answers."""
-        return cast("dict[str, Any]", json.loads(self._ask("GET", path)[1]))
-
-    def post(self, path: str) -> None:
-        """Tell the API to do something."""
-        status, body = self._ask("POST", path)
-        assert status == 200, body
-
-    def page(self, path: str) -> int:
-        """The status of a page; 0 where nobody answers."""
-        try:
-            return self._ask("GET", path)[0]
-        except OSError:
-            return 0
-
-    def _ask(self, method: str, path: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection(LOCAL, self._port, timeout=20)
-        try:
-            connection.request(method, path, b"" if method == "POST" else None)
-            response = connection.getresponse()
-            return response.status, response.read()
-        finally:
-            connection.close()
-
-
 @contextmanager
 def celery(broker_url: str) -> Generator[Any]:
     """A Celery application for its remote control."""
@@ -375,11 +275,3 @@ def published(server: EmbeddedRedis) -> int:
     with closing(connect(server.url)) as client:
         statistics = cast("dict[str, dict[str, int]]", client.info("commandstats"))
         return statistics.get("cmdstat_publish", {"calls": 0})["calls"]
-
-
-def free_port() -> int:
-    """A port of loopback that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind((LOCAL, 0))
-        port: int = probe.getsockname()[1]
-        return port
