@@ -77,6 +77,13 @@ class AgentCore:
         self._rebooted = False
         self._recovered = False
         self._stopped = False
+        #: A master has taken this life, or it found something of an earlier one that was taken.
+        self._was_taken = False
+        #: It is leaving because a master would not take it.
+        self._refused = False
+        #: See `AgentRecord`.
+        self._checkpoint_id = life.hex()
+        self._incarnation = 1
         self.link = MasterLink(info.agent_id, session, 0)
         self.book: Final = TaskBook(info.agent_id, life, ResourceLedger(info.resources), sandbox_root)
 
@@ -102,6 +109,8 @@ class AgentCore:
                     assert record.agent_id == info.agent_id, "the checkpoint is another agent's"
                     core.link = MasterLink(info.agent_id, session, record.epoch)
                     core._rebooted = record.boot_id != boot_id
+                    core._checkpoint_id = record.checkpoint_id or core._checkpoint_id
+                    core._incarnation = record.incarnation + 1
                 case FrameworkRecord():
                     frameworks[record.framework.framework_id] = record
                 case TaskRecord():
@@ -112,6 +121,7 @@ class AgentCore:
                     core.book.seen[record.framework_id, record.task_id] = None
                 case _:
                     assert_never(record)
+        core._was_taken = bool(tasks or core.book.seen)
         for key, kept in tasks.items():
             framework = frameworks[kept.framework_id]
             core.book.restore(Task.restored(kept, progress[key]), framework.framework, framework.removed)
@@ -162,7 +172,7 @@ class AgentCore:
         """Return the state that all `Checkpoint` effects so far must amount to, in the order of the records' kinds."""
         book = self.book
         return (
-            AgentRecord(self.info.agent_id, self.link.epoch, self._boot_id),
+            self._agent_record(),
             *(FrameworkRecord(here.info, here.removed) for here in book.frameworks.values()),
             *(task.record() for task in book.tasks.values()),
             *(task.progress() for task in book.tasks.values()),
@@ -220,6 +230,7 @@ class AgentCore:
                 key = (command.framework_id, command.task_id)
                 self.book.kill(key, KillCause.REQUEST, asked_ms, now_ms, outbox)
             case Registered():
+                self._was_taken = True
                 self.link.join(command.heartbeat_interval_ms, now_ms)
                 self.book.begin_reporting(now_ms, outbox)
             case Reregister():
@@ -228,6 +239,7 @@ class AgentCore:
             case ShutdownFramework():
                 self.book.remove_framework(command.framework_id, now_ms, outbox)
             case ShutdownAgent():
+                self._refused = not self._was_taken
                 self._shut_down(command.message or "the master told it to", now_ms, outbox)
             case ExecutorMessage() | ShutdownExecutor():
                 outbox.reject(Refusal.UNKNOWN_EXECUTOR, f"executor {command.executor_id[:64]!r} is not here")
@@ -238,6 +250,9 @@ class AgentCore:
         if not self._recovered or self._stopped:
             return
         self.book.expire(event.now_ms, outbox)
+        if self.link.silence_is_over_long(event.now_ms):
+            self.book.reporting = False
+            self.link.leave(event.now_ms, 0)
         if self.link.registration_is_due(event.now_ms):
             self.link.note_registration(event.now_ms, event.random)
             outbox.reports.append(
@@ -245,6 +260,8 @@ class AgentCore:
                     agent_info=self.info,
                     frameworks=self.book.registered_frameworks(),
                     tasks=self.book.registered_tasks(),
+                    checkpoint_id=self._checkpoint_id,
+                    incarnation=self._incarnation,
                 )
             )
         elif self.link.heartbeat_is_due(event.now_ms) and not outbox.speaks:
@@ -285,7 +302,7 @@ class AgentCore:
         farewell = self.book.admission.farewell
         if farewell and not self.book.containers and not self._stopped:
             self._stopped = True
-            outbox.stop = StopAgent(message=farewell)
+            outbox.stop = StopAgent(message=farewell, refused=self._refused)
 
     def _agent_record(self) -> AgentRecord:
-        return AgentRecord(self.info.agent_id, self.link.epoch, self._boot_id)
+        return AgentRecord(self.info.agent_id, self.link.epoch, self._boot_id, self._checkpoint_id, self._incarnation)

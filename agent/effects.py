@@ -100,6 +100,8 @@ class StopAgent:
     """Every task ended and the agent leaves the cluster for good: forget its identity and end the process."""
 
     message: str
+    #: It was turned away before it had ever been taken: its id is another agent's, and nothing of its own is to be forgotten.
+    refused: bool = False
 
 
 AgentEffect: TypeAlias = Checkpoint | SendReports | LaunchContainers | KillContainer | ShowTasks | Rejected | StopAgent

@@ -11,6 +11,10 @@ hole are dropped and asked for at once: the master keeps them until they are con
 While unregistered only registrations are sent: the master could not tell to whom anything else belongs. Everything held
 back then leaves at registration.
 
+A registered agent to which nothing was said for long registers again, only to be answered: its reports may go to a store that
+no master reads, or its queue may be one that no master writes. The transports mend that by themselves; this is for what they
+do not notice.
+
 Nothing here is durable but the epoch, because a later life has its own session and begins with number 1.
 """
 
@@ -19,7 +23,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mesolite.ids import AgentId, SessionId
-from mesolite.protocol import Command, CommandBatch
+from mesolite.protocol import Command, CommandBatch, Reregister
 
 from .effects import Refusal
 from .settings import (
@@ -30,6 +34,7 @@ from .settings import (
     REGISTRATION_BACKOFF_CAP_MS,
     REGISTRATION_BACKOFF_MS,
     REGISTRATION_GAP_MS,
+    SILENT_HEARTBEATS,
 )
 
 
@@ -76,6 +81,10 @@ class MasterLink:
         self._registration_bound_ms = REGISTRATION_BACKOFF_MS
         self._last_registration_ms: int | None = None
         self._last_report_ms = 0
+        #: When a master last spoke to this life.
+        self._heard_ms = 0
+        #: Its place between SILENT_HEARTBEATS and twice that, in [0, 1).
+        self._patience = 0.0
         #: The last complaint about a hole: behind which number, and when.
         self._complained: tuple[int, int] | None = None
 
@@ -83,7 +92,7 @@ class MasterLink:
     def deadline_ms(self) -> int | None:
         """When this agent must speak next."""
         if self.registered:
-            return self._last_report_ms + self._heartbeat_ms
+            return min(self._last_report_ms + self._heartbeat_ms, self._silent_at_ms)
         return self._registration_due_ms
 
     def take(self, batch: CommandBatch, now_ms: int) -> Decision:
@@ -91,14 +100,10 @@ class MasterLink:
         refused = self._refused(batch)
         if refused is not None:
             return refused
+        self._heard_ms = now_ms
         adopted = batch.epoch > self.epoch
         if adopted:
-            self.epoch = batch.epoch
-            self.confirmed = 0
-            self._complained = None
-            # A registration that an earlier master was told is no reason to keep a new one waiting.
-            self._last_registration_ms = None
-            self.leave(now_ms, 0)
+            self._adopt(batch, now_ms)
         if batch.first_number == 0:
             return Decision(intake=Intake.UNNUMBERED, commands=batch.commands, adopted=adopted)
         if batch.first_number > self.confirmed + 1:
@@ -110,9 +115,25 @@ class MasterLink:
         self.confirmed += len(fresh)
         return Decision(intake=Intake.TAKEN, commands=fresh, adopted=adopted)
 
+    def _adopt(self, batch: CommandBatch, now_ms: int) -> None:
+        """Follow a new master."""
+        self.epoch = batch.epoch
+        self.confirmed = 0
+        self._complained = None
+        # A registration that an earlier master was told, or waits to be told, is no reason to keep a new one waiting, or to come
+        # before our turn.
+        self._last_registration_ms = None
+        self._registration_due_ms = None
+        asked = batch.first_number == 0 and any(isinstance(command, Reregister) for command in batch.commands)
+        if asked:
+            self.registered = False  # until when, the command itself says
+        else:
+            self.leave(now_ms, 0)
+
     def join(self, heartbeat_interval_ms: int, now_ms: int) -> None:
         """The master knows this agent."""
         self.registered = True
+        self._heard_ms = now_ms
         self._heartbeat_ms = min(max(heartbeat_interval_ms, MIN_HEARTBEAT_MS), MAX_HEARTBEAT_MS)
         self._last_report_ms = now_ms
         self._registration_due_ms = None
@@ -132,6 +153,10 @@ class MasterLink:
         """Say whether to register now."""
         return not self.registered and self._registration_due_ms is not None and now_ms >= self._registration_due_ms
 
+    def silence_is_over_long(self, now_ms: int) -> bool:
+        """Say whether no master has spoken to this agent for so long that it should find out whether one hears it."""
+        return self.registered and now_ms >= self._silent_at_ms
+
     def heartbeat_is_due(self, now_ms: int) -> bool:
         """Say whether the master has heard nothing for too long."""
         return self.registered and now_ms >= self._last_report_ms + self._heartbeat_ms
@@ -139,6 +164,7 @@ class MasterLink:
     def note_registration(self, now_ms: int, random: float) -> None:
         """A registration leaves; plan the next (reference 1.15: uniform in 0 to a doubling bound)."""
         self._last_registration_ms = now_ms
+        self._patience = min(max(random, 0.0), 1.0)
         pause_ms = max(REGISTRATION_GAP_MS, int(self._registration_bound_ms * min(max(random, 0.0), 1.0)))
         self._registration_due_ms = now_ms + pause_ms
         self._registration_bound_ms = min(self._registration_bound_ms * 2, REGISTRATION_BACKOFF_CAP_MS)
@@ -146,6 +172,10 @@ class MasterLink:
     def note_report(self, now_ms: int) -> None:
         """A report leaves: the master hears from this agent."""
         self._last_report_ms = now_ms
+
+    @property
+    def _silent_at_ms(self) -> int:
+        return self._heard_ms + int(SILENT_HEARTBEATS * self._heartbeat_ms * (1 + self._patience))
 
     def check(self) -> None:
         """Assert its invariants."""

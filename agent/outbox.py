@@ -59,7 +59,7 @@ class Outbox:
             effects.append(Checkpoint(records=records))
         if self.speaks:
             reports = (*self.reports, *(task.update() for task in self.heads.values()))
-            if self.stop is not None:
+            if self.stop is not None and not self.stop.refused:
                 # Last: whoever has left is not heard any more.
                 reports = (*reports, UnregisterAgent())
             effects.append(SendReports(epoch=epoch, confirmed=confirmed, gap=self.gap, reports=reports))
@@ -76,4 +76,5 @@ class Outbox:
     @property
     def speaks(self) -> bool:
         """A report will leave."""
-        return self.must_report or bool(self.reports) or bool(self.heads) or self.stop is not None
+        leaves = self.stop is not None and not self.stop.refused
+        return self.must_report or bool(self.reports) or bool(self.heads) or leaves

@@ -13,6 +13,7 @@ from typing import Final
 
 from mesolite.clock import SystemClock
 from mesolite.config import AgentConfig
+from mesolite.errors import ConfigError
 from mesolite.ids import AgentId, SessionId
 from mesolite.logs import get_logger
 from mesolite.network import advertised_url
@@ -53,7 +54,7 @@ def run_agent(config: AgentConfig, stop: threading.Event | None = None) -> None:
         stop: Ends it instead of signals, where it is not the process's main business.
 
     Raises:
-        ConfigError: A setting cannot be used; the message says which.
+        ConfigError: A setting cannot be used, or the agent's id is another's; the message says which.
         Unavailable: The HTTP port is taken, or Docker was asked for and does not answer, or the disk takes nothing.
     """
     on_signals = stop is None
@@ -68,6 +69,8 @@ def run_agent(config: AgentConfig, stop: threading.Event | None = None) -> None:
             _leave_on_signal(inbox, clock)
         shell.run(stop)
         agent_id = shell.core.info.agent_id
+        if shell.refusal:
+            raise ConfigError(f"the master does not take agent {agent_id!r}: {shell.refusal}")
         if shell.left:
             work_dir.retire(agent_id)
         _log.info("agent.stopped", agent_id=agent_id, left=shell.left)

@@ -23,6 +23,10 @@ class AgentRecord(Struct, frozen=True):
     epoch: int
     #: The kernel's boot: no container outlives it.
     boot_id: str
+    #: Drawn when this checkpoint was begun: tells it from any other of the same agent id.
+    checkpoint_id: str = ""
+    #: Lives of the agent that began from this checkpoint, the current one included: higher means later.
+    incarnation: int = 0
 
 
 class FrameworkRecord(Struct, frozen=True):

@@ -22,6 +22,11 @@ MAX_REGISTRATION_SPREAD_MS: Final = 300_000
 #: Bounds for the heartbeat interval that a master asks for: no busy loop, and no silence beyond a minute.
 MIN_HEARTBEAT_MS: Final = 10
 MAX_HEARTBEAT_MS: Final = 60_000
+#: Heartbeats after which an agent that has heard nothing registers again, to be answered: masters speak when there is something
+#: to say, so an idle agent cannot tell one that has nothing to say from one that does not hear it. Twice as many at most, drawn
+#: anew each time, so that a quiet cluster's agents do not all ask together. Seldom, because a registration costs the master the
+#: agent's offers.
+SILENT_HEARTBEATS: Final = 60
 #: A missing command is complained about again after so long: everything sent since is behind it, and one word is enough.
 GAP_REPEAT_MS: Final = 1_000
 

@@ -146,6 +146,8 @@ class AgentMachine(RuleBasedStateMachine):
                     ContainerExited(container_id=container_id, exit_code=0, oom_killed=False, peak_mem_bytes=None)
                 )
             self._look()
+            if not self.world.core.link.registered:
+                self.world.join()  # nothing was said to it for long, so it asked
             for update in self._unacknowledged():
                 self._acknowledge(update)
             if not self.world.core.book.tasks:

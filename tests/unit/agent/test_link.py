@@ -4,10 +4,11 @@ from itertools import pairwise
 
 import pytest
 
+from mesolite.agent.checkpoint import MemoryCheckpoint
 from mesolite.agent.effects import Checkpoint, Refusal, SendReports, StopAgent
 from mesolite.agent.events import CommandsArrived, ShutdownRequested
 from mesolite.agent.records import AgentRecord
-from mesolite.agent.settings import GAP_REPEAT_MS, MAX_TASKS, REGISTRATION_BACKOFF_CAP_MS
+from mesolite.agent.settings import GAP_REPEAT_MS, MAX_TASKS, REGISTRATION_BACKOFF_CAP_MS, SILENT_HEARTBEATS
 from mesolite.ids import AgentId, SessionId
 from mesolite.protocol import (
     AgentHeartbeat,
@@ -124,7 +125,8 @@ def test_a_new_epoch_begins_with_number_one_and_is_kept_on_disk() -> None:
     world.next_number = 1
     world.join()
     assert confirmed(world) == (5, 1)
-    assert AgentRecord(AGENT, 5, "boot-1") in world.checkpoint.load()
+    (kept,) = [record for record in world.checkpoint.load() if isinstance(record, AgentRecord)]
+    assert (kept.agent_id, kept.epoch, kept.boot_id) == (AGENT, 5, "boot-1")
 
 
 def test_a_deposed_master_starts_nothing_any_more() -> None:
@@ -238,6 +240,100 @@ def test_a_master_that_asks_often_does_not_put_the_answer_off() -> None:
     assert len(world.registrations()) == 1
 
 
+def test_a_new_master_that_spreads_its_agents_is_told_in_this_agents_turn() -> None:
+    """Ten thousand agents that hear of a new master in one instant must not answer in one."""
+    world = World()
+    world.clear()
+    world.command(Reregister(spread_ms=10_000), first=0, epoch=2, random=0.7)
+    assert world.core.next_deadline_ms() == world.now_ms + 7000
+    world.tick(6_999)
+    assert world.registrations() == []
+    world.tick(1)
+    assert len(world.registrations()) == 1
+
+
+def test_a_registration_that_an_earlier_master_was_to_get_does_not_come_before_its_turn_with_a_new_one() -> None:
+    world = World(joined=False)
+    world.tick()
+    world.clear()
+    world.command(Reregister(spread_ms=60_000), first=0, epoch=2, random=0.5)
+    world.tick(29_999)
+    assert world.registrations() == []
+    world.tick(1)
+    assert len(world.registrations()) == 1
+
+
+def test_a_new_master_that_asks_behind_a_hole_is_told_at_once() -> None:
+    """What is behind a hole is not carried out; the epoch alone says enough."""
+    world = World()
+    world.clear()
+    world.command(Reregister(spread_ms=60_000), first=7, epoch=2, random=0.5)
+    world.tick()
+    assert len(world.registrations()) == 1
+
+
+def test_an_agent_to_which_nothing_was_said_for_long_finds_out_whether_it_is_heard() -> None:
+    world = World(joined=False)
+    world.tick(random=0.5)
+    world.join()
+    world.clear()
+    for _ in range(89):
+        world.tick(HEARTBEAT_MS)
+    assert world.registrations() == []
+    world.tick(HEARTBEAT_MS)
+    assert len(world.registrations()) == 1
+    world.join()
+    world.clear()
+    world.tick(HEARTBEAT_MS)
+    assert world.reports() == [AgentHeartbeat()], "it is heard: all is as before"
+
+
+def test_whatever_is_said_ends_the_silence() -> None:
+    world = World()
+    world.clear()
+    for _ in range(200):
+        world.hear_nothing_new()
+        world.tick(HEARTBEAT_MS)
+    assert world.registrations() == []
+
+
+def test_an_agent_without_an_answer_goes_on_asking() -> None:
+    world = World()
+    world.tick(SILENT_HEARTBEATS * HEARTBEAT_MS * 2)
+    world.clear()
+    world.tick(60_000)
+    assert len(world.registrations()) == 1
+
+
+# -- which life
+
+
+def test_each_life_of_a_checkpoint_has_its_number_on_disk_before_it_registers() -> None:
+    first = World(joined=False)
+    (kept,) = [record for record in first.checkpoint.load() if isinstance(record, AgentRecord)]
+    assert (kept.checkpoint_id, kept.incarnation) == ((1).to_bytes(8, "big").hex(), 1)
+    first.tick()
+    second = first.next_life()
+    third = second.next_life()
+    told = [
+        (each.checkpoint_id, each.incarnation) for world in (first, second, third) for each in world.registrations()
+    ]
+    assert told == [(kept.checkpoint_id, 1), (kept.checkpoint_id, 2), (kept.checkpoint_id, 3)]
+
+
+def test_another_checkpoint_has_another_name() -> None:
+    one, other = World(life=1), World(life=2)
+    assert one.registrations()[0].checkpoint_id != other.registrations()[0].checkpoint_id
+
+
+def test_a_checkpoint_of_an_earlier_version_gets_a_name() -> None:
+    checkpoint = MemoryCheckpoint()
+    checkpoint.save([AgentRecord(AGENT, 3, "boot-1")])
+    world = World(checkpoint=checkpoint, epoch=3, life=9)
+    (registration,) = world.registrations()
+    assert (registration.checkpoint_id, registration.incarnation) == ((9).to_bytes(8, "big").hex(), 1)
+
+
 def test_asking_does_not_move_the_numbering() -> None:
     world = World()
     world.command(run("a"))
@@ -282,6 +378,29 @@ def test_an_idle_agent_stops_at_once() -> None:
     world = World()
     world.apply(ShutdownRequested(now_ms=world.now_ms, message="for good"))
     assert world.done(StopAgent) == [StopAgent(message="for good")]
+
+
+def test_an_agent_that_no_master_takes_stops_without_a_word_and_forgets_nothing() -> None:
+    """Its id is another's: a farewell under that id would be the other's."""
+    world = World(joined=False)
+    world.tick()
+    world.clear()
+    world.command(ShutdownAgent("the id a1 belongs to the agent at host-b, which is alive"), first=0)
+    assert world.done(StopAgent) == [
+        StopAgent(message="the id a1 belongs to the agent at host-b, which is alive", refused=True)
+    ]
+    assert world.reports() == []
+    assert world.core.next_deadline_ms() is None
+
+
+def test_an_agent_whose_tasks_an_earlier_life_ran_leaves_like_any_other() -> None:
+    world = World()
+    container_id = world.running("t")
+    later = world.next_life(survivors=[container_id], joined=False)
+    later.command(ShutdownAgent("gone"), first=0)
+    assert later.kills() == [(container_id, 3000)]
+    later.exited(container_id, 143)
+    assert later.done(StopAgent) == [StopAgent(message="gone")]
 
 
 def test_tasks_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from mesolite.agent.settings import UPDATE_RETRY_CAP_MS, UPDATE_RETRY_MS
 from mesolite.ids import TaskId
 from mesolite.protocol import AcknowledgeStatuses, StatusAcknowledgement, TaskState
 
-from .world import FRAMEWORK, World, run
+from .world import FRAMEWORK, HEARTBEAT_MS, World, run
 
 S = TaskState
 
@@ -32,6 +32,7 @@ def test_an_update_is_resent_with_doubling_pauses_up_to_the_cap() -> None:
             due_ms = world.core.next_deadline_ms()
             assert due_ms is not None
             world.tick(max(0, due_ms - world.now_ms))
+            world.hear_nothing_new()
         pauses.append(world.now_ms - last_ms)
         last_ms = world.now_ms
     assert pauses == [min(UPDATE_RETRY_MS * 2**power, UPDATE_RETRY_CAP_MS) for power in range(9)]
@@ -60,8 +61,9 @@ def test_an_acknowledged_update_is_not_resent() -> None:
 def test_each_update_begins_with_the_shortest_pause() -> None:
     world = World()
     container_id = world.running("t")
-    for _ in range(8):
-        world.tick(UPDATE_RETRY_CAP_MS)
+    for _ in range(2 * UPDATE_RETRY_CAP_MS // HEARTBEAT_MS):
+        world.tick(HEARTBEAT_MS)
+        world.hear_nothing_new()
     world.acknowledge_all("t")
     world.exited(container_id)
     world.clear()

@@ -196,6 +196,10 @@ class World:
     def join(self) -> list[AgentEffect]:
         return self.command(Registered(heartbeat_interval_ms=HEARTBEAT_MS))
 
+    def hear_nothing_new(self) -> None:
+        """Hear from the master what was heard before: it is there, and that is all."""
+        self.command(Registered(heartbeat_interval_ms=HEARTBEAT_MS), first=1)
+
     def launch(self, name: str, *, limit_ms: int | None = None) -> ContainerId:
         self.command(run(name, limit_ms=limit_ms))
         return self.container(name)
