@@ -136,19 +136,19 @@ def test_flower_shows_agents_and_tasks_and_terminates_one(docker_cluster: Cluste
         bad = next(cluster.submit("exit 3", mem_mib=32, name="bad").results(timeout_s=60))
 
         def shown(task_id: str | None, state: str) -> bool:
-            task = flower(docker_cluster, "/api/tasks?limit=1000").get(task_id)
+            task = flower(docker_cluster, "/api/tasks?limit=1000").get(f"{cluster.framework_id}/{task_id}")
             return task is not None and task["state"] == state
 
         eventually(lambda: shown(good.task_id, "SUCCESS"), "Flower shows the good task as SUCCESS")
         eventually(lambda: shown(bad.task_id, "FAILURE"), "Flower shows the bad task as FAILURE")
         tasks = flower(docker_cluster, "/api/tasks?limit=1000")
-        assert "exit 0" in tasks[good.task_id]["args"]
-        assert tasks[good.task_id]["runtime"] > 0
+        assert "exit 0" in tasks[f"{cluster.framework_id}/{good.task_id}"]["args"]
+        assert tasks[f"{cluster.framework_id}/{good.task_id}"]["runtime"] > 0
 
         job = cluster.submit("sleep 120", mem_mib=32, name="endless")
         task_id = f"{job.job_id}-0-1"
         eventually(lambda: shown(task_id, "STARTED"), "Flower shows the endless task as STARTED")
-        flower(docker_cluster, f"/api/task/revoke/{task_id}?terminate=true", "POST")
+        flower(docker_cluster, f"/api/task/revoke/{cluster.framework_id}/{task_id}?terminate=true", "POST")
         ended = next(job.results(timeout_s=30))
     assert ended.state is batch.TaskState.KILLED
     eventually(lambda: shown(task_id, "REVOKED"), "Flower shows it as REVOKED")

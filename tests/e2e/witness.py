@@ -133,7 +133,8 @@ class FlowerApi:
     def tasks(self) -> dict[str, str]:
         """The state of each task; empty where Flower does not answer."""
         listed = cast("Mapping[str, Mapping[str, Any]]", self._get(f"/api/tasks?limit={FLOWER_TASKS}"))
-        return {task_id: str(task["state"]) for task_id, task in listed.items()}
+        # Flower's ids are "framework id/task id".
+        return {shown_id.rpartition("/")[2]: str(task["state"]) for shown_id, task in listed.items()}
 
     def workers(self) -> dict[str, bool]:
         """Whether each worker is online; empty where Flower does not answer."""
