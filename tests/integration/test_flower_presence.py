@@ -1,5 +1,6 @@
 """An agent in Flower: its events and answers over a real broker, an outage, and Flower's own HTTP API."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -15,6 +16,7 @@ from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
 from mesolite.embedded_redis import EmbeddedRedis
+from mesolite.flower_app import QueueLengths
 from mesolite.ports import LOOPBACK, free_port
 from mesolite.transport.redis_client import connect
 from tests.waiting import eventually
@@ -208,6 +210,15 @@ def test_celerys_own_control_reaches_the_agent(start_agent: StartAgent, server: 
         eventually(lambda: agent.terminated == [("fw-1", "runs")])
         app.control.revoke("fw-1/waits")
         eventually(lambda: agent.terminated == [("fw-1", "runs"), ("fw-1", "waits")])
+
+
+def test_queue_lengths_are_read_wherever_our_addresses_lead(server: EmbeddedRedis) -> None:
+    assert server.unix_url is not None
+    with closing(connect(server.url)) as client:
+        client.lpush("full", "a", "b")
+    for url in (server.url, server.unix_url):
+        lengths = asyncio.run(QueueLengths(url).queues(["full", "empty"]))
+        assert lengths == [{"name": "full", "messages": 2}, {"name": "empty", "messages": 0}]
 
 
 @pytest.mark.flower
