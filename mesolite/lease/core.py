@@ -160,7 +160,7 @@ class LeaseCore:
             return
         self._at_least = max(self._at_least, event.at_least)
         self._give_up()
-        # Once is a failover. Again and again is a store that the lease and the commits do not share, for as long as one of the two
+        # Once is a failover. Again and again is a lease on one server and commits to another, for as long as one of the two
         # connections leads to a server that was replaced: no need to take a new epoch at each round trip.
         again = self._spoilt_ms is not None and event.now_ms - self._spoilt_ms < self._settings.ttl_ms
         self._ask_ms = event.now_ms + (LOOK_MS if again else 0)
