@@ -6,6 +6,8 @@ free = what no name lacks      after the agent shrank below what is held (I1), u
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from mesolite.ids import AgentId
 from mesolite.protocol import Attribute
@@ -13,6 +15,9 @@ from mesolite.resources import EMPTY, Resource, Resources, ResourceType
 
 from .clients import Client
 from .demand import Want
+
+#: Totals about which everything is remembered. A cluster is bought in few kinds of machines.
+MAX_KINDS: Final = 256
 
 
 @dataclass(slots=True, eq=False)
@@ -58,11 +63,12 @@ class AgentBook:
         self.passed: dict[Client, None] = {}
         #: All it has, unstamped.
         self.total = total
-        #: What counts in the cluster's totals.
-        self.total_scalars = _scalars(total)
-        self.has_reservations = bool(total.reserved())
+        kind = _kind_of(total)
+        #: What counts in the cluster's totals. Not to be changed.
+        self.total_scalars = kind.scalars
+        self.has_reservations = kind.has_reservations
         #: Names of which there is one scalar that is nothing but an amount: equal numbers of it are equal resources.
-        self.plain_names = _plain_names(total)
+        self.plain_names = kind.plain_names
         #: What nobody holds.
         self.free = total
         #: The same by name, once somebody asked.
@@ -72,10 +78,11 @@ class AgentBook:
 
     def set_total(self, total: Resources) -> None:
         """Replace what the agent has."""
+        kind = _kind_of(total)
         self.total = total
-        self.total_scalars = _scalars(total)
-        self.has_reservations = bool(total.reserved())
-        self.plain_names = _plain_names(total)
+        self.total_scalars = kind.scalars
+        self.has_reservations = kind.has_reservations
+        self.plain_names = kind.plain_names
         self._recount()
 
     def take(self, client: Client, resources: Resources) -> None:
@@ -157,6 +164,19 @@ class AgentBook:
         else:
             self.free = self.total - held
         self._free_amounts = None
+
+
+class _Kind(NamedTuple):
+    """What an agent's total says about it."""
+
+    scalars: dict[str, int]
+    has_reservations: bool
+    plain_names: frozenset[str]
+
+
+@lru_cache(maxsize=MAX_KINDS)
+def _kind_of(total: Resources) -> _Kind:
+    return _Kind(_scalars(total), bool(total.reserved()), _plain_names(total))
 
 
 def _plain_names(resources: Resources) -> frozenset[str]:

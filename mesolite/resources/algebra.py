@@ -47,7 +47,7 @@ _known: dict[tuple[Resource, ...], "Resources"] = {}
 class Resources:
     """An immutable, hashable amount of resources; see the module for what its operations mean."""
 
-    __slots__ = ("_elements", "_hash", "_scalars", "_unallocated", "_wire")
+    __slots__ = ("_elements", "_hash", "_roles", "_scalars", "_unallocated", "_wire")
 
     #: No resources.
     EMPTY: ClassVar["Resources"]
@@ -62,6 +62,8 @@ class Resources:
     _hash: int | None
     #: What `unallocated` gave, None before.
     _unallocated: "Resources | None"
+    #: What `allocation_roles` gave, None before.
+    _roles: frozenset[str] | None
 
     def __init__(self) -> None:
         self._scalars = {}
@@ -69,6 +71,7 @@ class Resources:
         self._wire = None
         self._hash = None
         self._unallocated = None
+        self._roles = None
 
     @classmethod
     def parse(cls, expression: str) -> "Resources":
@@ -293,8 +296,10 @@ class Resources:
 
     def allocation_roles(self) -> frozenset[str]:
         """The roles that any of this is allocated to."""
-        roles = {identity.allocation_role for identity in (*self._scalars, *self._elements)}
-        return frozenset(role for role in roles if role is not None)
+        if self._roles is None:
+            roles = {identity.allocation_role for identity in (*self._scalars, *self._elements)}
+            self._roles = frozenset(role for role in roles if role is not None)
+        return self._roles
 
     def reserved(self, role: str | None = None) -> "Resources":
         """What is reserved: for the role itself (not one above or below it), or for anybody where it is None."""
@@ -382,6 +387,7 @@ def _adopted(scalars: dict[Identity, int], elements: dict[Identity, Elements]) -
     resources._wire = None  # pyright: ignore[reportPrivateUsage]
     resources._hash = None  # pyright: ignore[reportPrivateUsage]
     resources._unallocated = None  # pyright: ignore[reportPrivateUsage]
+    resources._roles = None  # pyright: ignore[reportPrivateUsage]
     return resources
 
 
