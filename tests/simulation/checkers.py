@@ -120,7 +120,9 @@ class FinalWord(Checker):
         journal = cluster.world.journal
         for key, facts in journal.tasks.items():
             told = any(each.status.state in TERMINAL_STATES for each in facts.delivered)
-            if facts.asked and not told and key[0] not in journal.ended and not journal.is_out_of_sight(key):
+            if facts.asked_by is None or told or key[0] in journal.ended or journal.never_was(key):
+                continue
+            if not journal.is_out_of_sight(key):
                 raise Violation(f"task {key} never ended: {_words(cluster, key)}")
         for (framework_id, job_id), spec in journal.jobs.items():
             for index in range(spec.count):

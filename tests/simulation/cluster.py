@@ -113,7 +113,12 @@ class Cluster:
             if results.open:
                 return f"jobs of {framework_id} that have not ended: {list(results.open)}"
         for framework_id, memory in self.memories.items():
-            live = [task_id for task_id in memory.live if not journal.is_out_of_sight((framework_id, task_id))]
+            live = [
+                task_id
+                for task_id in memory.live
+                if not journal.is_out_of_sight((framework_id, task_id))
+                and not journal.never_was((framework_id, task_id))
+            ]
             if live and framework_id not in journal.ended:
                 return f"tasks of {framework_id} that have not ended: {live}"
         for program in self.programs:

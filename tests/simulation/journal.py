@@ -25,8 +25,8 @@ class Delivery:
 class TaskFacts:
     """Everything that became of one task."""
 
-    #: Its scheduler asked for it.
-    asked: bool = False
+    #: Its scheduler asked for it, in this session.
+    asked_by: SessionId | None = None
     #: Containers that an agent told its containerizer to start for it, and where.
     launches: list[tuple[AgentId, ContainerId]] = field(default_factory=list[tuple[AgentId, ContainerId]])
     #: Updates that its agent made durable, in order.
@@ -123,6 +123,14 @@ class Journal:
             return False
         last = facts.delivered[-1].status
         return last.agent_id in self.left and last.state in (TaskState.UNREACHABLE, TaskState.UNKNOWN)
+
+    def never_was(self, key: TaskKey) -> bool:
+        """Whether a task was asked for by a process that was told that another took over, and was launched nowhere.
+
+        What it says late nobody answers: its scheduler ended, and its successor has never heard of the task.
+        """
+        facts = self.tasks.get(key)
+        return facts is not None and facts.asked_by in self.expelled and not facts.launches
 
     def heard(self, framework_id: FrameworkId, session: SessionId, statuses: Iterable[TaskStatus]) -> None:
         """A scheduler was told."""

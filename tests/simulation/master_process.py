@@ -148,6 +148,7 @@ class Usurper:
         self._holder: Final = holder
         self._lives = 0
         self._epoch: int | None = None
+        self._at_least = 1
         #: It gives up once it notices that another leads.
         self.is_old = False
 
@@ -157,7 +158,9 @@ class Usurper:
             return None
         if self._epoch is None:
             self._lives += 1
-            state = self._store.claim_lease(holder=f"{self._holder}-{self._lives}", address="nowhere", ttl_ms=0)
+            state = self._store.claim_lease(
+                holder=f"{self._holder}-{self._lives}", address="nowhere", ttl_ms=0, at_least=self._at_least
+            )
             assert state.lease is not None
             self._epoch = state.lease.epoch
         return Grant(epoch=self._epoch, until_ms=1 << 60)
@@ -168,7 +171,7 @@ class Usurper:
 
     def spoil(self, epoch: int, at_least: int) -> None:
         """See `Leadership`."""
-        self._epoch = None
+        self._epoch, self._at_least = None, at_least
 
     def wait(self, timeout_s: float) -> None:
         """See `Leadership`."""

@@ -83,7 +83,7 @@ class RecordedDriver(SchedulerDriver):
         for operation in operations:
             for task in operation.task_infos:
                 facts = self._journal.task((self.framework_id, task.task_id))
-                facts.asked = True
+                facts.asked_by = self.core.session
                 facts.may_be_killed = facts.may_be_killed or task.max_completion_time_ms is not None
 
     def kill(self, task_id: TaskId, kill_policy: KillPolicy | None = None) -> None:

@@ -40,7 +40,7 @@ def cluster() -> Cluster:
 def facts(world: Cluster) -> TaskFacts:
     """Of a task that its scheduler launched."""
     found = world.world.journal.task(KEY)
-    found.asked = True
+    found.asked_by = SessionId("s")
     return found
 
 
