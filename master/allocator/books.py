@@ -292,7 +292,9 @@ class Books:
         agent = self._agents.get(agent_id)
         if agent is None or not resources:
             return
-        framework = self._frameworks.setdefault(framework_id, Framework(framework_id))
+        framework = self._frameworks.get(framework_id)
+        if framework is None:
+            framework = self._frameworks[framework_id] = Framework(framework_id)
         for part in self._parts.by_role(resources):
             client = framework.clients.get(part.role) or self._new_client(framework, part.role)
             agent.take(client, part.resources)
