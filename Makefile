@@ -1,6 +1,6 @@
 # Everything a person or CI runs. `make` alone lists it. Nothing needs to be installed beforehand but Python 3.11 or newer.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test check lint bench image clean
+.PHONY: help demo up down compose-up compose-down test check lint bench image clean
 
 BIN := .venv/bin
 RUN := .venv/.installed
@@ -14,7 +14,7 @@ CLUSTER := --agents 2 --agent-resources "cpus:1;mem:512" --image $(MESOLITE_IMAG
 ARGS ?=
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(RUN) ## run a whole cluster on this machine for a minute and show what it does
 	@scripts/base-image --if-possible
@@ -26,6 +26,12 @@ up: $(RUN) ## start a cluster on this machine and leave it running
 
 down: ## stop what `make up` started
 	@[ ! -x $(BIN)/mesolite ] || $(BIN)/mesolite down $(ARGS)
+
+compose-up: ## start a highly available cluster under Docker compose (compose/README.md)
+	@scripts/compose up $(ARGS)
+
+compose-down: ## stop what `make compose-up` started; with ARGS=-v its data, too
+	@scripts/compose down $(ARGS)
 
 test: $(DEV) ## run the tests
 	@scripts/base-image --if-possible
