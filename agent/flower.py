@@ -18,7 +18,7 @@ from mesolite.ids import AgentId
 from mesolite.protocol import TERMINAL_STATES, TaskState
 from mesolite.transport.address import scheme_of
 from mesolite.transport.celery_broker import open_broker
-from mesolite.transport.keys import DEFAULT_CLUSTER, agent_queue
+from mesolite.transport.keys import DEFAULT_CLUSTER, agent_queue, key_prefix
 
 from .effects import TaskChange
 from .flower_control import ControlAnswers, ControlMailbox, OnTerminate
@@ -32,6 +32,9 @@ __all__ = ["AgentView", "FlowerObserver", "FlowerPresence", "TaskEnding", "TaskV
 
 #: New tasks a second that are shown. Three events each; Flower itself follows some 2,000 events a second.
 DEFAULT_SHOWN_TASKS_PER_S: Final = 200.0
+
+#: The end of a key of Redis: a sorted set of the agents that appear in Flower, by when they last said so.
+_ALIVE: Final = "flower"
 
 
 class FlowerPresence:
@@ -57,7 +60,7 @@ class FlowerPresence:
             on_terminate: Called from the control thread with the framework and the id of a task that someone asked to end;
                 without the framework, every framework's. Broadcasts reach every agent, so the task may be unknown; ignore it
                 then. Must not block.
-            cluster: Stands in the name of the agent's queue.
+            cluster: Stands in the names of the agent's queue and of a key that agents share.
             transport_options: For kombu, beyond its timeouts.
             shown_tasks_per_s: Above this rate new tasks are left out, except those that fail; nothing is repeated faster.
         """
@@ -73,7 +76,9 @@ class FlowerPresence:
             random=random.random,
         )
         broker = partial(open_broker, broker_url, transport_options)
-        self._events = EventPublisher(self.worker, broker, self._heartbeat_fields, self._repeats)
+        self._events = EventPublisher(
+            self.worker, broker, self._heartbeat_fields, self._repeats, f"{key_prefix(cluster)}{_ALIVE}"
+        )
         answers = ControlAnswers(
             worker=self.worker,
             queue=agent_queue(agent_id, cluster),

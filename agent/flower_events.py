@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from mesolite.ids import AgentId
 from mesolite.logs import get_logger
-from mesolite.transport.celery_broker import broker_errors
+from mesolite.transport.celery_broker import broker_errors, count_alive
 
 from .flower_repeats import MAX_PORTION_TASKS, Repeats
 from .flower_story import Event
@@ -50,7 +50,12 @@ class EventPublisher:
     """Publishes the events of one worker name."""
 
     def __init__(
-        self, worker: str, broker: Callable[[], Any], heartbeat: Callable[[], Fields], repeats: Repeats
+        self,
+        worker: str,
+        broker: Callable[[], Any],
+        heartbeat: Callable[[], Fields],
+        repeats: Repeats,
+        alive_key: str,
     ) -> None:
         """Prepare; nothing is sent before `start`.
 
@@ -59,11 +64,13 @@ class EventPublisher:
             broker: Makes a connection to where Celery's events go.
             heartbeat: Fields for each heartbeat: active, processed, sw_ident.
             repeats: What is said again, whenever there is time.
+            alive_key: Of the sorted set in which agents note that they live.
         """
         self._worker = worker
         self._broker = broker
         self._heartbeat = heartbeat
         self._repeats = repeats
+        self._alive_key = alive_key
         self._queue: deque[Event] = deque()
         self._changed = threading.Condition()
         #: Somebody changed what `repeats` is waiting for.
@@ -175,6 +182,8 @@ class EventPublisher:
     def _send_heartbeat(self, dispatcher: Any, kind: str) -> None:
         fields = {"freq": HEARTBEAT_INTERVAL_S, "loadavg": os.getloadavg(), **self._heartbeat()}
         dispatcher.send(kind, **fields)
+        channel = dispatcher.producer.channel
+        self._repeats.share(count_alive(channel, self._alive_key, self._worker, time.time()))
 
 
 def worker_name(agent_id: AgentId) -> str:

@@ -39,6 +39,11 @@ PAUSE_S: Final = 12.0
 #: A listener that comes is told of tasks that ended this long ago: longer than a failover or a restart of Flower takes.
 ENDED_AGE_S: Final = 600.0
 
+#: What all agents together may repeat. A Flower that just began takes all of it in, three events for each task, at some
+#: 2,000 events a second; more would pile up in Redis until it disconnects Flower (client-output-buffer-limit pubsub), which
+#: would then ask for everything again.
+ALL_AGENTS_TASKS_PER_S: Final = 500.0
+
 #: The pace: a portion so often, as many tasks as the rate allows, at most MAX_PORTION_TASKS (of three events each).
 PORTION_INTERVAL_S: Final = 0.25
 MAX_PORTION_TASKS: Final = 85
@@ -51,7 +56,7 @@ class Portion(NamedTuple):
     """As much as is said at once."""
 
     events: list[Event]
-    #: It is the first of its repetition.
+    #: A repetition begins; its first events come with the next portion, at once.
     begins: bool
 
 
@@ -71,7 +76,7 @@ class Repeats:
 
         Args:
             ledger: What is known.
-            tasks_per_s: The pace.
+            tasks_per_s: The pace at most; see `share`.
             clock_s: A clock that never jumps.
             wall_clock_s: The clock of the ledger's times.
             random: Gives fractions in [0, 1).
@@ -80,8 +85,8 @@ class Repeats:
         self._clock_s = clock_s
         self._wall_clock_s = wall_clock_s
         self._random = random
-        self._interval_s = max(PORTION_INTERVAL_S, 1 / tasks_per_s)
-        self._portion_tasks = max(1, min(MAX_PORTION_TASKS, int(tasks_per_s * self._interval_s)))
+        self._tasks_per_s = tasks_per_s
+        self._agents = 1
         self._lock = threading.Lock()
         #: Ids still to be said in the repetition under way.
         self._left: deque[str] = deque()
@@ -109,6 +114,11 @@ class Repeats:
                 self._ask()
             self._enable_heard_s = now_s
 
+    def share(self, agents: int) -> None:
+        """Say how many agents there are: together they keep to ALL_AGENTS_TASKS_PER_S."""
+        with self._lock:
+            self._agents = max(1, agents)
+
     def due_s(self) -> float:
         """Return when `take` will have something, on the clock."""
         with self._lock:
@@ -121,11 +131,14 @@ class Repeats:
         with self._lock:
             now_s = self._clock_s()
             begins = not self._left and self._begin(now_s)
-            if now_s < self._next_portion_s:
+            if begins or now_s < self._next_portion_s:
                 return Portion([], begins)
-            ids = [self._left.popleft() for _ in range(min(len(self._left), self._portion_tasks))]
+            rate = min(self._tasks_per_s, ALL_AGENTS_TASKS_PER_S / self._agents)
+            interval_s = max(PORTION_INTERVAL_S, 1 / rate)
+            count = max(1, min(MAX_PORTION_TASKS, int(rate * interval_s)))
+            ids = [self._left.popleft() for _ in range(min(len(self._left), count))]
             if ids:
-                self._next_portion_s = now_s + self._interval_s
+                self._next_portion_s = now_s + interval_s
         # As they are now, not as they were when the repetition began: nothing old is said after something new.
         tasks = [task for task in map(self._ledger.find, ids) if task is not None]
         return Portion([event for task in tasks for event in whole_story(task)], begins)

@@ -23,8 +23,14 @@ CHECK_EVERY_S: Final = 1.0
 HEALTH_CHECK_INTERVAL_S: Final = 2.0
 #: Unanswered questions after which it is given up. An answer takes a millisecond, and looks are a second apart.
 MAX_UNANSWERED: Final = 3
+#: Looks after which a subscription that is not there is given up: kombu makes one within one turn of its wait, and again
+#: where its socket was lost, unless it forgot it together with a channel that it replaced.
+MAX_ABSENT: Final = 3
 #: How often the Sentinels are asked whether the server of the subscription is still the primary.
 PRIMARY_CHECK_S: Final = 5.0
+
+#: Who has not said for so long that it lives is not counted any more (`count_alive`): a few of whatever is its interval.
+ALIVE_S: Final = 60.0
 
 #: As Celery's settings name it.
 _PRIMARY_TRANSPORT: Final = "mesolite.transport.kombu_transport:PrimaryTransport"
@@ -99,13 +105,45 @@ def celery_settings(url: str) -> dict[str, object]:
 def broker_errors() -> tuple[type[BaseException], ...]:
     """Return what comes out of kombu when its broker is away, while it is used or closed.
 
-    The transports share no root. KeyError and ValueError: kombu looks up file descriptors that a reconnection took away.
-    AttributeError: it closes what it had not opened yet.
+    The transports share no root, and kombu's own bookkeeping breaks in many ways when connections go away under it: it looks
+    up file descriptors that are gone (LookupError, ValueError), closes what it had not opened yet (AttributeError, TypeError),
+    and redis-py asks whether one forgot to subscribe (RuntimeError).
     """
     import redis
     from kombu.exceptions import KombuError
 
-    return (KombuError, redis.RedisError, OSError, KeyError, ValueError, AttributeError)
+    return (
+        *(KombuError, redis.RedisError, OSError),
+        *(LookupError, ValueError, AttributeError, TypeError, RuntimeError),
+    )
+
+
+def count_alive(channel: Any, key: str, name: str, now_s: float) -> int:
+    """Note in a sorted set that somebody lives, and count those who did so lately. At least 1.
+
+    kombu's own sets of bindings do not tell: who was killed stays in them.
+
+    Args:
+        channel: Whose Redis; in memory everybody is alone.
+        key: Of the set; it goes with the last who lives.
+        name: Who lives.
+        now_s: Wall clock, seconds.
+    """
+    if not hasattr(channel, "conn_or_acquire"):
+        return 1
+    from redis.exceptions import ResponseError
+
+    with channel.conn_or_acquire() as client:
+        pipeline = client.pipeline(transaction=False)
+        pipeline.zadd(key, {name: now_s})
+        pipeline.zremrangebyscore(key, "-inf", now_s - ALIVE_S)
+        pipeline.expire(key, int(ALIVE_S))
+        pipeline.zcard(key)
+        try:
+            return max(1, int(pipeline.execute()[-1]))
+        except ResponseError:
+            # Not permitted, or no room: a matter of pace only.
+            return 1
 
 
 class SubscriptionCheck:
@@ -117,6 +155,8 @@ class SubscriptionCheck:
 
     def __init__(self, channel: Any) -> None:
         self._channel = channel
+        #: Looks that found no subscription, in a row.
+        self._absent = 0
         self._primary_checked_s = time.monotonic()
 
     def run(self) -> None:
@@ -124,15 +164,23 @@ class SubscriptionCheck:
 
         Raises:
             redis.exceptions.TimeoutError: It has not answered for HEALTH_CHECK_INTERVAL_S and MAX_UNANSWERED looks.
-            redis.exceptions.ConnectionError: Its server is not the primary any more.
+            redis.exceptions.ConnectionError: It is lost, or its server is not the primary any more.
         """
-        # Absent in memory, and until the first subscription; reading the attribute would make one.
+        if not hasattr(type(self._channel), "subclient"):
+            # In memory.
+            return
+        from redis.exceptions import ConnectionError as RedisConnectionError
+        from redis.exceptions import TimeoutError as RedisTimeoutError
+
+        # Reading the attribute would make one.
         subscription: Any = vars(self._channel).get("subclient")
         if subscription is None or subscription.connection is None or subscription.connection._sock is None:
+            self._absent += 1
+            if self._absent >= MAX_ABSENT:
+                raise RedisConnectionError("the broker's subscription is lost")
             return
+        self._absent = 0
         if subscription.health_check_response_counter >= MAX_UNANSWERED:
-            from redis.exceptions import TimeoutError as RedisTimeoutError
-
             raise RedisTimeoutError("the broker's subscription does not answer")
         subscription.check_health()
         now_s = time.monotonic()

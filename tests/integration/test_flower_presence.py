@@ -18,6 +18,7 @@ from kombu.exceptions import OperationalError
 from mesolite.embedded_redis import EmbeddedRedis
 from mesolite.flower_app import QueueLengths
 from mesolite.ports import LOOPBACK, free_port
+from mesolite.transport.celery_broker import ALIVE_S, count_alive, open_broker
 from mesolite.transport.redis_client import connect
 from tests.waiting import eventually
 
@@ -185,6 +186,17 @@ def test_an_agent_comes_back_after_its_broker_did(start_agent: StartAgent, liste
         listener = listen(second.url)
         eventually(lambda: {"worker-online", "worker-heartbeat"} & set(listener.types()), within_s=40)
         listener.close()
+
+
+def test_agents_that_live_are_counted_and_those_that_are_gone_are_not(server: EmbeddedRedis) -> None:
+    with closing(open_broker(server.url).channel()) as channel:
+        assert [count_alive(channel, "alive", name, 1000.0) for name in ("a", "b", "a", "c")] == [1, 2, 2, 3]
+        assert count_alive(channel, "alive", "c", 1000.0 + ALIVE_S) == 1
+    with closing(connect(server.url)) as client:
+        assert 0 < client.ttl("alive") <= ALIVE_S
+        client.set("taken", "by something else")
+    with closing(open_broker(server.url).channel()) as channel:
+        assert count_alive(channel, "taken", "a", 1000.0) == 1
 
 
 def test_a_broker_on_a_unix_socket_is_the_same_broker(start_agent: StartAgent, server: EmbeddedRedis) -> None:

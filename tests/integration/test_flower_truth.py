@@ -98,7 +98,7 @@ def isolate(rig: SentinelRig) -> RigProcess:
 def demote(rig: SentinelRig) -> RigProcess:
     """Replace a primary that is well."""
     lost = rig.primary()
-    rig.demote()
+    rig.start_demotion()
     return lost
 
 

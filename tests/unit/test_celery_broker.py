@@ -11,11 +11,13 @@ from mesolite.transport import celery_broker
 from mesolite.transport.address import parse_sentinel
 from mesolite.transport.celery_broker import (
     HEALTH_CHECK_INTERVAL_S,
+    MAX_ABSENT,
     MAX_UNANSWERED,
     PRIMARY_CHECK_S,
     SOCKET_TIMEOUT_S,
     SubscriptionCheck,
     celery_settings,
+    count_alive,
 )
 
 SENTINELS = "sentinel://:secret@s1:1,s2:2/main/3?sentinel_password=other"
@@ -54,6 +56,16 @@ class Pool:
         return self.primary
 
 
+class Channel:
+    """kombu's: a subscription that is an attribute only once it is made."""
+
+    subclient: Any = None
+
+    def __init__(self, subscription: object, pool: object) -> None:
+        self.subclient = subscription
+        self.async_pool = pool
+
+
 class World:
     """A channel with a subscription at host a, and a clock."""
 
@@ -65,7 +77,7 @@ class World:
         self.subscription = SimpleNamespace(
             connection=self.connection, health_check_response_counter=0, check_health=self._ping
         )
-        self.channel = SimpleNamespace(subclient=self.subscription, async_pool=pool)
+        self.channel = Channel(self.subscription, pool)
         self.check = SubscriptionCheck(self.channel)
 
     def _ping(self) -> None:
@@ -97,11 +109,29 @@ def test_a_server_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_subscription_that_is_not_there_yet_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """kombu subscribes at its first wait, and closes a socket before it makes the next."""
     world = World(monkeypatch, SimpleNamespace())
-    world.connection._sock = None
-    world.looks(3)
     del world.channel.subclient
-    world.looks(3)
-    assert world.pings == 0
+    world.looks(MAX_ABSENT - 1)
+    world.channel.subclient = world.subscription
+    world.looks(1)
+    world.connection._sock = None
+    world.looks(MAX_ABSENT - 1)
+    assert world.pings == 1
+
+
+def test_a_subscription_that_does_not_come_back_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """kombu replaces a channel where publishing on it failed, and the consumers on it are forgotten without a word."""
+    world = World(monkeypatch, SimpleNamespace())
+    world.looks(1)
+    world.connection._sock = None
+    with pytest.raises(redis.ConnectionError, match="is lost"):
+        world.looks(MAX_ABSENT)
+
+
+def test_in_memory_there_is_nothing_to_lose() -> None:
+    check = SubscriptionCheck(SimpleNamespace())
+    for _ in range(2 * MAX_ABSENT):
+        check.run()
+    assert count_alive(SimpleNamespace(), "key", "me", 0.0) == 1
 
 
 def test_a_server_that_is_not_the_primary_any_more_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import itertools
 
 from mesolite.agent.flower_ledger import TaskLedger
 from mesolite.agent.flower_repeats import (
+    ALL_AGENTS_TASKS_PER_S,
     DELAY_S,
     ENDED_AGE_S,
     MAX_PORTION_TASKS,
@@ -176,6 +177,19 @@ def test_nothing_is_said_faster_than_the_rate() -> None:
     assert 4.5 <= took_s <= 5.0
 
 
+def test_many_agents_share_what_flower_can_follow() -> None:
+    """Goal: what all of them say again at once does not bury Flower. Method: one of a hundred, at its own high rate."""
+    world = World(tasks_per_s=1000.0)
+    world.repeats.share(100)
+    for number in range(10):
+        world.runs(f"t-{number}")
+    world.repeats.listener_came()
+    said = world.said_within(30)
+    assert len(said) == 20
+    slowest_s = 9 * 100 / ALL_AGENTS_TASKS_PER_S
+    assert slowest_s <= said[-1][0] - said[0][0] <= 1.5 * slowest_s
+
+
 def test_a_portion_has_an_end_however_high_the_rate() -> None:
     world = World(tasks_per_s=1e6)
     for number in range(MAX_PORTION_TASKS + 1):
@@ -207,15 +221,15 @@ def test_a_task_that_ends_under_way_is_told_as_it_is_then() -> None:
     assert words(world.said_within(5))[-1] == ("f/b", "task-succeeded")
 
 
-def test_the_first_portion_says_that_it_begins() -> None:
+def test_a_repetition_says_that_it_begins_before_its_first_words() -> None:
     """The publisher sends a heartbeat before old words."""
     world = World(tasks_per_s=4.0)
     world.runs("a")
     world.runs("b")
     world.repeats.listener_came()
     world.now_s += 10
-    assert world.repeats.take().begins
-    world.now_s += 1
+    assert world.repeats.take() == ([], True)
+    assert world.repeats.due_s() <= world.now_s
     portion = world.repeats.take()
     assert portion.events
     assert not portion.begins
