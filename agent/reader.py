@@ -6,10 +6,11 @@ from typing import Final
 from mesolite.errors import ProtocolError, Unavailable
 from mesolite.logs import get_logger
 from mesolite.protocol import decode_commands, malformed
+from mesolite.retries import Retries
 from mesolite.transport.contract import CommandBus
 
 from .inbox import Inbox, Undecodable
-from .settings import COMMAND_WAIT_MS, MAX_COMMAND_BATCHES, REDIS_BACKOFF_CAP_MS, REDIS_BACKOFF_MS
+from .settings import COMMAND_WAIT_MS, CROWDED_PAUSE_MS, MAX_COMMAND_BATCHES
 
 _log = get_logger("mesolite.agent")
 
@@ -37,19 +38,18 @@ class CommandReader:
 
     def run(self, stop: threading.Event) -> None:
         """Read until `stop` is set; wait for a broker that is away, and for an inbox that is crowded."""
-        pause_ms = REDIS_BACKOFF_MS
+        retries = Retries()
         while not stop.is_set():
             if self._inbox.crowded:
-                stop.wait(REDIS_BACKOFF_MS / 1000)
+                stop.wait(CROWDED_PAUSE_MS / 1000)
                 continue
             try:
                 self.poll(COMMAND_WAIT_MS)
             except Unavailable as error:
-                if pause_ms == REDIS_BACKOFF_MS:
+                if retries.is_first:
                     _log.warning("agent.broker_away", queue=self._queue, reason=str(error))
-                stop.wait(pause_ms / 1000)
-                pause_ms = min(pause_ms * 2, REDIS_BACKOFF_CAP_MS)
+                stop.wait(retries.take_ms() / 1000)
             else:
-                if pause_ms != REDIS_BACKOFF_MS:
+                if not retries.is_first:
                     _log.info("agent.broker_back", queue=self._queue)
-                pause_ms = REDIS_BACKOFF_MS
+                retries.reset()

@@ -12,12 +12,13 @@ from mesolite.errors import ProtocolError, Unavailable
 from mesolite.ids import AgentId, SessionId
 from mesolite.logs import get_logger
 from mesolite.protocol import DeadLetter, Report, ReportBatch, encode, encode_dead_letter
+from mesolite.retries import Retries
 from mesolite.transport.contract import Store
 from mesolite.transport.keys import DEAD_LETTERS, MAX_DEAD_LETTERS_LENGTH, MAX_REPORTS_LENGTH, reports_stream
 
 from .effects import SendReports
 from .inbox import Undecodable
-from .settings import MAX_REPORTS_PER_BATCH, REDIS_BACKOFF_CAP_MS, REDIS_BACKOFF_MS
+from .settings import MAX_REPORTS_PER_BATCH
 
 _log = get_logger("mesolite.agent")
 
@@ -34,7 +35,7 @@ class Reporter:
         self._number = 0
         #: When to ask an absent store again; None while it is there.
         self._ask_at_ms: int | None = None
-        self._pause_ms = REDIS_BACKOFF_MS
+        self._retries: Final = Retries()
 
     @property
     def deadline_ms(self) -> int | None:
@@ -81,11 +82,10 @@ class Reporter:
         try:
             self._store.last_id(self._stream)
         except Unavailable:
-            self._ask_at_ms = now_ms + self._pause_ms
-            self._pause_ms = min(self._pause_ms * 2, REDIS_BACKOFF_CAP_MS)
+            self._ask_at_ms = now_ms + self._retries.take_ms()
             return False
         self._ask_at_ms = None
-        self._pause_ms = REDIS_BACKOFF_MS
+        self._retries.reset()
         _log.info("agent.redis_back", agent_id=self._agent_id)
         return True
 
@@ -113,4 +113,4 @@ class Reporter:
 
     def _lost(self, now_ms: int, error: Unavailable) -> None:
         _log.warning("agent.redis_away", agent_id=self._agent_id, reason=str(error))
-        self._ask_at_ms = now_ms + self._pause_ms
+        self._ask_at_ms = now_ms + self._retries.take_ms()

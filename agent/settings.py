@@ -52,9 +52,8 @@ MAX_WAITING_EVENTS: Final = 10_000
 MAX_EVENTS_PER_PASS: Final = 1_000
 #: Reports in one stream entry.
 MAX_REPORTS_PER_BATCH: Final = 1_000
-#: Pauses between two attempts to reach Redis: DESIGN wants everything resumed soon after it is back.
-REDIS_BACKOFF_MS: Final = 100
-REDIS_BACKOFF_CAP_MS: Final = 2_000
+#: Pause of a reader that waits for a crowded inbox.
+CROWDED_PAUSE_MS: Final = 100
 #: Pause between two attempts to write a checkpoint that the disk refused.
 CHECKPOINT_RETRY_MS: Final = 1_000
 #: Longest wait for the containers of an agent whose checkpoint was lost to end, before a new agent begins beside them.

@@ -92,6 +92,8 @@ from .wishes import Wishes
 
 #: What is left of offers that a launch came too late for goes back without being refused for a while.
 _NO_FILTER = Filters(refuse_ms=0)
+#: Phases in which the scheduler is neither heard nor told anything.
+_OVER = frozenset({Phase.LEAVING, Phase.ENDED})
 
 
 class DriverCore:
@@ -126,6 +128,8 @@ class DriverCore:
         self._timers = Timers(settings or DriverSettings())
         self._wishes = Wishes(framework_info.roles)
         self._outbox = Outbox()
+        #: Batches that leave behind everything else.
+        self._last_words: list[tuple[Call, ...]] = []
         #: Effects of the event being applied.
         self._effects: list[DriverEffect] = []
         for task_id, agent_id in known_tasks:
@@ -212,7 +216,7 @@ class DriverCore:
 
     def _take_update(self, status: TaskStatus, statuses: list[TaskStatus]) -> None:
         """Sort an update in: to be delivered, or merely acknowledged again."""
-        if self.phase is Phase.ENDED:
+        if self.phase in _OVER:
             return
         verdict = self.tasks.heard(status)
         if status.state in TERMINAL_STATES or (status.state is TaskState.UNKNOWN and status.task_id not in self.tasks):
@@ -225,6 +229,8 @@ class DriverCore:
 
     def _take_event(self, event: Event, now_ms: int) -> None:
         if self.phase is Phase.ENDED:
+            return
+        if self.phase is Phase.LEAVING and not isinstance(event, Subscribed | Resubscribe | ErrorEvent):
             return
         match event:
             case Subscribed():
@@ -289,14 +295,19 @@ class DriverCore:
                 self._reconcile_unfinished(now_ms)
             case FollowUp.TELL_ERROR:
                 self._effects.append(DeliverError(message=message))
-            case FollowUp.SEND_TEARDOWN:
+            case FollowUp.VOID:
                 self.offers.release_all()
                 self._outbox.remove_all()
-                if before is not Phase.SUBSCRIBED:
-                    self._outbox.add(self._subscribe_call())
-                self._outbox.add(Teardown())
+            case FollowUp.SEND_TEARDOWN:
+                self._say_teardown(now_ms, subscribed=before is Phase.SUBSCRIBED)
             case _:
                 assert_never(follow_up)
+
+    def _say_teardown(self, now_ms: int, *, subscribed: bool) -> None:
+        """End the framework, and ask whether it has ended: only then is a SUBSCRIBE refused."""
+        asking = (self._subscribe_call(), Teardown())
+        self._last_words += [(Teardown(),) if subscribed else asking, asking]
+        self._timers.teardown_said(now_ms)
 
     def _restate_all(self, now_ms: int) -> None:
         if self.phase is Phase.SUBSCRIBED:
@@ -304,6 +315,8 @@ class DriverCore:
             self._reconcile_unfinished(now_ms)
         elif self.phase is Phase.SUBSCRIBING:
             self._timers.subscribe_now(now_ms)
+        elif self.phase is Phase.LEAVING:
+            self._say_teardown(now_ms, subscribed=False)
 
     def _reconcile_unfinished(self, now_ms: int) -> None:
         self.reconciliation.begin(self.tasks.unfinished(), now_ms)
@@ -314,7 +327,7 @@ class DriverCore:
     # What the scheduler wants
 
     def _request(self, request: Request, now_ms: int) -> None:
-        if self.phase is Phase.ENDED:
+        if self.phase in _OVER:
             # Not an error of the scheduler's: callbacks for what came before the end run after it is known here.
             return
         subscribed = self.phase is Phase.SUBSCRIBED
@@ -414,7 +427,7 @@ class DriverCore:
     def _tick(self, event: Ticked) -> None:
         now_ms = event.now_ms
         timers = self._timers
-        if self.phase is not Phase.ENDED and timers.wakeup_is_due(now_ms):
+        if self.phase not in _OVER and timers.wakeup_is_due(now_ms):
             self._effects.append(DeliverWakeup())
         if self.phase is Phase.SUBSCRIBED and timers.silent_for_too_long(now_ms):
             self._happen(Cause.SILENCE, now_ms)
@@ -428,6 +441,11 @@ class DriverCore:
                 self._outbox.add(Reconcile(asked))
         elif self.phase is Phase.SUBSCRIBING:
             timers.prepare_subscribe(now_ms, event.jitter)
+        elif self.phase is Phase.LEAVING:
+            if timers.teardown_is_given_up(now_ms):
+                self._happen(Cause.GIVEN_UP, now_ms)
+            elif timers.teardown_is_due(now_ms):
+                self._say_teardown(now_ms, subscribed=False)
 
     def _flush(self, now_ms: int) -> None:
         if self.phase is Phase.SUBSCRIBING:
@@ -437,8 +455,9 @@ class DriverCore:
         if self.phase is Phase.SUBSCRIBED and (demand := self._wishes.take_demand()):
             self._outbox.add(demand)
         if self.phase is not Phase.IDLE:
-            for calls in self._outbox.take():
+            for calls in (*self._outbox.take(), *self._last_words):
                 self._send(calls)
+            self._last_words.clear()
 
     def _send(self, calls: tuple[Call, ...]) -> None:
         # A batch takes as many numbers as it has calls, so that it can be split if it is too large to travel (`packing.py`).

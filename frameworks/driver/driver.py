@@ -126,8 +126,13 @@ class SchedulerDriver:
 
     @property
     def ended(self) -> bool:
-        """Whether it is over: torn down, refused, or superseded."""
+        """Whether it is over: torn down and confirmed so, or given up; refused, or superseded."""
         return self.core.phase is Phase.ENDED
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it was torn down and waits to be told so. Nothing else is heard or said."""
+        return self.core.phase is Phase.LEAVING
 
     # For shells
 
@@ -228,7 +233,10 @@ class SchedulerDriver:
         self._verb_effects(self.core.apply(WakeupRequested(now_ms=self._now_ms, at_ms=at_ms)))
 
     def teardown(self) -> None:
-        """End the framework: its tasks are killed and its id is used up. No callbacks follow."""
+        """End the framework: its tasks are killed and its id is used up. No callbacks follow.
+
+        Said until a master confirms it, for `DriverSettings.teardown_patience_ms` at most; then the failover timeout ends it.
+        """
         self._torn_down = True
         self._postponed.clear()
         self._want(Teardown())

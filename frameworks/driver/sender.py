@@ -7,17 +7,13 @@ from mesolite.clock import Clock
 from mesolite.errors import RedisUnavailable
 from mesolite.logs import get_logger
 from mesolite.protocol import DeadLetter, encode_dead_letter
+from mesolite.retries import Retries
 from mesolite.transport.contract import Append, Store
 from mesolite.transport.keys import DEAD_LETTERS, MAX_DEAD_LETTERS_LENGTH
-
-from .subscription import Backoff
 
 #: Payloads kept while Redis is away. Beyond it the oldest are given up: what they asked for is asked again, or comes to light by
 #: reconciliation, when Redis is back.
 MAX_UNSENT_BYTES: Final = 64 * 1024 * 1024
-#: Waits between attempts while Redis is away. A Sentinel failover takes seconds.
-RETRY_MS: Final = 200
-RETRY_CAP_MS: Final = 5000
 
 _log = get_logger("mesolite.driver")
 
@@ -32,7 +28,7 @@ class Sender:
         self._clock = clock
         self._unsent: deque[bytes] = deque()
         self._unsent_bytes = 0
-        self._backoff = Backoff(RETRY_MS, RETRY_CAP_MS)
+        self._retries = Retries()
         #: When to try again; None while Redis answers.
         self.retry_ms: int | None = None
 
@@ -55,6 +51,11 @@ class Sender:
         except RedisUnavailable as unavailable:
             _log.warning("driver.letter_lost", source=letter.source, reason=str(unavailable))
 
+    def try_now(self) -> None:
+        """Let the next `send` try at once: Redis answers others again."""
+        if self.retry_ms is not None:
+            self.retry_ms = self._clock.now_ms()
+
     def send(self) -> bool:
         """Send what waits, unless Redis is away and it is too early to try again.
 
@@ -72,11 +73,11 @@ class Sender:
         except RedisUnavailable as unavailable:
             if self.retry_ms is None:
                 _log.warning("driver.store_away", reason=str(unavailable), unsent=len(self._unsent))
-            self.retry_ms = now_ms + self._backoff.take_ms()
+            self.retry_ms = now_ms + self._retries.take_ms()
             return False
         self._unsent.clear()
         self._unsent_bytes = 0
         was_away = self.retry_ms is not None
         self.retry_ms = None
-        self._backoff.reset()
+        self._retries.reset()
         return was_away

@@ -15,6 +15,9 @@ SUBSCRIBE_RETRY_CAP_MS: Final = 15_000
 JITTER_SHARE: Final = 0.25
 #: Intervals without a word from the master before the subscription counts as broken. Mesos clients: about 5 (reference 3.1).
 SILENT_INTERVALS: Final = 5
+#: First wait before an unconfirmed TEARDOWN is said again, doubling to the cap.
+TEARDOWN_RETRY_MS: Final = 250
+TEARDOWN_RETRY_CAP_MS: Final = 2000
 #: Heartbeat interval until the master names its own. Mesos: 15 s.
 DEFAULT_HEARTBEAT_MS: Final = 15_000
 #: Tasks in one RECONCILE call. Aurora: 1,000 (reference 1.9).
@@ -57,6 +60,9 @@ class DriverSettings:
     #: All tasks that have not ended are asked for so often, and demand and kills are said again. Yelp: 5 minutes; Aurora: an
     #: hour (appendix A).
     reconcile_interval_ms: int = 600_000
+    #: How long it is waited that the end of the framework is confirmed: longer than a change of master or of Redis takes, and no
+    #: longer than somebody at a terminal has patience with a program that is done.
+    teardown_patience_ms: int = 10_000
 
     def __post_init__(self) -> None:
         if self.reconcile_interval_ms < 1000:

@@ -6,7 +6,6 @@ appends the calls that came of it in one round trip.
 """
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -14,14 +13,14 @@ from mesolite.clock import Clock, SystemClock
 from mesolite.errors import ProtocolError, RedisUnavailable
 from mesolite.logs import get_logger
 from mesolite.protocol import DeadLetter, EventBatch, decode_events, malformed
+from mesolite.retries import Retries
 from mesolite.transport.contract import BEGINNING, Store
 from mesolite.transport.keys import DEFAULT_PRINCIPAL, MAX_CALLS_LENGTH, calls_stream, framework_stream
 
 from .driver import Action, SchedulerDriver
 from .inbox import Inbox
 from .packing import pack
-from .sender import RETRY_CAP_MS, RETRY_MS, Sender
-from .subscription import Backoff
+from .sender import Sender
 
 #: Longest wait for something to happen, so that a store that went away without a word is noticed.
 MAX_WAIT_MS: Final = 1000
@@ -29,8 +28,6 @@ MAX_WAIT_MS: Final = 1000
 READ_LIMIT: Final = 200
 #: The core's invariants are asserted once in so many steps: milliseconds where there are 10,000 tasks.
 CHECK_EVERY_STEPS: Final = 1000
-#: How long a torn-down framework's last word may wait for Redis.
-LAST_WORD_MS: Final = 10_000
 
 _log = get_logger("mesolite.driver")
 
@@ -59,6 +56,8 @@ class DriverShell:
         self._calls_stream = calls_stream(principal)
         self._events_stream = framework_stream(driver.framework_id)
         self._inbox = Inbox()
+        #: Somebody wants it to let go. A framework that is being torn down first waits to hear that it is.
+        self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self._steps = 0
@@ -68,8 +67,12 @@ class DriverShell:
         self._inbox.put_action(action)
 
     def stop(self) -> None:
-        """Let go of the framework without ending it: its tasks run on until its failover timeout. From any thread."""
-        self._inbox.close()
+        """Let go of the framework without ending it: its tasks run on until its failover timeout. From any thread.
+
+        One that was just torn down, even by what was posted a moment ago, is let go of when that is confirmed.
+        """
+        self._stopping.set()
+        self._inbox.put_action(_wake_up)
 
     def start(self) -> None:
         """Run in a thread of its own."""
@@ -117,18 +120,17 @@ class DriverShell:
     # The driver's thread
 
     def _serve(self, sender: Sender) -> None:
-        while not self._inbox.closed and not self._driver.ended:
+        while not self._driver.ended and not self._stopping.is_set():
             self._take_and_step(sender, self._wait_ms(sender))
         if not self._driver.ended:
             self._take_and_step(sender, 0)  # what was posted just before the stop
-        give_up_ms = self._clock.now_ms() + LAST_WORD_MS
-        while self._driver.ended and sender.unsent and self._clock.now_ms() < give_up_ms:
-            time.sleep(RETRY_MS / 1000)
-            sender.send()
+        while self._driver.leaving:
+            self._take_and_step(sender, self._wait_ms(sender))
 
     def _take_and_step(self, sender: Sender, wait_ms: int) -> None:
         handed = self._inbox.take(wait_ms)
         if handed.store_returned:
+            sender.try_now()
             self._driver.store_returned(self._clock.now_ms())
         batches = [batch for payload in handed.payloads for batch in self._decode(sender, payload)]
         self._step(sender, batches, handed.actions)
@@ -188,18 +190,19 @@ class DriverShell:
 
     def _first_position(self, store: Store) -> str | None:
         """Find the end of the stream: what is older is for earlier sessions. None if stopped before Redis answered."""
-        backoff = Backoff(RETRY_MS, RETRY_CAP_MS)
-        while not self._inbox.closed:
+        retries, pause_ms = Retries(), 0
+        while not self._stopping.wait(pause_ms / 1000):
             try:
                 return store.last_id(self._events_stream)
             except RedisUnavailable as unavailable:
-                _log.warning("driver.store_away", reason=str(unavailable))
-                self._inbox.pause(backoff.take_ms())
+                if retries.is_first:
+                    _log.warning("driver.store_away", reason=str(unavailable))
+                pause_ms = retries.take_ms()
         return None
 
     def _read(self, position: str) -> None:
         store = self._open_store()
-        backoff = Backoff(RETRY_MS, RETRY_CAP_MS)
+        retries = Retries()
         away = False
         try:
             while not self._inbox.closed:
@@ -207,12 +210,12 @@ class DriverShell:
                     if away:
                         position = self._position_after_outage(store, position)
                         away = False
-                        backoff.reset()
+                        retries.reset()
                         self._inbox.put_store_returned()
                     entries = store.read({self._events_stream: position}, limit=READ_LIMIT, wait_ms=MAX_WAIT_MS)
                 except RedisUnavailable:
                     away = True
-                    self._inbox.pause(backoff.take_ms())
+                    self._inbox.pause(retries.take_ms())
                     continue
                 if entries:
                     position = entries[-1].entry_id
@@ -223,6 +226,10 @@ class DriverShell:
     def _position_after_outage(self, store: Store, position: str) -> str:
         """Go back to the beginning where a promoted replica lacks what was read: numbers tell which batches are new."""
         return BEGINNING if _is_before(store.last_id(self._events_stream), position) else position
+
+
+def _wake_up(driver: SchedulerDriver) -> None:
+    """Nothing is to be done but to look around."""
 
 
 def _is_before(entry_id: str, other_id: str) -> bool:

@@ -5,12 +5,16 @@
                            ^                         |
                            |  ASKED_AGAIN, NEW_EPOCH, SILENCE
                            +-------------------------+
-    every phase -- REFUSED, SUPERSEDED, TORN_DOWN --> ENDED
+    every phase -- REFUSED, SUPERSEDED --> ENDED
+    every phase -- TORN_DOWN --> LEAVING -- REFUSED, SUPERSEDED, GIVEN_UP --> ENDED
 
 A subscription stands between one session of a scheduler and one epoch of the master. When either changes, offers are void
 (their ids mean nothing to the new master) and what the framework believes about its tasks must be compared with what the
 master knows: hence every way into SUBSCRIBED restates and reconciles. While SUBSCRIBING, SUBSCRIBE is repeated with back-off, so
 a request to subscribe again adds nothing there; but a new epoch does, because the old master may have taken the last one with it.
+
+A store that fails over may forget a TEARDOWN that it took. So it is said until the master answers a SUBSCRIBE with the refusal
+that only an ended framework gets, for as long as there is patience; then the failover timeout has to end the framework.
 """
 
 import enum
@@ -24,6 +28,8 @@ class Phase(enum.Enum):
     IDLE = "idle"
     SUBSCRIBING = "subscribing"
     SUBSCRIBED = "subscribed"
+    #: TEARDOWN was sent and is not confirmed yet; nothing else is heard or said.
+    LEAVING = "leaving"
     ENDED = "ended"
 
 
@@ -45,6 +51,8 @@ class Cause(enum.Enum):
     SUPERSEDED = "superseded"
     #: The scheduler ends the framework.
     TORN_DOWN = "torn down"
+    #: Nobody confirmed the end for too long.
+    GIVEN_UP = "given up"
 
 
 class FollowUp(enum.Enum):
@@ -57,7 +65,10 @@ class FollowUp(enum.Enum):
     RESTATE = "send demand and wanted kills again"
     RECONCILE = "ask for every task that has not ended"
     TELL_ERROR = "tell the scheduler that it is over"
-    SEND_TEARDOWN = "send TEARDOWN, behind a SUBSCRIBE where the subscription does not stand"
+    VOID = "forget offers, and calls that have not left, without a word"
+    SEND_TEARDOWN = (
+        "send TEARDOWN, behind a SUBSCRIBE where the subscription does not stand, and ask whether it is done"
+    )
 
 
 _AGAIN: Final = (FollowUp.FORGET_OFFERS, FollowUp.TELL_DISCONNECTED, FollowUp.SUBSCRIBE)
@@ -71,7 +82,8 @@ TRANSITIONS: Final[Mapping[tuple[Phase, Cause], tuple[Phase, tuple[FollowUp, ...
     (Phase.IDLE, Cause.SILENCE): (Phase.IDLE, ()),
     (Phase.IDLE, Cause.REFUSED): (Phase.ENDED, _OVER),
     (Phase.IDLE, Cause.SUPERSEDED): (Phase.IDLE, ()),
-    (Phase.IDLE, Cause.TORN_DOWN): (Phase.ENDED, (FollowUp.SEND_TEARDOWN,)),
+    (Phase.IDLE, Cause.TORN_DOWN): (Phase.LEAVING, (FollowUp.VOID, FollowUp.SEND_TEARDOWN)),
+    (Phase.IDLE, Cause.GIVEN_UP): (Phase.IDLE, ()),
     (Phase.SUBSCRIBING, Cause.STARTED): (Phase.SUBSCRIBING, ()),
     (Phase.SUBSCRIBING, Cause.CONFIRMED): (
         Phase.SUBSCRIBED,
@@ -83,7 +95,8 @@ TRANSITIONS: Final[Mapping[tuple[Phase, Cause], tuple[Phase, tuple[FollowUp, ...
     (Phase.SUBSCRIBING, Cause.REFUSED): (Phase.ENDED, _OVER),
     # The other session may be an older one that will be told so; ours is on its way.
     (Phase.SUBSCRIBING, Cause.SUPERSEDED): (Phase.SUBSCRIBING, ()),
-    (Phase.SUBSCRIBING, Cause.TORN_DOWN): (Phase.ENDED, (FollowUp.SEND_TEARDOWN,)),
+    (Phase.SUBSCRIBING, Cause.TORN_DOWN): (Phase.LEAVING, (FollowUp.VOID, FollowUp.SEND_TEARDOWN)),
+    (Phase.SUBSCRIBING, Cause.GIVEN_UP): (Phase.SUBSCRIBING, ()),
     (Phase.SUBSCRIBED, Cause.STARTED): (Phase.SUBSCRIBED, ()),
     # The answer to a SUBSCRIBE that was sent twice. The master has taken back what it offered before it.
     (Phase.SUBSCRIBED, Cause.CONFIRMED): (Phase.SUBSCRIBED, (FollowUp.FORGET_OFFERS, FollowUp.RESTATE)),
@@ -92,7 +105,19 @@ TRANSITIONS: Final[Mapping[tuple[Phase, Cause], tuple[Phase, tuple[FollowUp, ...
     (Phase.SUBSCRIBED, Cause.SILENCE): (Phase.SUBSCRIBING, _AGAIN),
     (Phase.SUBSCRIBED, Cause.REFUSED): (Phase.ENDED, _OVER),
     (Phase.SUBSCRIBED, Cause.SUPERSEDED): (Phase.ENDED, _OVER),
-    (Phase.SUBSCRIBED, Cause.TORN_DOWN): (Phase.ENDED, (FollowUp.SEND_TEARDOWN,)),
+    (Phase.SUBSCRIBED, Cause.TORN_DOWN): (Phase.LEAVING, (FollowUp.VOID, FollowUp.SEND_TEARDOWN)),
+    (Phase.SUBSCRIBED, Cause.GIVEN_UP): (Phase.SUBSCRIBED, ()),
+    (Phase.LEAVING, Cause.STARTED): (Phase.LEAVING, ()),
+    # The answer to the SUBSCRIBE before a repeated TEARDOWN.
+    (Phase.LEAVING, Cause.CONFIRMED): (Phase.LEAVING, ()),
+    # A master that says so has not heard the TEARDOWN.
+    (Phase.LEAVING, Cause.ASKED_AGAIN): (Phase.LEAVING, (FollowUp.SEND_TEARDOWN,)),
+    (Phase.LEAVING, Cause.NEW_EPOCH): (Phase.LEAVING, (FollowUp.SEND_TEARDOWN,)),
+    (Phase.LEAVING, Cause.SILENCE): (Phase.LEAVING, ()),
+    (Phase.LEAVING, Cause.REFUSED): (Phase.ENDED, ()),
+    (Phase.LEAVING, Cause.SUPERSEDED): (Phase.ENDED, ()),
+    (Phase.LEAVING, Cause.TORN_DOWN): (Phase.LEAVING, ()),
+    (Phase.LEAVING, Cause.GIVEN_UP): (Phase.ENDED, ()),
     (Phase.ENDED, Cause.STARTED): (Phase.ENDED, ()),
     (Phase.ENDED, Cause.CONFIRMED): (Phase.ENDED, ()),
     (Phase.ENDED, Cause.ASKED_AGAIN): (Phase.ENDED, ()),
@@ -101,6 +126,7 @@ TRANSITIONS: Final[Mapping[tuple[Phase, Cause], tuple[Phase, tuple[FollowUp, ...
     (Phase.ENDED, Cause.REFUSED): (Phase.ENDED, ()),
     (Phase.ENDED, Cause.SUPERSEDED): (Phase.ENDED, ()),
     (Phase.ENDED, Cause.TORN_DOWN): (Phase.ENDED, ()),
+    (Phase.ENDED, Cause.GIVEN_UP): (Phase.ENDED, ()),
 }
 
 

@@ -8,6 +8,8 @@ from .settings import (
     SILENT_INTERVALS,
     SUBSCRIBE_RETRY_CAP_MS,
     SUBSCRIBE_RETRY_MS,
+    TEARDOWN_RETRY_CAP_MS,
+    TEARDOWN_RETRY_MS,
     DriverSettings,
 )
 from .subscription import Backoff, Phase
@@ -27,6 +29,11 @@ class Timers:
         self._subscribe_prepared = False
         self._reconcile_ms = 0
         self._wake_ms: int | None = None
+        self._teardown_patience_ms = settings.teardown_patience_ms
+        #: When TEARDOWN is said again, and when no more.
+        self._teardown_ms = 0
+        self._give_up_ms: int | None = None
+        self._teardown_backoff = Backoff(TEARDOWN_RETRY_MS, TEARDOWN_RETRY_CAP_MS)
         self._backoff = Backoff(SUBSCRIBE_RETRY_MS, SUBSCRIBE_RETRY_CAP_MS)
 
     def next_ms(self, phase: Phase, reconciliation_ms: int | None) -> int | None:
@@ -38,6 +45,9 @@ class Timers:
             deadlines += [self._heartbeat_ms, self._silence_ms(), self._reconcile_ms]
             if reconciliation_ms is not None:
                 deadlines.append(reconciliation_ms)
+        elif phase is Phase.LEAVING:
+            assert self._give_up_ms is not None, "who leaves has said so"
+            return min(self._teardown_ms, self._give_up_ms)
         elif phase is Phase.ENDED:
             return None
         return min(deadlines, default=None)
@@ -90,6 +100,20 @@ class Timers:
         if due:
             self._reconcile_ms = now_ms + self._reconcile_interval_ms
         return due
+
+    def teardown_said(self, now_ms: int) -> None:
+        """TEARDOWN leaves; set the time for the next, and with the first for the last."""
+        self._teardown_ms = now_ms + self._teardown_backoff.take_ms()
+        if self._give_up_ms is None:
+            self._give_up_ms = now_ms + self._teardown_patience_ms
+
+    def teardown_is_due(self, now_ms: int) -> bool:
+        """Whether to say TEARDOWN again."""
+        return now_ms >= self._teardown_ms
+
+    def teardown_is_given_up(self, now_ms: int) -> bool:
+        """Whether nobody has confirmed the end for too long."""
+        return self._give_up_ms is not None and now_ms >= self._give_up_ms
 
     def wake_at(self, at_ms: int) -> None:
         """Wake the scheduler then; an earlier wish stands."""

@@ -10,7 +10,6 @@ import pytest
 from mesolite.agent import run_agent
 from mesolite.agent.checkpoint import MemoryCheckpoint, SqliteCheckpoint, open_checkpoint
 from mesolite.agent.records import Record
-from mesolite.agent.settings import REDIS_BACKOFF_CAP_MS
 from mesolite.config import AgentConfig
 from mesolite.errors import CheckpointFailed, ConfigError, RedisUnavailable
 from mesolite.ids import AgentId, FrameworkId, SessionId, TaskId
@@ -38,6 +37,7 @@ from mesolite.protocol import (
     encode,
 )
 from mesolite.resources import Resources
+from mesolite.retries import QUICK_ATTEMPTS, QUICK_CAP_MS
 from mesolite.transport import open_bus, open_store
 from mesolite.transport.contract import BEGINNING
 from mesolite.transport.keys import DEAD_LETTERS, agent_queue, reports_stream
@@ -193,7 +193,7 @@ def test_tasks_do_not_notice_that_redis_is_away_and_all_is_said_when_it_is_back(
     rig.heard()
     while not (updates := rig.updates()):
         rig.go(10)
-    assert rig.clock.now_ms() - back_ms <= 2 * REDIS_BACKOFF_CAP_MS, "not only when the next repetition is due"
+    assert rig.clock.now_ms() - back_ms <= 2 * QUICK_CAP_MS, "not only when the next repetition is due"
     assert states(updates) == [S.FINISHED]
     assert rig.shell.core.book.tasks.keys() == {("f", "short"), ("f", "long")}
 
@@ -202,9 +202,9 @@ def test_an_absent_redis_is_asked_with_growing_pauses_only(rig: Rig) -> None:
     rig.broker.available = False
     with pytest.raises(RedisUnavailable):
         rig.shell.step()
-    rig.clock.advance(5000)
-    rig.shell.work(0)
-    rig.shell.work(0)
+    for _ in range(2 * QUICK_ATTEMPTS):
+        rig.clock.advance(QUICK_CAP_MS)
+        rig.shell.work(0)
     asked_ms: list[int] = []
     for _ in range(1000):
         rig.clock.advance(10)
@@ -222,7 +222,7 @@ def test_an_agent_that_starts_without_redis_registers_as_soon_as_there_is_one(tm
         rig.clock.advance(100)
         rig.shell.work(0)
     rig.broker.available = True
-    rig.go(REDIS_BACKOFF_CAP_MS)
+    rig.go(QUICK_CAP_MS)
     assert len(rig.registrations()) >= 1
 
 

@@ -253,7 +253,9 @@ def test_each_verb_makes_its_call() -> None:
     assert Reconcile() in calls
     assert Shutdown(agent, executor) in calls
     assert SetDemand((demand,)) in calls
-    assert desk.act(lambda driver: driver.teardown()) == [Teardown()]
+    assert desk.act(lambda driver: driver.teardown())[0] == Teardown()
+    assert desk.driver.leaving
+    desk.hear(ErrorEvent("Framework has been removed: torn down"))
     assert desk.driver.ended
 
 

@@ -7,7 +7,7 @@ from mesolite.frameworks.driver.effects import DeliverUpdates
 from mesolite.frameworks.driver.events import CallsImpossible
 from mesolite.frameworks.driver.outbox import Outbox, weight
 from mesolite.frameworks.driver.packing import pack
-from mesolite.frameworks.driver.sender import MAX_UNSENT_BYTES, RETRY_MS, Sender
+from mesolite.frameworks.driver.sender import MAX_UNSENT_BYTES, Sender
 from mesolite.frameworks.driver.settings import (
     MAX_ACKNOWLEDGEMENTS,
     MAX_BATCH_WEIGHT,
@@ -25,6 +25,7 @@ from mesolite.protocol import (
     TaskState,
     decode_calls,
 )
+from mesolite.retries import FIRST_MS, QUICK_CAP_MS
 from mesolite.transport.memory import MemoryStore
 from mesolite.transport.memory_broker import MemoryBroker
 from tests.unit.driver.workbench import FRAMEWORK, SESSION, Bench, accept, offer, task
@@ -145,12 +146,41 @@ def test_payloads_are_kept_while_the_store_is_away_and_sent_in_order_when_it_is_
     broker.available = True
     assert not sender.send()
     assert sender.unsent == 2, "tried again before its time"
-    clock.advance(RETRY_MS)
+    clock.advance(FIRST_MS)
     assert sender.send(), "it must say that the store came back"
     assert sent(broker) == [b"one", b"two"]
     sender.add(b"three")
     assert not sender.send()
     assert sent(broker) == [b"one", b"two", b"three"]
+
+
+def test_a_failover_is_over_for_the_sender_within_a_moment_of_its_end() -> None:
+    """Goal: at most QUICK_CAP_MS lost, however many seconds Redis was away. Method: an outage of ten seconds."""
+    clock = ManualClock()
+    broker = MemoryBroker()
+    sender = sender_on(broker, clock)
+    broker.available = False
+    sender.add(b"one")
+    for _ in range(1000):
+        assert not sender.send()
+        clock.advance(10)
+    broker.available = True
+    back_ms = clock.now_ms()
+    while not sender.send():
+        clock.advance(10)
+    assert clock.now_ms() - back_ms <= QUICK_CAP_MS
+
+
+def test_a_sender_that_is_told_so_tries_at_once() -> None:
+    clock = ManualClock()
+    broker = MemoryBroker()
+    sender = sender_on(broker, clock)
+    broker.available = False
+    sender.add(b"one")
+    sender.send()
+    broker.available = True
+    sender.try_now()
+    assert sender.send()
 
 
 def test_what_is_kept_is_bounded_and_the_oldest_go() -> None:

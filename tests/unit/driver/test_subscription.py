@@ -12,7 +12,7 @@ from mesolite.frameworks.driver.effects import (
     DeliverUpdates,
 )
 from mesolite.frameworks.driver.events import StoreReturned
-from mesolite.frameworks.driver.settings import SUBSCRIBE_RETRY_CAP_MS
+from mesolite.frameworks.driver.settings import SUBSCRIBE_RETRY_CAP_MS, DriverSettings
 from mesolite.frameworks.driver.subscription import TRANSITIONS, Backoff, Cause, FollowUp, Phase
 from mesolite.ids import OfferId, TaskId
 from mesolite.protocol import (
@@ -22,7 +22,9 @@ from mesolite.protocol import (
     Heartbeat,
     HeartbeatEvent,
     Kill,
+    Offers,
     Reconcile,
+    Rescind,
     Resubscribe,
     Revive,
     SetDemand,
@@ -31,6 +33,7 @@ from mesolite.protocol import (
     Suppress,
     TaskState,
     Teardown,
+    Update,
 )
 from mesolite.resources import scalars
 from tests.unit.driver.workbench import (
@@ -40,10 +43,13 @@ from tests.unit.driver.workbench import (
     Bench,
     accept,
     offer,
+    status,
     task,
 )
 
 CONFIRMATION = Subscribed(FRAMEWORK.framework_id, INTERVAL_MS)
+#: Says the end, and asks whether it was heard.
+ASKING = (Subscribe(FRAMEWORK), Teardown())
 
 
 def kinds(effects: list[object]) -> list[type]:
@@ -68,7 +74,7 @@ def test_every_way_into_subscribed_restates_what_is_wanted() -> None:
 def test_leaving_subscribed_always_voids_the_offers() -> None:
     for (before, _), (after, follow_ups) in TRANSITIONS.items():
         if before is Phase.SUBSCRIBED and after is not Phase.SUBSCRIBED:
-            assert FollowUp.FORGET_OFFERS in follow_ups or FollowUp.SEND_TEARDOWN in follow_ups
+            assert FollowUp.FORGET_OFFERS in follow_ups or FollowUp.VOID in follow_ups
 
 
 def test_backoff_doubles_up_to_its_cap_and_spreads() -> None:
@@ -254,11 +260,15 @@ def test_a_second_answer_takes_back_what_was_offered_before_it() -> None:
     assert effects == [DeliverRescinded(offer_ids=(OfferId("offer-1"), OfferId("offer-2")))]
 
 
-def test_teardown_is_the_last_word() -> None:
+def test_teardown_is_the_last_word_and_the_master_is_asked_whether_it_heard_it() -> None:
+    """An ended framework's SUBSCRIBE is refused: that is the only confirmation there is, so one follows at once."""
     bench = Bench().holding()
     bench.want(Decline((OfferId("offer-1"),)))
     bench.want(Teardown())
-    assert bench.calls() == [Teardown()]
+    assert bench.calls() == [Teardown(), *ASKING]
+    assert not bench.has_ended()
+    assert bench.hear(ErrorEvent("Framework has been removed: torn down")) == [], "the scheduler wanted it"
+    assert bench.has_ended()
     assert bench.calls(60_000) == []
 
 
@@ -266,7 +276,59 @@ def test_teardown_without_a_subscription_subscribes_first() -> None:
     bench = Bench()
     bench.start()
     bench.want(Teardown())
-    assert bench.calls() == [Subscribe(FRAMEWORK), Teardown()]
+    assert bench.calls() == [*ASKING, *ASKING]
+
+
+def test_a_teardown_that_a_failover_forgot_is_said_again_until_it_is_confirmed_or_nobody_has_patience() -> None:
+    bench = Bench(DriverSettings(teardown_patience_ms=10_000)).subscribed()
+    bench.want(Teardown())
+    bench.calls()
+    said_ms: list[int] = []
+    began_ms = bench.now_ms
+    while not bench.has_ended():
+        due_ms = bench.core.next_deadline_ms()
+        assert due_ms is not None
+        if bench.calls(due_ms - bench.now_ms):
+            said_ms.append(bench.now_ms - began_ms)
+    assert said_ms == [250, 750, 1750, 3750, 5750, 7750, 9750]
+    assert bench.now_ms - began_ms == 10_000
+
+
+def test_whoever_leads_next_is_told_of_the_end_at_once() -> None:
+    bench = Bench().subscribed()
+    bench.want(Teardown())
+    bench.calls()
+    bench.hear(Resubscribe(), epoch=2)
+    assert Teardown() in bench.calls()
+    bench.hear(Subscribed(FRAMEWORK.framework_id, INTERVAL_MS))
+    assert bench.calls() == []
+    assert not bench.has_ended()
+
+
+def test_when_redis_is_back_the_end_is_said_again_at_once() -> None:
+    bench = Bench().subscribed()
+    bench.want(Teardown())
+    bench.calls()
+    bench.apply(bench.core.apply(StoreReturned(now_ms=bench.now_ms)))
+    assert Teardown() in bench.calls()
+
+
+def test_a_framework_that_is_leaving_hears_and_says_nothing_else() -> None:
+    bench = Bench().holding()
+    bench.want(Teardown())
+    bench.calls()
+    assert bench.hear(Offers((offer("offer-2"),)), Update(status()), Rescind((OfferId("offer-1"),))) == []
+    bench.want(Kill(TaskId("task-1")))
+    bench.want(SetDemand(()))
+    bench.want(Teardown())
+    assert bench.calls() == []
+
+
+def test_a_successor_ends_the_waiting() -> None:
+    bench = Bench().subscribed()
+    bench.want(Teardown())
+    bench.hear(Subscribed(FRAMEWORK.framework_id, INTERVAL_MS), session=OTHER_SESSION)
+    assert bench.has_ended()
 
 
 def test_after_an_outage_of_redis_everything_is_said_and_asked_again() -> None:

@@ -14,6 +14,7 @@ from mesolite.frameworks.driver.events import (
     UpdatesKept,
 )
 from mesolite.frameworks.driver.settings import DriverSettings
+from mesolite.frameworks.driver.subscription import Phase
 from mesolite.ids import AgentId, FrameworkId, OfferId, SessionId, TaskId
 from mesolite.protocol import (
     Accept,
@@ -92,6 +93,10 @@ class Bench:
         self.now_ms = 1_000_000
         self.epoch = 1
         self.number = 0
+
+    def has_ended(self) -> bool:
+        """Whether it is over."""
+        return self.core.phase is Phase.ENDED
 
     def apply(self, effects: list[DriverEffect]) -> list[DriverEffect]:
         """Check the core after each of its events."""
