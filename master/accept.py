@@ -16,6 +16,7 @@ from mesolite.protocol import (
 from mesolite.resources import EMPTY, Resource, Resources
 
 from .context import Context
+from .reconcile import answer
 from .state import Agent, Framework, HeldOffer, Task
 from .validation import Launch, offers_error, task_error
 
@@ -131,7 +132,8 @@ def _refuse_all(context: Context, framework: Framework, call: Accept, error: str
     """Refuse every task of an ACCEPT whose offers are no good; offers that still stand go back without a filter.
 
     An ACCEPT of an earlier epoch may be one that an earlier master has followed already, appended twice. Whether it was shows
-    when the agent registers with what it runs; until then nothing is said, and the framework goes on asking (DESIGN 5).
+    when the agent registers with what it runs: until then it is answered like a question about the task, which may be by silence,
+    and the framework goes on asking (DESIGN 5).
     """
     for offer_id in dict.fromkeys(call.offer_ids):
         offer = context.state.offers.get(offer_id)
@@ -140,8 +142,9 @@ def _refuse_all(context: Context, framework: Framework, call: Accept, error: str
     earlier = not any(offer_id.startswith(f"{context.epoch}-") for offer_id in call.offer_ids)
     for operation in call.operations:
         for task in operation.task_infos:
-            if earlier and task.agent_id in context.state.lost_agents:
+            if earlier and task.agent_id not in context.state.agents:
                 context.counts["launches_of_earlier_epochs"] += 1
+                answer(context, framework, task.task_id, task.agent_id)
                 continue
             _refuse(context, framework, task, TaskState.DROPPED, Reason.INVALID_OFFERS, error)
 

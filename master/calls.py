@@ -3,6 +3,7 @@
 from typing import assert_never
 
 from mesolite.errors import ResourceError
+from mesolite.ids import AgentId
 from mesolite.protocol import (
     TERMINAL_STATES,
     Accept,
@@ -33,8 +34,8 @@ from mesolite.resources import Resources
 from .accept import accept
 from .context import Context
 from .reconcile import answer, reconcile
-from .settings import MAX_DEMANDS, MIN_REFUSE_MS
-from .state import Agent, Framework
+from .settings import MAX_DEMANDS, MAX_WANTED_KILLS, MIN_REFUSE_MS
+from .state import Absence, Agent, Framework
 from .subscription import end, subscribe_again
 from .validation import roles_error
 
@@ -156,7 +157,10 @@ def kill(context: Context, framework: Framework, call: Kill) -> None:
         unreachable = framework.unreachable.get(call.task_id)
         if unreachable is not None:
             unreachable.kill_wanted, unreachable.kill_policy = True, call.kill_policy
-        answer(context, framework, call.task_id, call.agent_id)
+        elif task is None and _may_turn_up(context, call.agent_id):
+            _remember_kill(framework, call)
+        if context.kill_answers.should_answer(f"{framework.info.framework_id} {call.task_id}", context.now_ms):
+            answer(context, framework, call.task_id, call.agent_id)
         return
     if call.agent_id is not None and call.agent_id != task.agent_id:
         context.counts["kills_for_another_agent"] += 1
@@ -168,6 +172,21 @@ def kill(context: Context, framework: Framework, call: Kill) -> None:
             agent,
             KillTask(framework_id=framework.info.framework_id, task_id=call.task_id, kill_policy=call.kill_policy),
         )
+
+
+def _may_turn_up(context: Context, agent_id: AgentId | None) -> bool:
+    """Say whether a task that is not known may come back with its agent."""
+    if agent_id is None:
+        return bool(context.state.lost_agents)
+    lost = context.state.lost_agents.get(agent_id)
+    return lost is not None and lost.absence in (Absence.RECOVERING, Absence.UNREACHABLE)
+
+
+def _remember_kill(framework: Framework, call: Kill) -> None:
+    """Keep a kill until the task turns up: its driver says it again only minutes later."""
+    framework.wanted_kills[call.task_id] = call.kill_policy
+    if len(framework.wanted_kills) > MAX_WANTED_KILLS:
+        del framework.wanted_kills[next(iter(framework.wanted_kills))]
 
 
 def _acknowledge(context: Context, framework: Framework, acknowledgement: Acknowledgement) -> None:

@@ -3,7 +3,7 @@
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from mesolite.ids import AgentId, FrameworkId, TaskId
+from mesolite.ids import AgentId, FrameworkId, SessionId, TaskId
 from mesolite.protocol import (
     AcknowledgeStatuses,
     Command,
@@ -20,7 +20,7 @@ from mesolite.protocol import (
 from .allocator import Allocator
 from .lifecycle import Step
 from .outbox import Outbox
-from .settings import MAX_COMPLETED_TASKS, STRANGER_INTERVAL_MS, MasterSettings
+from .settings import KILL_ANSWER_INTERVAL_MS, MAX_COMPLETED_TASKS, STRANGER_INTERVAL_MS, MasterSettings
 from .state import Agent, Framework, HeldOffer, MasterState, Task
 from .strangers import Strangers
 
@@ -36,6 +36,12 @@ class Context:
     outbox: Outbox = field(default_factory=Outbox)
     #: Senders told to introduce themselves, so that a chatty one is not told so for each message.
     strangers: Strangers = field(default_factory=lambda: Strangers(STRANGER_INTERVAL_MS))
+    #: Tasks that cannot be killed whose kills were answered, so that a scheduler that kills on hearing that does so at this pace.
+    kill_answers: Strangers = field(default_factory=lambda: Strangers(KILL_ANSWER_INTERVAL_MS))
+    #: Processes that claim the id of another agent, and when they spoke up first; the oldest first.
+    rivals: dict[tuple[AgentId, SessionId], int] = field(default_factory=dict[tuple[AgentId, SessionId], int])
+    #: By when all agents of the registry have been asked to come back, in this epoch.
+    asked_back_by_ms: int = 0
     #: What has happened, by name, for metrics.
     counts: Counter[str] = field(default_factory=Counter[str])
     #: The newest ended tasks of frameworks that are no more.

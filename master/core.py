@@ -11,22 +11,23 @@ from mesolite.ids import id_error
 from mesolite.protocol import CallBatch, CommandBatch, EventBatch, Kill, Malformed, ReportBatch
 from mesolite.protocol.codec import malformed
 
-from . import calls, cycle, registration, registry, reports, subscription
+from . import absence, calls, claims, cycle, registry, reports, subscription
 from .allocator import Allocator
 from .context import Context
-from .effects import CommandAgent, MasterEffect, TellFramework
+from .effects import CommandAgent, MasterEffect, NewerEpochHeard, TellFramework
 from .events import (
     CallsArrived,
     GarbageArrived,
     ListeningResumed,
     MasterEvent,
     OperatorKilled,
+    OperatorMarkedGone,
     OperatorToreDown,
     ReportsArrived,
     Tick,
 )
-from .settings import MasterSettings
-from .state import LostAgent, MasterState
+from .settings import MAX_EPOCH_LEAD_MS, REREGISTRATIONS_PER_S, MasterSettings
+from .state import Absence, MasterState
 from .timers import Timers
 
 
@@ -42,7 +43,9 @@ class MasterCore:
     def __init__(self, *, epoch: int, settings: MasterSettings, allocator: Allocator) -> None:
         assert epoch >= 1, "epochs begin with 1"
         self._context = Context(epoch=epoch, settings=settings, allocator=allocator)
-        self._timers = Timers()
+        self._timers = Timers(settings)
+        #: The newest epoch beyond its own that a sender follows; 0 where there is none.
+        self._newer_epoch = 0
         for role, weight_milli in settings.weights_milli:
             allocator.set_weight(role, weight_milli)
 
@@ -60,7 +63,7 @@ class MasterCore:
         """Take over from an earlier master what the registry knows; called once, before any event.
 
         Frameworks wait for their schedulers with their failover timeouts running, and are asked to subscribe; agents are
-        asked to register, and are held to be on their way back until they do or are given up.
+        asked to register, over a time that their number sets, and are held to be on their way back until they do or are given up.
 
         Raises:
             ProtocolError: The registry was written by an incompatible version.
@@ -73,18 +76,13 @@ class MasterCore:
                 subscription.welcome_back(context, entry)
             else:
                 context.state.completed_frameworks[name] = entry.ended
-        for agent_id, agent in registry.agents(stored).items():
-            unreachable_ms = agent.unreachable_since_ms
-            context.state.lost_agents[agent_id] = LostAgent(
-                agent_id=agent_id,
-                hostname=agent.hostname,
-                principal=agent.principal,
-                since_ms=now_ms + context.settings.agent_reregister_timeout_ms
-                if unreachable_ms is None
-                else unreachable_ms,
-                unreachable=unreachable_ms is not None,
-            )
-            registration.ask_back(context, agent_id, agent.session)
+        absent = [absence.restore(context, agent_id, entry) for agent_id, entry in registry.agents(stored).items()]
+        awaited = [lost for lost in absent if lost.absence in (Absence.RECOVERING, Absence.UNREACHABLE)]
+        spread_ms = len(awaited) * 1000 // REREGISTRATIONS_PER_S
+        context.asked_back_by_ms = now_ms + spread_ms
+        for lost in awaited:
+            claims.ask_back(context, lost, spread_ms)
+        self._timers.expect_back(len(context.state.recovering))
 
     def next_deadline_ms(self) -> int:
         """Return when to `Tick` even if nothing arrives."""
@@ -109,6 +107,8 @@ class MasterCore:
                 framework = context.state.frameworks.get(event.framework_id)
                 if framework is not None:
                     calls.kill(context, framework, Kill(task_id=event.task_id))
+            case OperatorMarkedGone():
+                absence.mark_gone(context, event.agent_id)
             case ListeningResumed():
                 self._pardon_silence()
             case OperatorToreDown():
@@ -132,6 +132,8 @@ class MasterCore:
         if error := id_error(batch.framework_id) or id_error(batch.session):
             self._set_aside(source, malformed(f"the sender's id {error}", b""))
             return
+        if not self._is_possible(source, batch.epoch):
+            return
         framework = subscription.identify(context, principal, batch)
         if framework is None or batch.number <= framework.last_batch:
             return
@@ -150,20 +152,22 @@ class MasterCore:
         if error := id_error(batch.agent_id) or id_error(batch.session):
             self._set_aside(source, malformed(f"the sender's id {error}", b""))
             return
-        agent = registration.identify(context, principal, batch)
+        if not self._is_possible(source, batch.epoch):
+            return
+        agent = claims.identify(context, principal, batch)
         if isinstance(agent, str):
             self._set_aside(source, malformed(agent, b""))
             return
         if agent is None or batch.number <= agent.last_batch:
             return
         agent.last_batch = batch.number
-        agent.last_heard_ms = context.now_ms
         if batch.epoch == context.epoch:
             if not agent.commands.confirm(batch.confirmed, context.now_ms):
                 self._set_aside(source, malformed(f"confirms command {batch.confirmed}, which was never sent", b""))
             elif batch.gap:
                 agent.commands.resend()
                 context.outbox.touched_agents[batch.agent_id] = None
+        self._timers.heard(context, agent)
         for report in batch.reports:
             if batch.agent_id not in context.state.agents:
                 return  # it has just left
@@ -173,10 +177,23 @@ class MasterCore:
 
     def _pardon_silence(self) -> None:
         """Nobody could be heard for a while: that was not their silence."""
-        for framework in self._context.state.frameworks.values():
-            framework.last_heard_ms = self._context.now_ms
-        for agent in self._context.state.agents.values():
-            agent.last_heard_ms = self._context.now_ms
+        context = self._context
+        for framework in context.state.frameworks.values():
+            framework.last_heard_ms = context.now_ms
+            framework.no_end_before_ms = context.now_ms + claims.quiet_ms(context)
+        for agent in list(context.state.agents.values()):
+            context.state.hear(agent, context.now_ms)
+        context.rivals.clear()
+
+    def _is_possible(self, source: str, epoch: int) -> bool:
+        """Note the epoch that a sender follows; where no clock can have reached it, set aside what it says."""
+        context = self._context
+        if epoch > context.now_ms + MAX_EPOCH_LEAD_MS:
+            self._set_aside(source, malformed(f"follows epoch {epoch}, more than a day ahead of the clock", b""))
+            return False
+        if epoch > context.epoch:
+            self._newer_epoch = max(self._newer_epoch, epoch)
+        return True
 
     def _set_aside(self, source: str, refused: Malformed) -> None:
         self._context.counts["messages_set_aside"] += 1
@@ -189,6 +206,10 @@ class MasterCore:
         outbox = context.outbox
         effects = outbox.effects
         outbox.effects = []
+        if self._newer_epoch:
+            context.counts["newer_epochs_heard"] += 1
+            effects.append(NewerEpochHeard(epoch=self._newer_epoch))
+            self._newer_epoch = 0
         effects.extend(self._event_batches())
         effects.extend(self._command_batches())
         return effects
@@ -212,12 +233,12 @@ class MasterCore:
         context = self._context
         outbox = context.outbox
         effects: list[MasterEffect] = []
-        for agent_id, (session, command) in outbox.reregister.items():
+        for (agent_id, session), command in outbox.unnumbered.items():
             batch = CommandBatch(
                 agent_id=agent_id, session=session, epoch=context.epoch, first_number=0, commands=(command,)
             )
             effects.append(CommandAgent(agent_id=agent_id, batch=batch))
-        outbox.reregister.clear()
+        outbox.unnumbered.clear()
         for agent_id, acknowledge in outbox.take_acknowledgements():
             agent = context.state.agents.get(agent_id)
             if agent is not None:
@@ -227,6 +248,8 @@ class MasterCore:
             if agent is None:
                 continue
             first, commands = agent.commands.take(context.now_ms)
+            if agent.commands.deadline_ms is not None:
+                context.state.unconfirmed[agent_id] = None
             if commands:
                 batch = CommandBatch(
                     agent_id=agent_id,

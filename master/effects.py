@@ -49,4 +49,14 @@ class ForgetAgent:
     agent_id: AgentId
 
 
-MasterEffect: TypeAlias = TellFramework | SaveRegistry | SetAside | CommandAgent | ForgetAgent
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewerEpochHeard:
+    """Somebody follows a newer epoch than this one, which the store forgot: they hear this master only once its own is higher.
+
+    Not beyond what a clock could have reached (MAX_EPOCH_LEAD_MS). At most one in a batch.
+    """
+
+    epoch: int
+
+
+MasterEffect: TypeAlias = TellFramework | SaveRegistry | SetAside | CommandAgent | ForgetAgent | NewerEpochHeard

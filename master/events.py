@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from mesolite.ids import FrameworkId, TaskId
+from mesolite.ids import AgentId, FrameworkId, TaskId
 from mesolite.protocol import CallBatch, Malformed, ReportBatch
 
 
@@ -55,6 +55,14 @@ class OperatorToreDown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorMarkedGone:
+    """An operator says that an agent will not come back (MARK_AGENT_GONE, reference 1.15)."""
+
+    now_ms: int
+    agent_id: AgentId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListeningResumed:
     """The store answers again after a time in which nobody could be heard."""
 
@@ -69,5 +77,12 @@ class Tick:
 
 
 MasterEvent: TypeAlias = (
-    CallsArrived | ReportsArrived | GarbageArrived | OperatorKilled | OperatorToreDown | ListeningResumed | Tick
+    CallsArrived
+    | ReportsArrived
+    | GarbageArrived
+    | OperatorKilled
+    | OperatorToreDown
+    | OperatorMarkedGone
+    | ListeningResumed
+    | Tick
 )

@@ -3,7 +3,15 @@
 from collections.abc import Sequence
 
 from mesolite.ids import AgentId, FrameworkId, SessionId
-from mesolite.protocol import AcknowledgeStatuses, Command, Event, Malformed, Reregister, StatusAcknowledgement
+from mesolite.protocol import (
+    AcknowledgeStatuses,
+    Command,
+    Event,
+    Malformed,
+    Reregister,
+    ShutdownAgent,
+    StatusAcknowledgement,
+)
 
 from .effects import MasterEffect, SaveRegistry, SetAside
 
@@ -16,8 +24,8 @@ class Outbox:
         self.events: dict[tuple[FrameworkId, SessionId], list[Event]] = {}
         #: Acknowledgements per agent: one command for all of a batch.
         self._acknowledgements: dict[AgentId, list[StatusAcknowledgement]] = {}
-        #: Agents to be asked for everything, and the life of theirs that is meant.
-        self.reregister: dict[AgentId, tuple[SessionId, Reregister]] = {}
+        #: What is said to lives of agents outside of the numbering, since none has begun with them, or none goes on.
+        self.unnumbered: dict[tuple[AgentId, SessionId], Reregister | ShutdownAgent] = {}
         #: Agents that have commands to be sent.
         self.touched_agents: dict[AgentId, None] = {}
         self.effects: list[MasterEffect] = []

@@ -1,10 +1,20 @@
 """What the master answers when asked about a task (reference 1.9)."""
 
+from typing import Final
+
 from mesolite.ids import AgentId, TaskId
 from mesolite.protocol import TERMINAL_STATES, Reason, Reconcile, Source, TaskState, TaskStatus, Update
 
 from .context import Context
-from .state import Framework, Task
+from .state import Absence, Framework, Task
+
+#: Of a task that is not known, whose agent is absent. Of one that may still come back nothing is said.
+_STATES: Final[dict[Absence, TaskState | None]] = {
+    Absence.RECOVERING: None,
+    Absence.UNREACHABLE: TaskState.UNREACHABLE,
+    Absence.GONE: TaskState.GONE_BY_OPERATOR,
+    Absence.LEFT: TaskState.GONE,
+}
 
 
 def reconcile(context: Context, framework: Framework, call: Reconcile) -> None:
@@ -65,9 +75,9 @@ def _state_of_unknown(context: Context, agent_id: AgentId | None) -> tuple[TaskS
     state = context.state
     if agent_id is None:
         return (None, None) if state.agents_recovering() else (TaskState.UNKNOWN, None)
-    lost = state.lost_agents.get(agent_id)
-    if lost is not None:
-        return (TaskState.UNREACHABLE, lost.since_ms) if lost.unreachable else (None, None)
     if agent_id in state.agents:
         return TaskState.GONE, None
-    return TaskState.UNKNOWN, None
+    lost = state.lost_agents.get(agent_id)
+    if lost is None:
+        return TaskState.UNKNOWN, None
+    return _STATES[lost.absence], lost.since_ms if lost.absence is Absence.UNREACHABLE else None

@@ -27,16 +27,27 @@ class FrameworkEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ended: str | None = None
     #: Orders the ended ones by age.
     ended_ms: int = 0
+    #: Since when its scheduler is silent, for the failover timeout that runs on through a change of master; None while it is not.
+    silent_since_ms: int | None = None
+    #: Sessions that newer ones took over from: one of these that comes back late is told so by the next master too.
+    superseded: tuple[SessionId, ...] = ()
 
 
 class AgentEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An agent that was admitted."""
+    """An agent that was admitted; at most one of the three times is set, and none while it is registered."""
 
     hostname: str
     session: SessionId
     principal: str
-    #: Since when it is unreachable; None while it is not.
+    #: As in `RegisterAgent`: which life of which agent this is.
+    checkpoint_id: str = ""
+    incarnation: int = 0
+    #: Since when it is unreachable.
     unreachable_since_ms: int | None = None
+    #: When an operator declared it gone: its id is refused from then on.
+    gone_since_ms: int | None = None
+    #: When it stopped for good, having killed what it ran.
+    left_since_ms: int | None = None
 
 
 _Entry = TypeVar("_Entry", FrameworkEntry, AgentEntry)

@@ -17,9 +17,10 @@ from mesolite.protocol import (
     Update,
 )
 
+from .absence import unregister
 from .context import Context
 from .lifecycle import holds_resources, reported
-from .registration import register_again, unregister
+from .registration import register_again
 from .state import Agent, Framework
 from .subscription import forget_if_empty
 

@@ -23,6 +23,25 @@ MAX_SUPERSEDED_SESSIONS: Final = 16
 MAX_STRANGERS: Final = 100_000
 #: A stranger is asked to introduce itself at most this often.
 STRANGER_INTERVAL_MS: Final = 1000
+#: Processes that claim the id of another agent. Each is one machine that somebody set up wrongly.
+MAX_RIVALS: Final = 1000
+#: Agents that return to a new master, in a second: about what one master takes up (bench/rebuild.py), so that no more wait in its
+#: stream than it reads. Ten come within 2 ms, 10,000 within 2 s.
+REREGISTRATIONS_PER_S: Final = 5000
+#: Absent agents that are remembered, and for how long (Mesos: registry_max_agent_count and registry_max_agent_age). One that an
+#: operator declared gone is forgotten for want of room only.
+MAX_ABSENT_AGENTS: Final = 102_400
+MAX_ABSENT_AGE_MS: Final = 14 * 86_400_000
+#: How often those beyond are forgotten (Mesos: registry_gc_interval).
+PRUNE_INTERVAL_MS: Final = 900_000
+#: Kills of one framework that wait for an agent which may come back with the task; its driver repeats them anyhow.
+MAX_WANTED_KILLS: Final = 10_000
+#: The kill of a task that cannot be killed now is answered so often: a scheduler that kills whatever it is told to be UNREACHABLE
+#: would be told again at once, for ever.
+KILL_ANSWER_INTERVAL_MS: Final = 5000
+#: How far beyond the clock an epoch may be that somebody claims to follow. Epochs are milliseconds, one for each election; clocks
+#: of masters differ by less than a day. Beyond it is a mistake, or a lie that would leave no epoch to go on with.
+MAX_EPOCH_LEAD_MS: Final = 86_400_000
 #: A DECLINE that refuses for less counts for so long: a lone framework that declines for no time at all would be asked again
 #: within a millisecond, for ever (Mesos's allocation interval of 1 s did the same, trap 3).
 MIN_REFUSE_MS: Final = 100
@@ -60,6 +79,14 @@ class MasterSettings:
     agent_timeout_ms: int = 75_000
     #: After a change of master: agents that do not return within it are UNREACHABLE. Mesos: 10 minutes.
     agent_reregister_timeout_ms: int = 600_000
+    #: So many agents at most become UNREACHABLE within `agent_removal_interval_ms`, the longest silent first (Mesos:
+    #: agent_removal_rate_limit, off by default). A hundred is a rack or two: a small cluster never notices, and half of a large
+    #: one that a switch cut off mostly comes back before its turn.
+    agent_removal_limit: int = 100
+    agent_removal_interval_ms: int = 60_000
+    #: After a change of master: while more than this share of the agents is missing none of them is given up (Mesos:
+    #: recovery_agent_removal_limit, where the master exits; here it waits, since the next one would know no better). 100: off.
+    recovery_agent_removal_limit_percent: int = 100
     #: Weights of roles in thousandths; a role not named has 1000.
     weights_milli: tuple[tuple[str, int], ...] = ()
 
@@ -68,6 +95,13 @@ class MasterSettings:
             raise ValueError(f"offer_timeout_ms is {self.offer_timeout_ms}; at least 1000")
         if not 100 <= self.heartbeat_interval_ms <= 60_000:
             raise ValueError(f"heartbeat_interval_ms is {self.heartbeat_interval_ms}; 100 to 60000")
+        if self.agent_removal_limit < 1:
+            raise ValueError(f"agent_removal_limit is {self.agent_removal_limit}; at least 1")
+        if self.agent_removal_interval_ms < 1:
+            raise ValueError(f"agent_removal_interval_ms is {self.agent_removal_interval_ms}; at least 1")
+        if not 1 <= self.recovery_agent_removal_limit_percent <= 100:
+            percent = self.recovery_agent_removal_limit_percent
+            raise ValueError(f"recovery_agent_removal_limit_percent is {percent}; 1 to 100")
         if self.agent_timeout_ms < QUIET_HEARTBEATS * self.heartbeat_interval_ms:
             raise ValueError(
                 f"agent_timeout_ms is {self.agent_timeout_ms}; at least {QUIET_HEARTBEATS} times heartbeat_interval_ms"

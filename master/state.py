@@ -5,7 +5,8 @@ table, in its framework and in its agent; a task in its framework and its agent;
 `offered` or `used`. `check()` recounts everything.
 """
 
-from collections import deque
+import enum
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from mesolite.protocol import (
     Demand,
     FrameworkInfo,
     KillPolicy,
+    Registered,
     TaskInfo,
     TaskState,
     TaskStatus,
@@ -26,6 +28,7 @@ from mesolite.resources import EMPTY, Resources
 
 from .commandlog import CommandLog
 from .lifecycle import holds_resources
+from .registry import AgentEntry
 from .settings import MAX_COMPLETED_TASKS, MAX_REMEMBERED_IDS, MAX_SUPERSEDED_SESSIONS, MAX_UNREACHABLE_TASKS
 
 
@@ -75,7 +78,11 @@ class Agent:
     total: Resources
     commands: CommandLog
     registered_ms: int
+    #: Set by `MasterState.hear` alone, which keeps agents in this order.
     last_heard_ms: int
+    #: As in `RegisterAgent`.
+    checkpoint_id: str = ""
+    incarnation: int = 0
     #: The number of its newest batch; lower ones are repeats.
     last_batch: int = 0
     #: Sum of its outstanding offers, and of its tasks that hold resources; both stamped with roles.
@@ -83,24 +90,63 @@ class Agent:
     used: Resources = EMPTY
     #: False while it is quiet or too far behind with its commands: no offers of it are made.
     active: bool = True
+    #: Silent for so long that it is to be removed, once the limit on removals allows it.
+    overdue: bool = False
+    #: Back from being unreachable, until it has said what it has: its tasks are said to run again.
+    returned: bool = False
     tasks: dict[tuple[FrameworkId, TaskId], Task] = field(default_factory=dict[tuple[FrameworkId, TaskId], Task])
     offers: dict[OfferId, HeldOffer] = field(default_factory=dict[OfferId, HeldOffer])
+    #: What its newest registration was answered; None before the first that this master took up.
+    answer: Registered | None = None
     #: Tasks that were UNREACHABLE with it, from its return until it has said what it has.
     returning: tuple[tuple[FrameworkId, TaskId], ...] = ()
     #: Earlier lives, whose late words are not heard.
     superseded: deque[SessionId] = field(default_factory=lambda: deque(maxlen=MAX_SUPERSEDED_SESSIONS))
 
+    def entry(
+        self,
+        *,
+        unreachable_since_ms: int | None = None,
+        gone_since_ms: int | None = None,
+        left_since_ms: int | None = None,
+    ) -> AgentEntry:
+        """Return what the registry says of it."""
+        return AgentEntry(
+            hostname=self.info.hostname,
+            session=self.session,
+            principal=self.principal,
+            checkpoint_id=self.checkpoint_id,
+            incarnation=self.incarnation,
+            unreachable_since_ms=unreachable_since_ms,
+            gone_since_ms=gone_since_ms,
+            left_since_ms=left_since_ms,
+        )
+
+
+class Absence(enum.Enum):
+    """Why an agent of the registry is not registered."""
+
+    #: Not back yet since the master changed: what it runs is not known, and nothing is said of it.
+    RECOVERING = "recovering"
+    #: Silent for too long: it may come back, with its tasks.
+    UNREACHABLE = "unreachable"
+    #: Declared gone by an operator: it must not come back.
+    GONE = "gone"
+    #: It said that it stops, having killed what it ran: nothing of it is left.
+    LEFT = "left"
+
 
 @dataclass(slots=True, eq=False)
 class LostAgent:
-    """An agent in the registry that is not registered: not back yet after a change of master, or unreachable."""
+    """An agent in the registry that is not registered."""
 
     agent_id: AgentId
-    hostname: str
-    principal: str
-    #: When it is given up (recovering), or was (unreachable).
+    #: As it stands in the registry.
+    entry: AgentEntry
+    #: Set by `MasterState.mislay` alone.
+    absence: Absence
+    #: When it is given up (RECOVERING), or since when it is what `absence` says.
     since_ms: int
-    unreachable: bool
     #: As it was when this master lost it; None where this master has never known it. Commands to that life may still be on
     #: their way, so their numbers are not used again.
     last: Agent | None = None
@@ -135,8 +181,16 @@ class Framework:
     #: Ids of tasks that ended, oldest first.
     used_ids: dict[TaskId, None] = field(default_factory=dict[TaskId, None])
     superseded: deque[SessionId] = field(default_factory=lambda: deque(maxlen=MAX_SUPERSEDED_SESSIONS))
+    #: Its failover timeout ends it no earlier: before, its scheduler may not have been able to make itself heard.
+    no_end_before_ms: int = 0
+    #: The registry says that it is silent.
+    silence_saved: bool = False
+    #: Kills of tasks that this master does not know, whose agents may still come back with them; oldest first.
+    wanted_kills: dict[TaskId, KillPolicy | None] = field(default_factory=dict[TaskId, KillPolicy | None])
     #: Torn down: its tasks are being killed, and it is gone with the last of them.
     ending: bool = False
+    #: Why.
+    ending_why: str = ""
 
 
 class MasterState:
@@ -144,7 +198,13 @@ class MasterState:
 
     def __init__(self) -> None:
         self.agents: dict[AgentId, Agent] = {}
+        #: The same agents, the longest silent first.
+        self.heard: OrderedDict[AgentId, Agent] = OrderedDict()
+        #: Agents that may have commands to confirm; those that have none are found out at the next look.
+        self.unconfirmed: dict[AgentId, None] = {}
         self.lost_agents: dict[AgentId, LostAgent] = {}
+        #: Those of them that are RECOVERING.
+        self.recovering: dict[AgentId, LostAgent] = {}
         self.frameworks: dict[FrameworkId, Framework] = {}
         #: Ended frameworks, oldest first, and why; their ids are refused.
         self.completed_frameworks: dict[FrameworkId, str] = {}
@@ -154,7 +214,7 @@ class MasterState:
 
     def agents_recovering(self) -> bool:
         """Say whether some agent of the registry has neither come back nor been given up since the master changed."""
-        return any(not lost.unreachable for lost in self.lost_agents.values())
+        return bool(self.recovering)
 
     def task(self, framework_id: FrameworkId, task_id: TaskId) -> Task | None:
         """Find a task that has not ended, unreachable ones included."""
@@ -162,6 +222,33 @@ class MasterState:
         if framework is None:
             return None
         return framework.tasks.get(task_id) or framework.unreachable.get(task_id)
+
+    # -- agents
+
+    def add_agent(self, agent: Agent) -> None:
+        """Enter an agent that registers; it is absent no longer."""
+        agent_id = agent.info.agent_id
+        self.lost_agents.pop(agent_id, None)
+        self.recovering.pop(agent_id, None)
+        self.agents[agent_id] = self.heard[agent_id] = agent
+
+    def hear(self, agent: Agent, now_ms: int) -> None:
+        """Note that an agent spoke."""
+        agent.last_heard_ms = now_ms
+        self.heard.move_to_end(agent.info.agent_id)
+
+    def remove_agent(self, agent_id: AgentId) -> None:
+        """Strike out an agent that holds nothing any more."""
+        del self.agents[agent_id], self.heard[agent_id]
+        self.unconfirmed.pop(agent_id, None)
+
+    def mislay(self, lost: LostAgent) -> None:
+        """Enter an agent as absent, or that its absence is another now."""
+        self.lost_agents[lost.agent_id] = lost
+        if lost.absence is Absence.RECOVERING:
+            self.recovering[lost.agent_id] = lost
+        else:
+            self.recovering.pop(lost.agent_id, None)
 
     # -- offers
 
@@ -225,10 +312,20 @@ class MasterState:
         framework = self.frameworks[task.framework_id]
         del self.agents[task.agent_id].tasks[(task.framework_id, task.info.task_id)]
         del framework.tasks[task.info.task_id]
+        self._remember(framework, task)
+
+    def _remember(self, framework: Framework, task: Task) -> None:
         framework.completed.append(task)
         framework.used_ids[task.info.task_id] = None
         if len(framework.used_ids) > MAX_REMEMBERED_IDS:
             del framework.used_ids[next(iter(framework.used_ids))]
+
+    def end_unreachable(self, task: Task, state: TaskState, now_ms: int) -> None:
+        """Strike out a task of a lost agent that is known to have ended; it is kept as history."""
+        framework = self.frameworks[task.framework_id]
+        del framework.unreachable[task.info.task_id]
+        task.state, task.ended_ms = state, now_ms
+        self._remember(framework, task)
 
     def lose_task(self, task: Task) -> None:
         """Move a task of a lost agent out of that agent's books."""
@@ -248,6 +345,9 @@ class MasterState:
             self._check_framework(framework)
         assert set(self.offers) == {o for a in self.agents.values() for o in a.offers}
         assert not set(self.agents) & set(self.lost_agents), "an agent is both registered and lost"
+        assert set(self.heard) == set(self.agents), "silence is watched of agents that are registered, and only of them"
+        recovering = {lost.agent_id for lost in self.lost_agents.values() if lost.absence is Absence.RECOVERING}
+        assert recovering == set(self.recovering)
         assert not set(self.frameworks) & set(self.completed_frameworks), "a framework both runs and has ended"
 
     def _check_agent(self, agent: Agent) -> None:

@@ -1,4 +1,4 @@
-"""Whom the master does not know and has lately told to introduce themselves."""
+"""Who has been answered lately, and need not be again: senders that the master does not know, and others that ask in a loop."""
 
 from .settings import MAX_STRANGERS
 

@@ -6,6 +6,8 @@ Ending takes two steps: its agents are told to kill its tasks, and it is forgott
 until then their resources are really in use.
 """
 
+from typing import Final
+
 from mesolite.ids import FrameworkId, SessionId
 from mesolite.protocol import (
     CallBatch,
@@ -20,9 +22,13 @@ from mesolite.resources import Quantities
 
 from . import registry
 from .context import Context
-from .settings import MAX_COMPLETED_FRAMEWORKS, MAX_FRAMEWORKS
+from .settings import MAX_COMPLETED_FRAMEWORKS, MAX_FRAMEWORKS, QUIET_HEARTBEATS
 from .state import Framework
 from .validation import framework_error, roles_error
+
+#: Stand for the scheduler of a framework that only an agent has told of, and for who may speak for it: the first that does.
+UNKNOWN_SESSION: Final = SessionId("unknown")
+UNKNOWN_PRINCIPAL: Final = ""
 
 
 def identify(context: Context, principal: str, batch: CallBatch) -> Framework | None:
@@ -35,6 +41,8 @@ def identify(context: Context, principal: str, batch: CallBatch) -> Framework | 
     framework = context.state.frameworks.get(framework_id)
     if framework is None:
         return _newcomer(context, principal, batch, subscribe)
+    if framework.principal == UNKNOWN_PRINCIPAL and subscribe is not None:
+        framework.principal = principal
     if framework.principal != principal:
         _turn_away(context, batch, "the framework belongs to another principal")
         return None
@@ -56,13 +64,14 @@ def subscribe_again(context: Context, framework: Framework, call: Subscribe) -> 
         return error
     for offer in list(framework.offers.values()):
         context.give_back(offer, refuse_ms=None)
-    if framework.info != call.framework_info or not framework.active:
-        _save(context, framework, call.framework_info)
+    is_news = framework.info != call.framework_info or not framework.active
     framework.info = call.framework_info
     framework.suppressed = frozenset(call.suppressed_roles)
     framework.active = True
     framework.silent_since_ms = None
     framework.last_heard_ms = context.now_ms
+    if is_news:
+        _save(context, framework)
     _tell_allocator(context, framework)
     context.allocator.activate_framework(framework.info.framework_id)
     context.tell(
@@ -75,7 +84,10 @@ def subscribe_again(context: Context, framework: Framework, call: Subscribe) -> 
 
 
 def recovered(context: Context, info: FrameworkInfo, session: SessionId, principal: str) -> Framework:
-    """Enter a framework that is known from the registry or from an agent; its failover timeout runs from now (trap 12)."""
+    """Enter a framework that is known from the registry or from an agent; its failover timeout runs from now (trap 12).
+
+    It is not ended before its scheduler had the time to be heard, however short its timeout is.
+    """
     framework = Framework(
         info=info,
         session=session,
@@ -85,6 +97,7 @@ def recovered(context: Context, info: FrameworkInfo, session: SessionId, princip
         last_heard_ms=context.now_ms,
         silent_since_ms=context.now_ms,
         last_told_ms=context.now_ms,
+        no_end_before_ms=context.now_ms + QUIET_HEARTBEATS * context.settings.heartbeat_interval_ms,
     )
     context.state.frameworks[info.framework_id] = framework
     _tell_allocator(context, framework)
@@ -93,9 +106,23 @@ def recovered(context: Context, info: FrameworkInfo, session: SessionId, princip
 
 
 def welcome_back(context: Context, entry: registry.FrameworkEntry) -> None:
-    """Restore a framework from the registry, and ask its scheduler to subscribe to this master."""
+    """Restore a framework from the registry, and ask its scheduler to subscribe to this master.
+
+    One that an earlier master found silent has been so since then; of the others it begins to count now.
+    """
     framework = recovered(context, entry.info, entry.session, entry.principal)
+    framework.superseded.extend(entry.superseded)
+    if entry.silent_since_ms is not None:
+        framework.silent_since_ms = min(entry.silent_since_ms, context.now_ms)
+        framework.silence_saved = True
     context.tell(framework, Resubscribe())
+
+
+def still_ending(context: Context, info: FrameworkInfo) -> None:
+    """Enter a framework again that has ended: an agent came back that runs tasks of it, which are in use until they end."""
+    why = context.state.completed_frameworks.pop(info.framework_id)
+    framework = recovered(context, info, UNKNOWN_SESSION, UNKNOWN_PRINCIPAL)
+    framework.ending, framework.ending_why = True, why
 
 
 def tear_down(context: Context, framework: Framework, why: str) -> None:
@@ -112,6 +139,20 @@ def fell_silent(context: Context, framework: Framework) -> None:
     framework.active = False
     framework.silent_since_ms = context.now_ms
     context.allocator.deactivate_framework(framework.info.framework_id)
+    save_silence(context, framework)
+
+
+def save_silence(context: Context, framework: Framework) -> None:
+    """Write down that a framework is silent, so that its failover timeout runs on through a change of master."""
+    framework.silence_saved = True
+    _save(context, framework)
+
+
+def has_outlasted(framework: Framework, now_ms: int) -> bool:
+    """Say whether a framework's scheduler has been silent for longer than its failover timeout."""
+    if framework.silent_since_ms is None:
+        return False
+    return now_ms > max(framework.silent_since_ms + framework.info.failover_timeout_ms, framework.no_end_before_ms)
 
 
 def end(context: Context, framework: Framework, why: str) -> None:
@@ -120,7 +161,7 @@ def end(context: Context, framework: Framework, why: str) -> None:
         return
     if framework.active:
         fell_silent(context, framework)
-    framework.ending = True
+    framework.ending, framework.ending_why = True, why
     framework_id = framework.info.framework_id
     entry = registry.FrameworkEntry(
         info=framework.info,
@@ -133,10 +174,10 @@ def end(context: Context, framework: Framework, why: str) -> None:
     framework.unreachable.clear()
     for agent_id in sorted({task.agent_id for task in framework.tasks.values()}):
         context.command(context.state.agents[agent_id], ShutdownFramework(framework_id))
-    forget_if_empty(context, framework, why)
+    forget_if_empty(context, framework)
 
 
-def forget_if_empty(context: Context, framework: Framework, why: str = "torn down") -> None:
+def forget_if_empty(context: Context, framework: Framework) -> None:
     """Forget an ending framework that has no tasks left."""
     if not framework.ending or framework.tasks:
         return
@@ -145,7 +186,7 @@ def forget_if_empty(context: Context, framework: Framework, why: str = "torn dow
     del context.state.frameworks[framework_id]
     context.ended_tasks.extend(framework.completed)
     completed = context.state.completed_frameworks
-    completed[framework_id] = why
+    completed[framework_id] = framework.ending_why
     while len(completed) > MAX_COMPLETED_FRAMEWORKS:
         oldest = next(iter(completed))
         del completed[oldest]
@@ -185,7 +226,7 @@ def _takes_over(context: Context, framework: Framework, batch: CallBatch, subscr
     framework.demands = ()
     context.allocator.set_demand(framework.info.framework_id, None)
     context.counts["frameworks_failed_over"] += 1
-    _save(context, framework, framework.info)
+    _save(context, framework)
     return True
 
 
@@ -221,6 +262,14 @@ def _tell_allocator(context: Context, framework: Framework) -> None:
     )
 
 
-def _save(context: Context, framework: Framework, info: FrameworkInfo) -> None:
-    entry = registry.FrameworkEntry(info=info, session=framework.session, principal=framework.principal)
-    context.outbox.save(registry.FRAMEWORK + info.framework_id, registry.encode(entry))
+def _save(context: Context, framework: Framework) -> None:
+    if framework.active:
+        framework.silence_saved = False
+    entry = registry.FrameworkEntry(
+        info=framework.info,
+        session=framework.session,
+        principal=framework.principal,
+        silent_since_ms=framework.silent_since_ms if framework.silence_saved else None,
+        superseded=tuple(framework.superseded),
+    )
+    context.outbox.save(registry.FRAMEWORK + framework.info.framework_id, registry.encode(entry))

@@ -12,22 +12,19 @@ from mesolite.views import AgentRow, Amounts, DeadLetterRow, Explanation, Framew
 
 from .core import MasterCore
 from .lifecycle import holds_resources
-from .state import Agent, Framework, HeldOffer, Task
+from .state import Absence, Agent, Framework, HeldOffer, Task
 
 #: How much of a refused message is shown.
 EXCERPT_BYTES = 200
 
 
 def agents(core: MasterCore, query: Mapping[str, str]) -> list[AgentRow]:
-    """Return every agent: what it has, what is in use and on offer, whether it is offered."""
+    """Return every agent that has not left: what it has, what is in use and on offer, whether it is offered."""
     rows = [_agent_row(agent) for agent in core.state.agents.values()]
     rows += [
-        AgentRow(
-            agent_id=lost.agent_id,
-            hostname=lost.hostname,
-            status="unreachable" if lost.unreachable else "recovering",
-        )
+        AgentRow(agent_id=lost.agent_id, hostname=lost.entry.hostname, status=lost.absence.value)
         for lost in core.state.lost_agents.values()
+        if lost.absence is not Absence.LEFT
     ]
     return sorted(rows, key=lambda row: row.agent_id)
 
@@ -64,10 +61,14 @@ def tasks(core: MasterCore, query: Mapping[str, str]) -> list[TaskRow]:
 def summary(core: MasterCore, query: Mapping[str, str]) -> dict[str, Any]:
     """Return the master's own state: epoch, sums, counters."""
     state = core.state
+    absent = Counter(lost.absence for lost in state.lost_agents.values())
     return {
         "epoch": core.context.epoch,
         "agents": len(state.agents),
-        "agents_lost": len(state.lost_agents),
+        "agents_recovering": absent[Absence.RECOVERING],
+        "agents_unreachable": absent[Absence.UNREACHABLE],
+        "agents_overdue": sum(agent.overdue for agent in state.agents.values()),
+        "agents_gone": absent[Absence.GONE],
         "frameworks": len(state.frameworks),
         "tasks": sum(len(framework.tasks) for framework in state.frameworks.values()),
         "offers": len(state.offers),

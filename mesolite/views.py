@@ -69,7 +69,7 @@ class AgentRow(Struct, frozen=True, kw_only=True):
     agent_id: str
     hostname: str
     url: str = ""
-    #: "active", "quiet", "recovering" (not back yet after a change of master) or "unreachable".
+    #: "active", "quiet", "recovering" (not back yet after a change of master), "unreachable" or "gone" (an operator said so).
     status: str
     total: Amounts = {}
     used: Amounts = {}

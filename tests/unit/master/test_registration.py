@@ -314,7 +314,6 @@ def test_an_agent_that_leaves_takes_its_tasks_along() -> None:
     running_task(world)
     world.report("a1", UnregisterAgent())
     assert world.states("f", "t") == [TaskState.GONE]
-    assert "agent:a1" not in world.registry
     assert world.core.state.agents == {}
 
 

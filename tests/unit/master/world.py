@@ -1,16 +1,25 @@
 """A master's core with everybody who talks to it, for tests: events in, messages out, one line each."""
 
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 from mesolite.ids import AgentId, FrameworkId, SessionId, TaskId
 from mesolite.master import MasterCore, MasterSettings
 from mesolite.master.allocator import HierarchicalDrfAllocator
-from mesolite.master.effects import CommandAgent, MasterEffect, SaveRegistry, SetAside, TellFramework
+from mesolite.master.effects import (
+    CommandAgent,
+    ForgetAgent,
+    MasterEffect,
+    NewerEpochHeard,
+    SaveRegistry,
+    SetAside,
+    TellFramework,
+)
 from mesolite.master.events import CallsArrived, MasterEvent, ReportsArrived, Tick
 from mesolite.protocol import (
     Accept,
     Acknowledge,
     Acknowledgement,
+    AgentHeartbeat,
     AgentInfo,
     Call,
     CallBatch,
@@ -20,6 +29,7 @@ from mesolite.protocol import (
     Event,
     Filters,
     FrameworkInfo,
+    Heartbeat,
     LaunchOperation,
     Offer,
     Offers,
@@ -52,6 +62,8 @@ class World:
         self.events: dict[str, list[Event]] = {}
         self.batches: dict[str, list[CommandBatch]] = {}
         self.set_aside: list[SetAside] = []
+        self.forgotten_queues: list[str] = []
+        self.newer_epochs: list[int] = []
         self._numbers: dict[str, int] = {}
 
     # -- speaking
@@ -120,11 +132,19 @@ class World:
         tasks: tuple[RegisteredTask, ...] = (),
         frameworks: tuple[FrameworkInfo, ...] = (),
         confirmed: int = 0,
+        life: tuple[str, int] = ("", 0),
     ) -> None:
         info = AgentInfo(agent_id=AgentId(agent), hostname=agent, resources=Resources.parse(resources).to_wire())
+        checkpoint_id, incarnation = life
         self.report(
             agent,
-            RegisterAgent(agent_info=info, tasks=tasks, frameworks=frameworks),
+            RegisterAgent(
+                agent_info=info,
+                tasks=tasks,
+                frameworks=frameworks,
+                checkpoint_id=checkpoint_id,
+                incarnation=incarnation,
+            ),
             session=session,
             confirmed=confirmed,
         )
@@ -165,6 +185,28 @@ class World:
 
     def acknowledge(self, framework: str, agent: str, task: str, *, uuid: bytes = b"u" * 16) -> None:
         self.call(framework, Acknowledge((Acknowledgement(AgentId(agent), TaskId(task), uuid),)))
+
+    def pass_time(self, duration_ms: int, *, frameworks: tuple[str, ...] = (), agents: tuple[str, ...] = ()) -> None:
+        """Let time pass second by second, in which these schedulers and agents stay alive."""
+        end_ms = self.now_ms + duration_ms
+        while self.now_ms < end_ms:
+            self.now_ms = min(end_ms, self.now_ms + 1000)
+            for framework in frameworks:
+                self.call(framework, Heartbeat())
+            for agent in agents:
+                self.report(agent, AgentHeartbeat())
+            self.tick()
+
+    def successor(self, *, settings: MasterSettings | None = None, after_ms: int = 0) -> "World":
+        """The next master, which knows what this one wrote down."""
+        world = World(
+            settings=settings or self.settings, epoch=self.core.context.epoch + 1, now_ms=self.now_ms + after_ms
+        )
+        world.registry = dict(self.registry)
+        world._numbers = self._numbers
+        world.core.recover(world.registry, world.now_ms)
+        world.tick()
+        return world
 
     # -- hearing
 
@@ -223,8 +265,12 @@ class World:
                     self.registry[effect.key] = effect.value
                 case SetAside():
                     self.set_aside.append(effect)
+                case ForgetAgent():
+                    self.forgotten_queues.append(effect.agent_id)
+                case NewerEpochHeard():
+                    self.newer_epochs.append(effect.epoch)
                 case _:
-                    pass
+                    assert_never(effect)
 
 
 def task(task_id: str, agent: str = "a1", resources: str = "cpus:1;mem:64") -> TaskInfo:
@@ -242,10 +288,10 @@ def listed(framework: str, info: TaskInfo, state: TaskState = TaskState.RUNNING)
     return RegisteredTask(framework_id=FrameworkId(framework), task=info, latest_state=state)
 
 
-def running_task(world: World) -> Offer:
+def running_task(world: World, *, life: tuple[str, int] = ("", 0)) -> Offer:
     """One framework `f`, one agent `a1`, one task `t` that runs."""
     world.subscribe("f")
-    world.register("a1")
+    world.register("a1", life=life)
     offer = world.offer("f")
     world.launch("f", offer, task("t"))
     world.update("a1", "f", "t", TaskState.RUNNING, confirmed=2)
