@@ -13,7 +13,7 @@ unanswered: their offers outstanding, and one update for each task.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Self, TypeVar
@@ -21,7 +21,7 @@ from uuid import uuid4
 
 from mesolite.clock import Clock
 from mesolite.errors import BadInput, FrameworkError
-from mesolite.ids import AgentId, ExecutorId, OfferId, SessionId
+from mesolite.ids import AgentId, ExecutorId, OfferId, SessionId, TaskId
 from mesolite.protocol import Demand, Failure, FrameworkInfo, Offer, TaskStatus
 from mesolite.resources import Resource
 from mesolite.transport.contract import Store
@@ -49,7 +49,16 @@ _Answer = TypeVar("_Answer")
 
 
 class AsyncSchedulerDriver:
-    """One session of a framework, for one event loop."""
+    """One session of a framework, for one event loop.
+
+    Args:
+        framework_info: Who the framework is. With an id used before this session takes over, and the earlier one ends with an error.
+        open_store: Opens a store of one's own; called once per thread.
+        principal: Whose calls stream to write (DESIGN 6).
+        clock: The time.
+        known_tasks: Tasks launched by an earlier session that have not ended, with their agents if known: each is asked for, and
+            what became of it comes as an update.
+    """
 
     def __init__(
         self,
@@ -58,6 +67,7 @@ class AsyncSchedulerDriver:
         *,
         principal: str = DEFAULT_PRINCIPAL,
         clock: Clock | None = None,
+        known_tasks: Iterable[tuple[TaskId, AgentId | None]] = (),
     ) -> None:
         self._arrived: asyncio.Queue[Delivery | None] = asyncio.Queue()
         self._funnel = _Funnel(self._arrived)
@@ -67,6 +77,7 @@ class AsyncSchedulerDriver:
             session=SessionId(uuid4().hex),
             rng=random.Random(),
             settings=DriverSettings(implicit_acknowledgements=False),
+            known_tasks=known_tasks,
         )
         self._shell = DriverShell(driver, open_store, clock=clock, principal=principal)
         self._running: asyncio.Task[None] | None = None

@@ -8,11 +8,12 @@ import pytest
 from mesolite.errors import BadInput, FrameworkError
 from mesolite.frameworks import AsyncSchedulerDriver, SchedulerDriver
 from mesolite.frameworks.driver import DeliverError, DeliverOffers, DeliverSubscribed, DeliverUpdates
-from mesolite.ids import FrameworkId, OfferId, TaskId
-from mesolite.protocol import CommandInfo, Demand, FrameworkInfo, Offer, TaskInfo, TaskState
+from mesolite.ids import AgentId, FrameworkId, OfferId, TaskId
+from mesolite.protocol import TERMINAL_STATES, CommandInfo, Demand, FrameworkInfo, Offer, TaskInfo, TaskState
 from mesolite.resources import scalars
 from mesolite.transport import MemoryBroker, MemoryStore, Store
-from tests.integration.test_driver_shell import MasterThread
+from tests.integration.dumb_cluster import MasterThread
+from tests.waiting import eventually
 
 FRAMEWORK = FrameworkInfo(framework_id=FrameworkId("async-test"), name="async-test")
 SHAPE = scalars(cpus=1, mem_mib=10)
@@ -30,11 +31,11 @@ def master(broker: MemoryBroker) -> Iterator[MasterThread]:
         yield running
 
 
-def driver_on(broker: MemoryBroker) -> AsyncSchedulerDriver:
+def driver_on(broker: MemoryBroker, *known: tuple[TaskId, AgentId | None]) -> AsyncSchedulerDriver:
     def open_one() -> Store:
         return MemoryStore(broker)
 
-    return AsyncSchedulerDriver(FRAMEWORK, open_one)
+    return AsyncSchedulerDriver(FRAMEWORK, open_one, known_tasks=known)
 
 
 def task_on(offer: Offer) -> TaskInfo:
@@ -68,6 +69,50 @@ async def run_one_task(broker: MemoryBroker) -> list[TaskState]:
                 await driver.do(SchedulerDriver.teardown)
                 break
     return seen
+
+
+async def launch_and_die(broker: MemoryBroker) -> AgentId:
+    """Launch one task, and let go without having heard of it. Returns where it went."""
+    async with driver_on(broker) as driver:
+        async for event in driver.events():
+            match event:
+                case DeliverSubscribed():
+                    await driver.do(lambda verbs: verbs.set_demand([Demand("*", SHAPE.to_wire(), 1)]))
+                case DeliverOffers():
+                    offer = event.offers[0]
+                    await driver.do(lambda verbs: verbs.launch([offer.offer_id], [task_on(offer)]))
+                    return offer.agent_id
+                case _:
+                    pass
+    raise AssertionError("it ended without an offer")
+
+
+async def ends_of(broker: MemoryBroker, *known: tuple[TaskId, AgentId | None]) -> dict[str, TaskState]:
+    """Take over, and listen until each known task has ended."""
+    ends: dict[str, TaskState] = {}
+    async with driver_on(broker, *known) as driver:
+        async for event in driver.events():
+            if isinstance(event, DeliverUpdates):
+                ends.update((each.task_id, each.state) for each in event.statuses if each.state in TERMINAL_STATES)
+            if len(ends) == len(known):
+                await driver.do(SchedulerDriver.teardown)
+                break
+    return ends
+
+
+def test_a_program_that_starts_again_hears_what_became_of_the_tasks_it_knows(
+    broker: MemoryBroker, master: MasterThread
+) -> None:
+    """One was launched and nothing of it was heard; the launch of the other died with the program."""
+
+    async def two_lives() -> dict[str, TaskState]:
+        agent_id = await launch_and_die(broker)
+        return await ends_of(broker, (TaskId("task-1"), agent_id), (TaskId("ghost"), None))
+
+    ends = asyncio.run(asyncio.wait_for(two_lives(), WITHIN_S))
+    assert ends["task-1"] in {TaskState.FINISHED, TaskState.FAILED}
+    assert ends["ghost"] is TaskState.GONE
+    eventually(lambda: FRAMEWORK.framework_id in master.torn_down)
 
 
 def test_a_task_is_launched_seen_to_its_end_and_the_framework_torn_down(
