@@ -29,7 +29,7 @@ from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from .address import SentinelAddress
 
 #: How long one Sentinel may take to connect, and to answer. They do nothing else; one that is silent for so long is skipped,
-#: and asked last from then on.
+#: and comes behind the one that answered from then on.
 _SENTINEL_TIMEOUT_S: Final = 0.5
 #: How often the Sentinels are asked whether the primary is still the same, while it answers. They take a second or two to
 #: replace a primary, so that asking more often finds little more; a question costs them some 50 µs.
@@ -77,8 +77,8 @@ class Sentinels(Sentinel):
         if best is None:
             raise MasterNotFoundError(f"no Sentinel names a primary ({'; '.join(reasons)})")
         self._newest_epoch, answered, primary = best
-        self.sentinels.remove(answered)
-        self.sentinels.insert(0, answered)
+        # A new list: another thread may be walking through this one.
+        self.sentinels = [answered, *(sentinel for sentinel in self.sentinels if sentinel is not answered)]
         return primary
 
 
