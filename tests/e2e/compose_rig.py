@@ -15,12 +15,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import docker
 import docker.errors
+import pytest
 from docker.models.containers import Container
 from redis import Redis, RedisError
 
@@ -46,6 +48,8 @@ HOST_PARTS: Final = {
 #: Far beyond what compose takes for its dozen containers; then the Engine hangs.
 COMPOSE_TIMEOUT_S: Final = 240
 READY_WITHIN_S: Final = 90
+#: Redis's package, Python's packages, and a Debian below both where no registry is reachable.
+IMAGES_TIMEOUT_S: Final = 600
 #: For one command line against the cluster.
 COMMAND_TIMEOUT_S: Final = 120
 #: A server that is paused accepts connections and says nothing.
@@ -89,6 +93,14 @@ class ComposeRig:
     def up(self) -> None:
         """Create and start everything; see `wait_until_ready`."""
         self.compose("up", "-d", "--no-build", "--scale", f"agent={self.agents}")
+
+    def create(self) -> None:
+        """Create everything and start nothing."""
+        self.compose("up", "--no-start", "--no-build", "--scale", f"agent={self.agents}")
+
+    def stop_all(self) -> None:
+        """Stop and remove every container and the network; what was stored stays. `up` brings it back."""
+        self.compose("down", "--timeout", "5")
 
     def scale(self, agents: int) -> None:
         """Start or stop agents so that there are so many."""
@@ -364,12 +376,11 @@ class ComposeRig:
 
 
 @contextmanager
-def running_cluster(*, agents: int = 2, settings: Mapping[str, str] | None = None) -> Generator[ComposeRig]:
-    """Bring a cluster up, wait until it is ready, take it down; its logs are printed when something failed inside."""
+def prepared_cluster(*, agents: int = 2, settings: Mapping[str, str] | None = None) -> Generator[ComposeRig]:
+    """Name a cluster that is taken down whatever happens; its logs are printed when something failed inside."""
+    make_images()
     rig = ComposeRig(agents=agents, settings=settings)
     try:
-        rig.up()
-        rig.wait_until_ready()
         yield rig
     except BaseException:
         sys.stdout.write(rig.logs())
@@ -378,6 +389,26 @@ def running_cluster(*, agents: int = 2, settings: Mapping[str, str] | None = Non
         rig.down()
 
 
+@contextmanager
+def running_cluster(*, agents: int = 2, settings: Mapping[str, str] | None = None) -> Generator[ComposeRig]:
+    """Bring a cluster up, wait until it is ready, and take it down whatever happens."""
+    with prepared_cluster(agents=agents, settings=settings) as rig:
+        rig.up()
+        rig.wait_until_ready()
+        yield rig
+
+
+@cache
+def make_images() -> None:
+    """See to it that the images of this checkout are there, once in a run; skip where there is no compose."""
+    if not compose_command():
+        pytest.skip("neither `docker compose` nor docker-compose is installed")
+    script = ROOT / "scripts" / "compose-images"
+    done = subprocess.run([str(script)], capture_output=True, text=True, timeout=IMAGES_TIMEOUT_S, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@cache
 def compose_command() -> tuple[str, ...]:
     """What compose is called here: Docker's own plugin, else docker-compose; nothing where there is neither."""
     plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
