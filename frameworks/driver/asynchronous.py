@@ -52,7 +52,7 @@ class AsyncSchedulerDriver:
     """One session of a framework, for one event loop.
 
     Args:
-        framework_info: Who the framework is. With an id used before this session takes over, and the earlier one ends with an error.
+        framework_info: Who the framework is. With an id used before this session takes over; the earlier one ends with an error.
         open_store: Opens a store of one's own; called once per thread.
         principal: Whose calls stream to write (DESIGN 6).
         clock: The time.

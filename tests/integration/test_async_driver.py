@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -71,6 +72,11 @@ async def run_one_task(broker: MemoryBroker) -> list[TaskState]:
     return seen
 
 
+def launch_on(offer: Offer, verbs: SchedulerDriver) -> None:
+    """Launch the task on an offer."""
+    verbs.launch([offer.offer_id], [task_on(offer)])
+
+
 async def launch_and_die(broker: MemoryBroker) -> AgentId:
     """Launch one task, and let go without having heard of it. Returns where it went."""
     async with driver_on(broker) as driver:
@@ -80,7 +86,7 @@ async def launch_and_die(broker: MemoryBroker) -> AgentId:
                     await driver.do(lambda verbs: verbs.set_demand([Demand("*", SHAPE.to_wire(), 1)]))
                 case DeliverOffers():
                     offer = event.offers[0]
-                    await driver.do(lambda verbs: verbs.launch([offer.offer_id], [task_on(offer)]))
+                    await driver.do(partial(launch_on, offer))
                     return offer.agent_id
                 case _:
                     pass
