@@ -26,6 +26,7 @@ from types import FrameType
 from typing import Any, Final
 
 from mesolite.config import FlowerConfig
+from mesolite.errors import Unavailable
 from mesolite.logs import get_logger
 from mesolite.transport.address import shown
 from mesolite.transport.celery_broker import CHECK_EVERY_S, SubscriptionCheck, broker_errors, celery_settings
@@ -46,6 +47,7 @@ def run_flower(config: FlowerConfig) -> None:
 
     Raises:
         ConfigError: The address of Redis cannot be used.
+        Unavailable: It cannot hear any more, for a reason that is in the log.
     """
     # Its API is what terminates tasks from the page and from scripts; without this it asks for a login that nobody has.
     os.environ.setdefault("FLOWER_UNAUTHENTICATED_API", "1")
@@ -53,16 +55,20 @@ def run_flower(config: FlowerConfig) -> None:
         config.redis_url,
         [f"--address={config.http_host}", f"--port={config.http_port}", f"--logging={config.log_level}"],
     )
+    loop = EventLoop(flower.events, flower.capp)
+    flower.events.run = loop.run
     atexit.register(flower.stop)
     signal.signal(signal.SIGTERM, _exit)
     port = flower.start_http_server()
     _log.info("flower.started", redis=shown(config.redis_url), url=f"http://{config.http_host}:{port}")
     with contextlib.suppress(KeyboardInterrupt, SystemExit):
         flower.start()
+    if loop.ended:
+        raise Unavailable("Flower hears no more events, see its log; start it again")
 
 
 def make_flower(redis_url: str, arguments: Sequence[str]) -> Any:
-    """Make Flower's application as `celery flower` does (flower `command.py`).
+    """Make Flower's application as `celery flower` does (flower `command.py`), but for its event loop.
 
     Args:
         redis_url: The cluster's Redis, as settings write it.
@@ -83,7 +89,6 @@ def make_flower(redis_url: str, arguments: Sequence[str]) -> Any:
     flower = application.Flower(capp=app, options=command.options, **command.settings)
     # kombu would write the name of our transport where others write redis://.
     flower.broker_uri = shown(redis_url)
-    flower.events.run = EventLoop(flower.events, app).run
     flower.events.on_event = EventIntake(flower.events).on_event
     queues = QueueLengths(redis_url)
 
@@ -101,12 +106,15 @@ class EventLoop:
     def __init__(self, events: Any, app: Any) -> None:
         self._events = events
         self._app = app
+        #: Something unforeseen ended it.
+        self.ended = False
 
     def run(self) -> None:
-        """Listen for ever. A Flower that cannot listen must not look alive: whatever ends this ends the process."""
+        """Listen for ever. A Flower that cannot listen must not look alive: what ends this ends the process."""
         try:
             self._listen_for_ever()
         finally:
+            self.ended = True
             signal.raise_signal(signal.SIGTERM)
 
     def _listen_for_ever(self) -> None:

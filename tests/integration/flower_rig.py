@@ -114,7 +114,7 @@ class Flower:
     def states(self) -> dict[str, str]:
         """The state of each task; empty where it does not answer."""
         try:
-            return {task_id: task["state"] for task_id, task in self.get("/api/tasks?limit=10000").items()}
+            return {task_id: task["state"] for task_id, task in self.get("/api/tasks?limit=100000").items()}
         except OSError:
             return {}
 

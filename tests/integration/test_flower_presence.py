@@ -15,14 +15,18 @@ from celery.events import EventReceiver
 from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
+from mesolite.agent.effects import TaskChange
+from mesolite.agent.flower import FlowerObserver
 from mesolite.embedded_redis import EmbeddedRedis
 from mesolite.flower_app import QueueLengths
+from mesolite.ids import AgentId, TaskId
 from mesolite.ports import LOOPBACK, free_port
+from mesolite.protocol import FrameworkInfo, Source, TaskInfo, TaskState, TaskStatus
 from mesolite.transport.celery_broker import ALIVE_S, count_alive, open_broker
 from mesolite.transport.redis_client import connect
 from tests.waiting import eventually
 
-from .flower_rig import Agent, Flower, shown, view
+from .flower_rig import FRAMEWORK, Agent, Flower, shown, view
 
 pytestmark = pytest.mark.redis
 
@@ -130,6 +134,30 @@ def test_a_life_of_a_task_is_told_in_order(start_agent: StartAgent, listen: List
     assert (received["name"], received["args"]) == ("sleep", "sleep 100")
     assert received["kwargs"] == "cpus=0.5, framework=batch, mem=64"
     assert succeeded["result"] == "0"
+
+
+def test_a_new_life_of_an_agent_tells_what_became_of_the_tasks_of_the_last(
+    start_agent: StartAgent, listen: Listen
+) -> None:
+    """Goal: what Flower saw begin it sees end, and what goes on did not begin just now. Method: the core's own changes."""
+    listener = listen("memory://presence-2")
+    observer = FlowerObserver(start_agent("memory://presence-2").presence)
+    framework = FrameworkInfo(framework_id=FRAMEWORK, name="batch")
+    lives, lost = (TaskInfo(task_id=TaskId(name), agent_id=AgentId("agent-1")) for name in ("lives", "lost"))
+    gone = TaskStatus(task_id=TaskId("lost"), state=TaskState.GONE, source=Source.AGENT, timestamp_ms=9_000)
+    observer.tasks_changed(
+        [
+            TaskChange(framework, lost, TaskState.GONE, gone),
+            TaskChange(framework, lives, TaskState.STAGING, None, since_ms=5_000),
+            TaskChange(framework, lives, TaskState.RUNNING, None, since_ms=6_000),
+        ]
+    )
+    eventually(lambda: len(listener.of_task("lives")) == 2)
+    assert [(event["type"], event["timestamp"]) for event in listener.of_task("lost")] == [
+        ("task-received", 9.0),
+        ("task-failed", 9.0),
+    ]
+    assert [event["timestamp"] for event in listener.of_task("lives")] == [5.0, 6.0]
 
 
 def test_many_tasks_travel_in_few_messages(start_agent: StartAgent, listen: Listen, server: EmbeddedRedis) -> None:
