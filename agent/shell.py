@@ -17,6 +17,7 @@ from typing import Final, Protocol, assert_never
 
 from mesolite.clock import Clock
 from mesolite.errors import CheckpointFailed
+from mesolite.ids import ContainerId
 from mesolite.logs import get_logger
 from mesolite.protocol import TERMINAL_STATES, CommandBatch, TaskState
 from mesolite.transport.contract import CommandBus, Store
@@ -25,6 +26,7 @@ from mesolite.transport.keys import agent_queue
 from .checkpoint import CheckpointStore
 from .containerizer.contract import (
     ContainerEvent,
+    ContainerExited,
     Containerizer,
     ContainerLaunchFailed,
     ContainerSpec,
@@ -193,6 +195,8 @@ class AgentShell:
         self._reporter.send((each for each in effects if isinstance(each, SendReports)), self._clock.now_ms())
         for effect in effects:
             self._perform(effect)
+        # Only now: until their ends are on disk, what is left of these containers is all that anybody knows of them.
+        self._containerizer.forget(_ended_containers(events))
         if self.core.link.registered != self._was_registered:
             self._was_registered = self.core.link.registered
             name = "agent.registered" if self._was_registered else "agent.unregistered"
@@ -321,6 +325,16 @@ class AgentShell:
                     reason=change.status.reason.value if change.status.reason is not None else None,
                     message=change.status.message,
                 )
+
+
+def _ended_containers(events: Sequence[AgentEvent]) -> list[ContainerId]:
+    return [
+        report.container_id
+        for event in events
+        if isinstance(event, ContainersReported)
+        for report in event.events
+        if isinstance(report, ContainerExited)
+    ]
 
 
 def _make_sandbox(spec: ContainerSpec) -> None:

@@ -73,7 +73,10 @@ class ContainerLaunchFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerExited:
-    """The container ended, its output is complete in the sandbox, and nothing of it is left but the sandbox."""
+    """The container ended, its output is complete in the sandbox, and nothing of it runs.
+
+    Said again in the agent's next life unless this one says `forget`: the agent may die before it has written this down.
+    """
 
     container_id: ContainerId
     #: 0..255; a signal's death is 128 + its number, as shells say. None when it could not be learnt.
@@ -113,11 +116,15 @@ class Containerizer(Protocol):
         ...
 
     def recover(self) -> list[ContainerId]:
-        """Adopt the containers of this agent that survive from an earlier life of its process.
+        """Adopt the containers of this agent that survive from an earlier life of its process, or ended and were not forgotten.
 
         Every id returned later gives a `ContainerExited` (at once, where it ended meanwhile), and can be killed. Called
         once, before any launch.
         """
+        ...
+
+    def forget(self, container_ids: Sequence[ContainerId]) -> None:
+        """Remove what is left of containers whose `ContainerExited` is written down for good. Unknown ones are ignored."""
         ...
 
     def close(self) -> None:

@@ -2,12 +2,14 @@
 
 The life of a container here, and which thread does what:
 
-    launch --> PREPARING --> STARTING --> RUNNING --> ENDING --> (gone)
-               fetch, pull   create,      died, and   how did it end,
-               |             attach,      output      remove
-               |             start        all read    |
-               +-- docker_launch.py       |           ending pool
+    launch --> PREPARING --> STARTING --> RUNNING --> ENDING --> ENDED ----> (gone)
+               fetch, pull   create,      died, and   how did    forgotten:
+               |             attach,      output      it end     remove
+               |             start        all read    |          |
+               +-- docker_launch.py       |           +-- ending pool
                                           event and pump threads
+
+An ended container stays in the engine, which alone knows its exit code, until the agent has that on disk and forgets it.
 
 Nothing is polled for: deaths come from the engine's event stream, output over one attached connection a container, read
 by one thread. Four requests a container is what it costs (create, attach, start, remove), and one more where it failed.
@@ -20,7 +22,7 @@ import contextlib
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -46,7 +48,8 @@ from .docker_config import (
 from .docker_engine import DEAD_STATES, DockerEngine, EventStream, FoundContainer
 from .docker_launch import DockerLauncher
 from .docker_output import LogFollower, OutputPump, open_files
-from .docker_record import Phase, Record
+from .docker_record import SIGKILL_CODE, Phase, Record
+from .docker_watch import EngineWatch
 from .policy import ContainerPolicy, default_user, resolve_user
 from .pools import Stage, submit
 
@@ -59,8 +62,13 @@ _YOUNG_S: Final = 2.0
 _OLD_TICK_S: Final = 0.25
 #: Output is normally complete before the death is reported; a connection that has not ended so long after it has broken.
 _DRAIN_S: Final = 5.0
+#: How long a death by a SIGKILL that nobody here sent is held back for the engine to say that memory was the reason.
+_CAUSE_S: Final = 0.5
 #: An attached connection that ended while its container lives: the engine was restarted under it. Then its log is read.
 _REATTACH_S: Final = 2.0
+#: The log of an adopted container ends with it. Its death may have been told to an earlier life, while the list, which is behind
+#: the events, still showed it running.
+_LISTED_S: Final = 0.3
 #: How often the engine's list is held against ours, in case an event was missed.
 _SWEEP_S: Final = 30.0
 _RECONNECT_S: Final = 1.0
@@ -175,6 +183,16 @@ class DockerContainerizer:
         self._submit(self._sweep)
         self._due.set()
         return adopted
+
+    def forget(self, container_ids: Sequence[ContainerId]) -> None:
+        """See `Containerizer`."""
+        with self._lock:
+            known = [self._records.get(container_id) for container_id in container_ids]
+            ended = [record for record in known if record is not None and record.phase is Phase.ENDED]
+            for record in ended:
+                del self._records[record.container_id]
+        for record in ended:
+            self._submit(self._clear_away, record)
 
     def close(self) -> None:
         """See `Containerizer`."""
@@ -311,26 +329,39 @@ class DockerContainerizer:
         self._submit(self._finish, record)
 
     def _finish(self, record: Record) -> None:
-        """Learn how it ended where that is in doubt, remove it, and report."""
+        """Learn how it ended where that is in doubt, and report."""
         try:
             if record.exit_code != 0 and not record.oom_killed:
-                state = self._engine.end_state(record.engine_id)
-                record.oom_killed = state.oom_killed
-                record.exit_code = state.exit_code if record.exit_code is None else record.exit_code
-            self._engine.remove(record.engine_id)
+                self._learn_end(record)
         except MesoliteError as error:
             # The engine is away. The next sweep finds the container dead and comes back here.
-            _log.warning("container_not_removed", container_id=record.container_id, error=str(error))
+            _log.warning("end_not_learnt", container_id=record.container_id, error=str(error))
             with self._lock:
                 record.phase = Phase.RUNNING
             return
         with self._lock:
-            self._records.pop(record.container_id, None)
+            record.phase = Phase.ENDED
             record.close_peak()
         event = record.exited()
         record.let_go()
-        self._forget_files(record)
         self._sink(event)
+
+    def _learn_end(self, record: Record) -> None:
+        """Ask the engine. That memory was the reason of a kill it may say a moment after the death, as an event or when asked."""
+        give_up_s = time.monotonic() + _CAUSE_S
+        while True:
+            state = self._engine.end_state(record.engine_id)
+            with self._lock:
+                record.oom_killed = record.oom_killed or state.oom_killed
+                record.exit_code = state.exit_code if record.exit_code is None else record.exit_code
+                unexplained = record.exit_code == SIGKILL_CODE and record.kill_at_s is None and not record.oom_killed
+            if not unexplained or time.monotonic() > give_up_s or self._closing.wait(_TICK_S):
+                return
+
+    def _clear_away(self, record: Record) -> None:
+        """Remove what nobody needs any more; where the engine is away, a later sweep finds that nobody knows it."""
+        self._remove(record.engine_id)
+        self._forget_files(record)
 
     def _keep_time(self) -> None:
         next_sweep_s = time.monotonic() + _SWEEP_S
@@ -375,6 +406,10 @@ class DockerContainerizer:
             record.follower = LogFollower(
                 self._engine, record.engine_id, record.files, lambda: self._output_ended(record)
             )
+        elif ended_s is not None and not record.died and now_s - ended_s > _LISTED_S and record.follower is not None:
+            with self._lock:
+                record.output_ended_s = now_s
+            self._submit(self._sweep)
 
     def _sweep(self) -> None:
         """Hold the engine's list against ours: find deaths that no event told of, and remove what nobody knows."""

@@ -14,7 +14,8 @@ from .docker_engine import AttachedStream
 from .docker_output import LogFollower, OutputFiles
 
 _MEBIBYTE: Final = 1024 * 1024
-_SIGKILL_CODE: Final = 128 + 9
+#: What a container exits with that SIGKILL ended.
+SIGKILL_CODE: Final = 128 + 9
 _SIGTERM_CODE: Final = 128 + 15
 
 
@@ -24,6 +25,7 @@ class Phase(enum.Enum):
     STARTING = "starting"
     RUNNING = "running"
     ENDING = "ending"
+    ENDED = "ended"
 
 
 class Record:
@@ -89,7 +91,7 @@ class Record:
     def exited(self) -> ContainerExited:
         """The report of its end."""
         code, peak, message = self.exit_code, self.peak_bytes, ""
-        if self.died_as_asked and code == _SIGKILL_CODE and not self.oom_killed:
+        if self.died_as_asked and code == SIGKILL_CODE and not self.oom_killed:
             code = _SIGTERM_CODE
         if self.oom_killed and self.mem_limit_bytes is not None:
             # The last sample came before the moment that counts; at that moment the limit was reached.

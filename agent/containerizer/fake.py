@@ -124,6 +124,7 @@ class FakeHost:
     def reboot(self) -> None:
         """Everything that ran is gone, without a word."""
         self.containers.clear()
+        self.ended.clear()
 
 
 @dataclass(slots=True)
@@ -176,8 +177,15 @@ class FakeContainerizer:
 
     def recover(self) -> list[ContainerId]:
         """See `Containerizer`."""
+        self._host.containers |= self._host.ended
+        self._host.ended.clear()
         self._watched |= set(self._host.containers)
         return sorted(self._watched)
+
+    def forget(self, container_ids: Sequence[ContainerId]) -> None:
+        """See `Containerizer`."""
+        for container_id in container_ids:
+            self._host.ended.pop(container_id, None)
 
     def close(self) -> None:
         """See `Containerizer`. A crash of the agent is the same thing."""
@@ -230,7 +238,7 @@ class FakeContainerizer:
         self._sink(event)
 
     def _end(self, container_id: ContainerId) -> None:
-        container = self._host.containers.pop(container_id)
+        container = self._host.ended[container_id] = self._host.containers.pop(container_id)
         self._watched.discard(container_id)
         _write_output(container.spec.sandbox, container.fate.output)
         self._sink(

@@ -17,6 +17,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -104,6 +105,8 @@ class ProcessContainerizer:
             self._user = User(os.geteuid(), os.getegid())
         self._lock = threading.Lock()
         self._records: dict[ContainerId, ProcessRecord] = {}
+        #: Ended and not forgotten yet: their notes hold the exit code.
+        self._ended: set[ContainerId] = set()
         self._closing = threading.Event()
         #: Never set: what waits on it only lets a moment pass.
         self._pause = threading.Event()
@@ -170,6 +173,14 @@ class ProcessContainerizer:
             self._begin_watching(record, alive=still_runs(notes))
             adopted.append(notes.container_id)
         return adopted
+
+    def forget(self, container_ids: Sequence[ContainerId]) -> None:
+        """See `Containerizer`."""
+        with self._lock:
+            ended = [container_id for container_id in container_ids if container_id in self._ended]
+            self._ended.difference_update(ended)
+        for container_id in ended:
+            discard_notes(self._containers_dir / container_id)
 
     def close(self) -> None:
         """See `Containerizer`."""
@@ -420,9 +431,9 @@ class ProcessContainerizer:
             record.peak_bytes = max(record.peak_bytes or 0, record.mem_limit_bytes)
         message = f"memory limit of {record.mem_mib} MiB exceeded" if oom_killed else ""
         record.let_go()
-        discard_notes(notes_dir)
         with self._lock:
             self._records.pop(record.container_id, None)
+            self._ended.add(record.container_id)
         self._sink(record.exited(exit_code, message, oom_killed=oom_killed))
 
     def _remove_group(self, record: ProcessRecord) -> None:

@@ -104,17 +104,25 @@ class Host(ABC):
         return [event for event in list(self.events) if event.container_id == spec.container_id]
 
     def clean(self) -> None:
-        """End whatever a test left running, and wait until it has ended."""
+        """End whatever a test left running, wait until it has ended, and remove what is left of it."""
         for containerizer in self._open:
             containerizer.close()
+        while self._end_some():
+            pass
+
+    def _end_some(self) -> bool:
+        """End what runs and begin to remove it; false where there was nothing."""
         last = self.open()
+        self.events.clear()
         left = set(last.recover())
         for container_id in left:
             last.kill(container_id, grace_ms=0)
         self.wait_for(
             lambda: left <= {event.container_id for event in self.events if isinstance(event, ContainerExited)}
         )
+        last.forget(sorted(left))
         last.close()
+        return bool(left)
 
     @abstractmethod
     def wait_for(self, look: Callable[[], object]) -> None:

@@ -185,6 +185,7 @@ def test_a_kill_at_once_after_the_launch_leaves_nothing_running(host: Host) -> N
     containerizer.launch(spec)
     containerizer.kill(spec.container_id, grace_ms=500)
     host.wait_for(lambda: ended(host, spec) or failed(host, spec))
+    containerizer.forget([spec.container_id])
     _, recovered = host.restart(containerizer)
     assert recovered == []
 
@@ -246,18 +247,38 @@ def test_a_container_that_ended_while_nobody_watched_is_reported_at_once(host: H
     assert second.recover() == [spec.container_id]
     second.launch(bystander_host)
     assert exit_of(host, spec).exit_code == 0
+    exit_of(host, bystander_host)
+    second.forget([spec.container_id, bystander_host.container_id])
     third, recovered = host.restart(second)
     assert recovered == []
     third.close()
 
 
-def test_nothing_is_recovered_twice(host: Host) -> None:
-    first = host.open()
-    spec = host.spec("true")
-    first.launch(spec)
-    exit_of(host, spec)
-    _, recovered = host.restart(first)
+def test_an_end_is_reported_in_each_life_until_it_is_forgotten(host: Host) -> None:
+    """An agent may die after it heard of an end and before it has written it down."""
+    containerizer = host.open()
+    spec = host.spec("sh", "-c", "exit 7")
+    containerizer.launch(spec)
+    assert exit_of(host, spec).exit_code == 7
+    for _ in range(2):
+        host.events.clear()
+        containerizer, recovered = host.restart(containerizer)
+        assert recovered == [spec.container_id]
+        assert exit_of(host, spec).exit_code == 7
+    containerizer.forget([spec.container_id])
+    containerizer.forget([spec.container_id])
+    _, recovered = host.restart(containerizer)
     assert recovered == []
+
+
+def test_what_runs_is_not_forgotten(host: Host) -> None:
+    first = host.open()
+    spec = host.spec("sleep", "3600")
+    first.launch(spec)
+    host.wait_for(lambda: started(host, spec))
+    first.forget([spec.container_id])
+    _, recovered = host.restart(first)
+    assert recovered == [spec.container_id]
 
 
 def test_an_uri_that_cannot_be_had_fails_the_fetch_and_is_named(host: Host) -> None:

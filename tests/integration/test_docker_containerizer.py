@@ -223,7 +223,8 @@ def test_a_rotated_output_continues_after_a_restart_too(host: DockerHost) -> Non
     kept = (spec.sandbox / "stdout.1").read_bytes() + (spec.sandbox / "stdout").read_bytes()
     assert "".join(f"{number}\n" for number in range(1, 40001)).encode().endswith(kept)
     assert len(kept) >= 64 * 1024
-    assert not (host.work_dir / "containers" / spec.container_id).exists()
+    containerizer.forget([spec.container_id])
+    eventually(lambda: not (host.work_dir / "containers" / spec.container_id).exists())
 
 
 def test_an_agent_killed_without_a_word_loses_nothing(host: DockerHost) -> None:
@@ -240,13 +241,21 @@ def test_an_agent_killed_without_a_word_loses_nothing(host: DockerHost) -> None:
     assert is_counted_without_gap((sandbox / "stdout").read_text())
 
 
-def test_nothing_is_left_in_the_engine_afterwards(host: DockerHost, docker_engine: docker.DockerClient) -> None:
+def test_nothing_is_left_in_the_engine_of_what_failed_or_is_forgotten(
+    host: DockerHost, docker_engine: docker.DockerClient
+) -> None:
+    containerizer = host.open()
     good, bad = host.spec("false"), host.spec("no-such-executable")
-    run(host, good)
-    run(host, bad)
-    names = json.dumps(docker_engine.api.containers(all=True))
-    assert f"mesolite-{good.container_id}" not in names
-    assert f"mesolite-{bad.container_id}" not in names
+    for spec in (good, bad):
+        containerizer.launch(spec)
+    eventually(lambda: final(host, good) and final(host, bad))
+    containerizer.forget([good.container_id])
+
+    def is_gone() -> bool:
+        names = json.dumps(docker_engine.api.containers(all=True))
+        return f"mesolite-{good.container_id}" not in names and f"mesolite-{bad.container_id}" not in names
+
+    eventually(is_gone)
 
 
 def test_a_container_removed_behind_our_back_is_reported(host: DockerHost, docker_engine: docker.DockerClient) -> None:

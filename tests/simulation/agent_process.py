@@ -91,7 +91,7 @@ class WatchedContainerizer:
         self._fuse: Final = fuse
         self._journal: Final = journal
         self._tasks: Final[dict[ContainerId, tuple[FrameworkId, TaskId]]] = {
-            container_id: _task_of(container.spec) for container_id, container in host.containers.items()
+            container_id: _task_of(container.spec) for container_id, container in (host.containers | host.ended).items()
         }
 
     @property
