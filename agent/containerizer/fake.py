@@ -120,6 +120,10 @@ class FakeHost:
         self.start_ms = start_ms
         self.prepare_ms = prepare_ms
         self.containers: dict[ContainerId, FakeContainer] = {}
+        #: Why nothing can be started; set by tests.
+        self.trouble = ""
+        #: Ended, reported, and not forgotten.
+        self.ended: dict[ContainerId, FakeContainer] = {}
 
     def reboot(self) -> None:
         """Everything that ran is gone, without a word."""
@@ -152,6 +156,11 @@ class FakeContainerizer:
     def name(self) -> str:
         """See `Containerizer`."""
         return "fake, limits by script"
+
+    @property
+    def trouble(self) -> str:
+        """See `Containerizer`."""
+        return self._host.trouble
 
     def launch(self, spec: ContainerSpec) -> None:
         """See `Containerizer`."""
