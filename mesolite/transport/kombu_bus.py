@@ -22,7 +22,7 @@ from kombu.exceptions import KombuError
 from mesolite.errors import RedisUnavailable
 
 from .address import MEMORY_SCHEME, SENTINEL_SCHEME, parse_sentinel, scheme_of, shown
-from .kombu_address import kombu_url as kombu_url
+from .kombu_address import kombu_url
 from .kombu_transport import DirectTransport, PrimaryTransport
 from .redis_client import patience
 
