@@ -49,7 +49,6 @@ from .docker_engine import DEAD_STATES, DockerEngine, EventStream, FoundContaine
 from .docker_launch import DockerLauncher
 from .docker_output import LogFollower, OutputPump, open_files
 from .docker_record import SIGKILL_CODE, Phase, Record
-from .docker_watch import EngineWatch
 from .policy import ContainerPolicy, default_user, resolve_user
 from .pools import Stage, submit
 
