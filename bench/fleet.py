@@ -1,4 +1,4 @@
-"""Many agents in one process, for a benchmark: what they send is real, what they would do on their hosts is left out.
+"""Many agents in one process, for `bench/rebuild.py`: what they say is real, what they would do on their hosts is left out.
 
 Each agent has a real `MasterLink`, which decides when it registers, repeats itself, confirms and beats; it hears only what
 it finds in its own kombu queue. Two things are done in bulk that agents on their own hosts do each for itself: one script
@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from mesolite.agent.link import Intake, MasterLink
 from mesolite.ids import AgentId, ContainerId, FrameworkId, SessionId, TaskId
+from mesolite.master import registry
 from mesolite.protocol import (
     AgentHeartbeat,
     AgentInfo,
@@ -40,7 +41,13 @@ from mesolite.protocol import (
 from mesolite.protocol.batches import PROTOCOL_VERSION
 from mesolite.resources import Resources, scalars
 from mesolite.transport.contract import Append
-from mesolite.transport.keys import MAX_REPORTS_LENGTH, agent_queue, reports_stream
+from mesolite.transport.keys import (
+    DEFAULT_CLUSTER,
+    DEFAULT_PRINCIPAL,
+    MAX_REPORTS_LENGTH,
+    agent_queue,
+    reports_stream,
+)
 from mesolite.transport.redis_store import RedisStore
 
 #: As in the benchmark of Mesos that is compared with: so many frameworks share the tasks, and each task has so many labels.
@@ -105,6 +112,17 @@ def session(n: int) -> SessionId:
     return SessionId(f"{n:032x}")
 
 
+def admitted(n: int) -> registry.AgentEntry:
+    """What the registry says of the n-th agent."""
+    return registry.AgentEntry(
+        hostname=_hostname(n), session=session(n), principal=DEFAULT_PRINCIPAL, checkpoint_id=f"{n:016x}", incarnation=1
+    )
+
+
+def _hostname(n: int) -> str:
+    return f"host-{n:05}.example.org"
+
+
 class SimulatedAgent:
     """One agent of the fleet."""
 
@@ -134,7 +152,7 @@ class Fleet:
     """All agents, on one thread."""
 
     def __init__(self, url: str, count: int, tasks_each: int, *, seed: int) -> None:
-        self._store = RedisStore(url, "default")
+        self._store = RedisStore(url, DEFAULT_CLUSTER)
         client = redis.Redis.from_url(url, protocol=2)
         self._look = client.register_script(_EMPTY_QUEUES)
         self._rng = random.Random(seed)
@@ -143,11 +161,6 @@ class Fleet:
         #: (when an agent means to speak, which); entries that are out of date are skipped.
         self._due: list[tuple[int, int]] = []
         self._saying: list[Append] = []
-
-    @property
-    def registered(self) -> int:
-        """How many agents have been told that they are registered."""
-        return sum(agent.link.registered for agent in self.agents)
 
     @property
     def registrations(self) -> int:
@@ -223,7 +236,7 @@ def _registration(n: int, tasks_each: int) -> RegisterAgent:
     return RegisterAgent(
         agent_info=AgentInfo(
             agent_id=agent_id(n),
-            hostname=f"host-{n:05}.example.org",
+            hostname=_hostname(n),
             url=f"http://10.{n >> 16}.{n >> 8 & 255}.{n & 255}:5051",
             resources=Resources.parse("cpus:32;mem:131072;disk:1000000;ports:[31000-32000]").to_wire(),
             attributes=(Attribute("rack", f"rack:{n // 40}"), Attribute("os", "os:linux")),
@@ -232,6 +245,8 @@ def _registration(n: int, tasks_each: int) -> RegisterAgent:
         ),
         frameworks=tuple(infos[: min(FRAMEWORKS, tasks_each)]),
         tasks=tuple(_task(n, m, infos[m % FRAMEWORKS]) for m in range(tasks_each)),
+        checkpoint_id=admitted(n).checkpoint_id,
+        incarnation=1,
     )
 
 
