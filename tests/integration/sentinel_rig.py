@@ -181,6 +181,7 @@ class SentinelRig:
             not follow at once, which it did in one of eight tries: a Sentinel connects to a server at most once in 1,000 ms
             (SENTINEL_PING_PERIOD), so that after a failover it may come too late to hear from the new primary in time.
         failover_timeout_ms: A failed election is repeated after twice this time.
+        min_replicas: How many replicas a primary needs to take writes (`min-replicas-to-write`).
     """
 
     def __init__(
@@ -191,7 +192,9 @@ class SentinelRig:
         sentinels: int = 3,
         down_after_ms: int = 1_250,
         failover_timeout_ms: int = 3_000,
+        min_replicas: int = 1,
     ) -> None:
+        self._min_replicas = min(min_replicas, replicas)
         self._settings = {"down_after_ms": down_after_ms, "failover_timeout_ms": failover_timeout_ms}
         self.servers: Final = [
             RigProcess(directory / f"server-{n}", free_port(), PASSWORD) for n in range(1 + replicas)
@@ -310,7 +313,7 @@ class SentinelRig:
             password=PASSWORD,
             user=INTERNAL_USER,
             internal=_INTERNAL_PASSWORD,
-            min_replicas=1 if len(self.servers) > 1 else 0,
+            min_replicas=self._min_replicas,
             priority=priority,
         )
         return text if server is self.servers[0] else f"{text}replicaof {LOOPBACK} {self.servers[0].port}\n"

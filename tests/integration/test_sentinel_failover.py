@@ -229,6 +229,27 @@ def test_who_only_reads_leaves_a_primary_that_was_cut_off(rig: SentinelRig, open
     assert lost.ask("ROLE")[0] == b"master", "it still takes itself for one"
 
 
+def test_who_waits_for_commands_leaves_a_primary_that_was_cut_off_and_takes_all_writes(
+    tmp_path: Path, opened: ExitStack
+) -> None:
+    """Without `min-replicas-to-write` not even its pops fail."""
+    with SentinelRig(tmp_path / "redis", min_replicas=0) as rig:
+        sender, reader = a_bus(rig, opened), a_bus(rig, opened)
+        with Follower(lambda: reader.receive(QUEUE, limit=100, wait_ms=1_000)) as follower:
+            sender.send(QUEUE, b"before")
+            eventually(lambda: follower.taken == [b"before"])
+            lost = strike(rig, isolate)
+            primary = rig.wait_for_primary(other_than=lost)
+            direct = opened.enter_context(closing(open_bus(primary.url)))
+            direct.send(QUEUE, b"after")
+            eventually(lambda: follower.taken == [b"before", b"after"], within_s=RECOVERY_S)
+        assert lost.ask("SET", "k", "v") in {True, b"OK"}, "it still takes writes"
+
+        # And who sends commands.
+        insist(lambda: sender.send("other", b"x"))
+        assert eventually(lambda: direct.receive("other", limit=1, wait_ms=0)) == [b"x"]
+
+
 @pytest.mark.parametrize("blow", [kill, hang], ids=lambda blow: blow.__name__)
 def test_an_agents_reports_and_commands_go_on(rig: SentinelRig, opened: ExitStack, blow: Blow) -> None:
     agent_id, session = AgentId("a"), SessionId("life-1")
