@@ -12,7 +12,7 @@ from mesolite.clock import SystemClock
 from mesolite.config import MasterConfig
 from mesolite.discovery import public_redis_url
 from mesolite.errors import BadInput, MasterUnavailable, NotFound
-from mesolite.ids import FrameworkId, TaskId
+from mesolite.ids import AgentId, FrameworkId, TaskId
 from mesolite.lease import LeaseKeeper, LeaseSettings
 from mesolite.logs import get_logger
 from mesolite.network import advertised_url
@@ -26,7 +26,8 @@ from mesolite.views import ClusterRow
 from . import views
 from .allocator import HierarchicalDrfAllocator
 from .core import MasterCore
-from .events import OperatorKilled, OperatorToreDown
+from .events import OperatorKilled, OperatorMarkedGone, OperatorToreDown
+from .garbage import look_for_garbage_seldom
 from .http import Action, MasterHttp, View
 from .settings import MasterSettings
 from .shell import MasterShell
@@ -51,6 +52,7 @@ def run_master(config: MasterConfig) -> None:
         Unavailable: The HTTP port is taken.
         ConfigError: The Redis URL makes no sense.
     """
+    look_for_garbage_seldom()
     with ExitStack() as cleanup:
         # A store is for one thread; the lease and the HTTP face have threads of their own.
         store, lease_store, letters = (
@@ -181,7 +183,14 @@ def _actions(shell: MasterShell, clock: SystemClock) -> dict[str, Action]:
         shell.ask(OperatorToreDown(now_ms=clock.now_ms(), framework_id=framework_id))
         return None
 
-    return {"kill": kill, "teardown": teardown}
+    def mark_gone(fields: Mapping[str, str]) -> object:
+        agent_id = AgentId(_needed(fields, "agent_id"))
+        if not shell.view(lambda core: agent_id in core.state.agents or agent_id in core.state.lost_agents):
+            raise NotFound(f"no agent {agent_id!r} is or was here; `mesolite agents` lists them")
+        shell.ask(OperatorMarkedGone(now_ms=clock.now_ms(), agent_id=agent_id))
+        return None
+
+    return {"kill": kill, "teardown": teardown, "mark_gone": mark_gone}
 
 
 def _needed(fields: Mapping[str, str], name: str) -> str:

@@ -9,7 +9,8 @@ was if the lease is renewed in the same epoch. The first commit shows whether th
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol, TypeVar
+from itertools import groupby
+from typing import Final, Protocol, TypeVar, assert_never
 
 from mesolite.clock import Clock
 from mesolite.errors import CommitRefused, MasterUnavailable, ProtocolError, Unavailable
@@ -33,7 +34,7 @@ from mesolite.transport.keys import (
 
 from .allocator import Allocator
 from .core import MasterCore
-from .effects import CommandAgent, ForgetAgent, MasterEffect, SaveRegistry, SetAside, TellFramework
+from .effects import CommandAgent, ForgetAgent, MasterEffect, NewerEpochHeard, SaveRegistry, SetAside, TellFramework
 from .events import CallsArrived, GarbageArrived, ListeningResumed, MasterEvent, ReportsArrived, Tick
 from .settings import MasterSettings
 
@@ -257,6 +258,7 @@ class MasterShell:
         registry: dict[str, bytes | None] = {}
         appends: list[Append] = []
         after: list[CommandAgent | ForgetAgent] = []
+        newer: int | None = None
         for effect in effects:
             match effect:
                 case SaveRegistry():
@@ -265,6 +267,10 @@ class MasterShell:
                     appends.append(_append(effect))
                 case CommandAgent() | ForgetAgent():
                     after.append(effect)
+                case NewerEpochHeard():
+                    newer = effect.epoch
+                case _:
+                    assert_never(effect)
         if entries or registry or appends:
             commit = Commit(
                 epoch=self._epoch,
@@ -278,6 +284,10 @@ class MasterShell:
             self._uncertain = None
             self._cursor = cursor_to
         self._publish(after)
+        if newer is not None:
+            _log.warning("master.newer_epoch_heard", epoch=self._epoch, newer=newer)
+            self._drop()
+            self._leadership.spoil(self._epoch, newer + 1)
 
     def _settle(self) -> None:
         """Find out whether the last commit happened, and make it happen if not: it counts commits, so it cannot happen twice."""
@@ -302,14 +312,19 @@ class MasterShell:
             # if it leads on, the core sends again what nobody confirms.
             _log.warning("master.words_withheld", epoch=self._epoch, count=len(effects))
             return
-        for effect in effects:
+        # In their order: what is said to an agent that comes back must not go with the queue of the one that left.
+        for kind, group in groupby(effects, key=type):
             try:
-                if isinstance(effect, CommandAgent):
-                    self._bus.send(agent_queue(effect.agent_id, self._cluster), encode(effect.batch))
+                if kind is CommandAgent:
+                    self._bus.send_many([self._message(each) for each in group if isinstance(each, CommandAgent)])
                 else:
-                    self._bus.delete(agent_queue(effect.agent_id, self._cluster))
+                    for each in group:
+                        self._bus.delete(agent_queue(each.agent_id, self._cluster))
             except Unavailable as unavailable:
-                _log.warning("master.publish_failed", agent_id=effect.agent_id, reason=str(unavailable))
+                _log.warning("master.publish_failed", reason=str(unavailable))
+
+    def _message(self, effect: CommandAgent) -> tuple[str, bytes]:
+        return agent_queue(effect.agent_id, self._cluster), encode(effect.batch)
 
 
 def events_of(entry: Entry, now_ms: int) -> list[MasterEvent]:

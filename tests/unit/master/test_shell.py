@@ -268,3 +268,15 @@ def test_a_commit_that_only_time_caused_is_missed_too_where_it_was_forgotten() -
     cluster.clock.advance(MasterSettings().heartbeat_interval_ms)
     cluster.lead(cluster.keeper, cluster.shell)
     assert not cluster.shell.leads
+
+
+def test_a_master_that_hears_of_a_newer_epoch_takes_one_above_it() -> None:
+    """A failover forgot that epoch; whoever follows it would refuse this master for ever."""
+    cluster = Cluster()
+    newer = EPOCH + 5000
+    batch = ReportBatch(agent_id=A, session=S, number=1, epoch=newer, confirmed=0, reports=())
+    cluster.outside.append(reports_stream(), encode(batch), max_length=100)
+    cluster.shell.turn(0)
+    assert cluster.epoch_held() is None
+    cluster.lead(cluster.keeper, cluster.shell)
+    assert (cluster.epoch_held() or 0) > newer
