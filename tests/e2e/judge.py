@@ -199,12 +199,13 @@ def one_leader(answers: Mapping[str, str | None]) -> list[str]:
 
 
 def flower_truth(
-    story: Story, tasks: Mapping[str, str], workers: Mapping[str, bool], agents: Collection[str]
+    story: Story, framework_id: str, tasks: Mapping[str, str], workers: Mapping[str, bool], agents: Collection[str]
 ) -> list[str]:
     """Flower shows tasks as they are: what runs STARTED, what finished SUCCESS, nothing else of the load alive.
 
     Args:
         story: The load's.
+        framework_id: The load's: Flower knows a task as "framework id/task id".
         tasks: Flower's state of each task it lists.
         workers: Flower's workers, and whether each is online.
         agents: Those that there are.
@@ -212,7 +213,7 @@ def flower_truth(
     complaints: list[str] = []
     for task_id, task in story.tasks.items():
         words = task.last_words()
-        state = tasks.get(task_id)
+        state = tasks.get(f"{framework_id}/{task_id}")
         if not words and task.runs():
             complaints += [] if state == "STARTED" else [f"Flower shows {task_id}, which runs, as {state}"]
         elif words and words[-1].state is TaskState.FINISHED:
@@ -222,7 +223,7 @@ def flower_truth(
     complaints += [
         f"Flower shows {task_id}, which there is not, as {state}"
         for task_id, state in tasks.items()
-        if state in _FLOWER_ALIVE and task_id not in story.tasks
+        if state in _FLOWER_ALIVE and task_id.removeprefix(f"{framework_id}/") not in story.tasks
     ]
     online = {worker.partition("@")[2] for worker, is_online in workers.items() if is_online}
     complaints += [f"Flower does not show agent {agent} online" for agent in sorted(set(agents) - online)]

@@ -34,7 +34,7 @@ ValueT = TypeVar("ValueT")
 class LoadProcess:
     """One framework and the process that runs it, in as many lives as it takes."""
 
-    def __init__(self, folder: Path, redis_url: str, cluster: str, image: str | None) -> None:
+    def __init__(self, folder: Path, redis_url: str, cluster: str, image: str | None, pace_per_s: float) -> None:
         """Prepare.
 
         Args:
@@ -42,6 +42,7 @@ class LoadProcess:
             redis_url: The cluster's Redis, as settings write it.
             cluster: The cluster's name.
             image: For the tasks; the agents' default where absent.
+            pace_per_s: Short tasks that come due in a second.
         """
         run = f"load{uuid4().hex[:6]}"
         self.framework_id: Final = FrameworkId(run)
@@ -61,6 +62,7 @@ class LoadProcess:
             run=run,
             longs=LONGS,
             window=WINDOW,
+            pace_per_s=pace_per_s,
             image=image,
             cpus=CPUS,
             mem_mib=MEM_MIB,

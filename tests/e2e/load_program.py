@@ -82,6 +82,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     longs: int
     #: Short tasks that may be on their way at once.
     window: int
+    #: Short tasks that come due in a second, so that some still flow when what broke comes back.
+    pace_per_s: float
     image: str | None
     cpus: float
     mem_mib: float
@@ -92,7 +94,8 @@ class Ledger:
 
     def __init__(self, longs: int) -> None:
         self._longs = [f"long-{number}" for number in range(longs)]
-        self.goal = 0
+        #: Short tasks that have come due.
+        self.due = 0.0
         #: Tasks that have not ended, with their work.
         self.running: dict[TaskId, str] = {}
         self._done: set[str] = set()
@@ -111,6 +114,11 @@ class Ledger:
         if work is not None and state is TaskState.FINISHED:
             self._done.add(work)
 
+    def come_due(self, goal: int, more: float) -> None:
+        """Let some more short tasks come due, up to a goal."""
+        begun = sum(work.startswith("short-") for work in self._attempts)
+        self.due = min(goal, max(self.due, begun) + more)
+
     def missing_longs(self) -> list[str]:
         """Long work that does not run."""
         busy = set(self.running.values())
@@ -121,7 +129,7 @@ class Ledger:
         busy = {work for work in self.running.values() if work.startswith("short-")}
         waiting = [
             work
-            for work in (f"short-{number}" for number in range(self.goal))
+            for work in (f"short-{number}" for number in range(int(self.due)))
             if work not in busy and work not in self._done
         ]
         return waiting[: max(0, window - len(busy))]
@@ -138,6 +146,7 @@ class Load(Scheduler):
         self._plan = plan
         self._ledger = ledger
         self._journal = journal
+        self._looked_ms = 0
         self._shape: tuple[Resource, ...] = scalars(cpus=plan.cpus, mem_mib=plan.mem_mib).to_wire()
 
     def _wants(self) -> list[Want[str]]:
@@ -161,7 +170,10 @@ class Load(Scheduler):
         if goal == TEAR_DOWN:
             driver.teardown()
             return
-        self._ledger.goal = goal
+        # Time that passed unseen counts for little: what should have come due meanwhile would come all at once.
+        passed_ms = min(2 * LOOK_EVERY_MS, driver.now_ms - self._looked_ms)
+        self._looked_ms = driver.now_ms
+        self._ledger.come_due(goal, self._plan.pace_per_s * passed_ms / 1000)
         driver.set_demand(self._demand())
         driver.wake_at(driver.now_ms + LOOK_EVERY_MS)
 

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import docker
 import pytest
@@ -23,8 +24,9 @@ CONFIG = UpConfig(
     containerizer="docker",
     image=os.environ.get("MESOLITE_IMAGE", "python:3.11-slim"),
 )
-#: Enough that work flows for ten seconds.
+#: Enough that work flows for some seconds.
 SHORT_WAVE = 40
+PACE_PER_S = 8.0
 
 
 class UpSite:
@@ -36,9 +38,10 @@ class UpSite:
         self.cluster = cluster.address.cluster
         self.flower_url = cluster.address.flower_url or ""
 
-    def master_urls(self) -> list[str]:
+    def masters(self) -> dict[str, list[str]]:
         """See `Site`."""
-        return [self._cluster.address.master_url]
+        url = self._cluster.address.master_url
+        return {url: [urlsplit(url).netloc]}
 
     def agent_ids(self) -> list[str]:
         """See `Site`."""
@@ -62,7 +65,7 @@ def trials(
 ) -> Iterator[Trials]:
     """Ten long tasks that run, and short ones when asked for."""
     site = UpSite(cluster)
-    load = LoadProcess(tmp_path_factory.mktemp("load"), site.redis_url, site.cluster, CONFIG.image)
+    load = LoadProcess(tmp_path_factory.mktemp("load"), site.redis_url, site.cluster, CONFIG.image, PACE_PER_S)
     trials = Trials(site, load, docker_engine)
     try:
         trials.begin()

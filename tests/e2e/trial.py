@@ -15,6 +15,7 @@ from mesolite import TaskId
 from mesolite.errors import MesoliteError
 from mesolite.operator import OperatorClient
 from tests.source_tree import listed
+from tests.waiting import eventually
 
 from . import judge, witness
 from .load import CPUS, LONGS, MEM_MIB, LoadProcess
@@ -49,8 +50,8 @@ class Site(Protocol):
         """Where Flower is."""
         ...
 
-    def master_urls(self) -> Sequence[str]:
-        """The operator API of each master."""
+    def masters(self) -> Mapping[str, Collection[str]]:
+        """The masters: the URL to ask each at, and "host:port" of that and of where others are sent to it."""
         ...
 
     def agent_ids(self) -> Collection[str]:
@@ -164,10 +165,12 @@ class Trials:
         return offers
 
     def _leadership(self) -> list[str]:
-        return judge.one_leader({url: witness.leader_named_by(url) for url in self.site.master_urls()})
+        masters = self.site.masters()
+        names = {name: url for url, names in masters.items() for name in names}
+        return judge.one_leader({url: names.get(witness.leader_named_by(url)) for url in masters})
 
     def _operator(self) -> OperatorClient:
-        return OperatorClient(self.site.master_urls()[0])
+        return OperatorClient(",".join(self.site.masters()))
 
     def _books(self) -> list[str]:
         operator, story = self._operator(), self.load.story()
@@ -192,7 +195,8 @@ class Trials:
 
     def _flower(self) -> list[str]:
         flower = witness.FlowerApi(self.site.flower_url)
-        return judge.flower_truth(self.load.story(), flower.tasks(), flower.workers(), self.site.agent_ids())
+        story, framework_id = self.load.story(), self.load.framework_id
+        return judge.flower_truth(story, framework_id, flower.tasks(), flower.workers(), self.site.agent_ids())
 
     def _settles(self, what: str, complaints: Callable[[], list[str]]) -> None:
         """Wait until there is nothing to complain about; at the deadline, complain."""
@@ -209,6 +213,12 @@ class Trials:
             self.load.watched(silent, within_s=TRUTH_TIMEOUT_S)
         except AssertionError:
             raise AssertionError(f"not so within {TRUTH_TIMEOUT_S:g} s: {what}{listed(last)}") from None
+
+
+def lasts(seconds: float) -> None:
+    """Let something last: the fault itself, never a wait for what should follow."""
+    end_s = time.monotonic() + seconds
+    eventually(lambda: time.monotonic() >= end_s, within_s=seconds + 5)
 
 
 def _last_start_ms(story: Story) -> int:

@@ -149,8 +149,8 @@ class FlowerApi:
             return {}
 
 
-def leader_named_by(master_url: str) -> str | None:
-    """Whom a master takes for the leader: itself where it answers, another where it sends there, None where it does neither."""
+def leader_named_by(master_url: str) -> str:
+    """Say as "host:port" whom a master takes for the leader: itself where it answers, or where it sends to; else nothing."""
     parts = urllib.parse.urlsplit(master_url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=HTTP_TIMEOUT_S)
     try:
@@ -158,14 +158,13 @@ def leader_named_by(master_url: str) -> str | None:
         answer = connection.getresponse()
         answer.read()
     except (OSError, http.client.HTTPException):
-        return None
+        return ""
     finally:
         connection.close()
     match answer.status:
         case 200:
-            return master_url
+            return parts.netloc
         case 307:
-            target = urllib.parse.urlsplit(answer.headers.get("Location", ""))
-            return f"{target.scheme}://{target.netloc}"
+            return urllib.parse.urlsplit(answer.headers.get("Location", "")).netloc
         case _:
-            return None
+            return ""

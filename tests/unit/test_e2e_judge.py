@@ -239,9 +239,12 @@ def test_masters_that_do_not_agree_are_noticed(answers: dict[str, str | None]) -
     ],
 )
 def test_a_flower_that_shows_something_else_is_noticed(tasks: dict[str, str], workers: dict[str, bool]) -> None:
-    right: dict[str, str] = {LONG: "STARTED", SHORT: "SUCCESS"}
-    assert judge.flower_truth(Story.of(WELL), right, {"mesolite@agent-1": True}, ["agent-1"]) == []
-    assert judge.flower_truth(Story.of(WELL), tasks, workers, ["agent-1"])
+    def truth(tasks: dict[str, str], workers: dict[str, bool]) -> list[str]:
+        shown = {f"load/{task_id}": state for task_id, state in tasks.items()}
+        return judge.flower_truth(Story.of(WELL), "load", shown, workers, ["agent-1"])
+
+    assert truth({LONG: "STARTED", SHORT: "SUCCESS"}, {"mesolite@agent-1": True}) == []
+    assert truth(tasks, workers)
 
 
 def test_the_longest_gap_counts_starts_as_agents_saw_them() -> None:
@@ -259,7 +262,9 @@ def test_a_journal_outlives_a_line_that_was_cut_off(tmp_path: Path) -> None:
 
 def test_a_new_life_of_the_load_knows_what_runs_and_what_is_left_to_do() -> None:
     ledger = remembered([*WELL, launched(TaskId("run-short-1-1"), "short-1")], longs=2)
-    ledger.goal = 4
+    ledger.come_due(4, 0.5)
+    assert int(ledger.due) == 2, "what was begun before is due"
+    ledger.come_due(4, 5.0)
     assert set(ledger.running) == {LONG, TaskId("run-short-1-1")}
     assert ledger.missing_longs() == ["long-1"]
     assert ledger.waiting_shorts(window=10) == ["short-2", "short-3"]
