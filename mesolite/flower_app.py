@@ -13,8 +13,8 @@ Flower's own settings work as always: FLOWER_* variables and flowerconfig.py.
 """
 
 import asyncio
-import atexit
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -23,10 +23,9 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from mesolite.config import FlowerConfig
-from mesolite.errors import Unavailable
 from mesolite.logs import get_logger
 from mesolite.transport.address import shown
 from mesolite.transport.celery_broker import CHECK_EVERY_S, SubscriptionCheck, broker_errors, celery_settings
@@ -42,12 +41,11 @@ MAX_QUEUES: Final = 10_000
 _log = get_logger("mesolite.flower")
 
 
-def run_flower(config: FlowerConfig) -> None:
-    """Be Flower until told to stop (SIGTERM, SIGINT).
+def run_flower(config: FlowerConfig) -> NoReturn:
+    """Be Flower until told to stop (SIGTERM, SIGINT), then end the process; with exit code 1 where it cannot hear any more.
 
     Raises:
         ConfigError: The address of Redis cannot be used.
-        Unavailable: It cannot hear any more, for a reason that is in the log.
     """
     # Its API is what terminates tasks from the page and from scripts; without this it asks for a login that nobody has.
     os.environ.setdefault("FLOWER_UNAUTHENTICATED_API", "1")
@@ -57,14 +55,16 @@ def run_flower(config: FlowerConfig) -> None:
     )
     loop = EventLoop(flower.events, flower.capp)
     flower.events.run = loop.run
-    atexit.register(flower.stop)
     signal.signal(signal.SIGTERM, _exit)
     port = flower.start_http_server()
     _log.info("flower.started", redis=shown(config.redis_url), url=f"http://{config.http_host}:{port}")
     with contextlib.suppress(KeyboardInterrupt, SystemExit):
         flower.start()
-    if loop.ended:
-        raise Unavailable("Flower hears no more events, see its log; start it again")
+    flower.stop()
+    _log.log(logging.ERROR if loop.ended else logging.INFO, "flower.stopped", hears=not loop.ended)
+    logging.shutdown()
+    # While Redis is away kombu repeats what Flower asked of it for ever, in threads that Python would wait for.
+    os._exit(1 if loop.ended else 0)
 
 
 def make_flower(redis_url: str, arguments: Sequence[str]) -> Any:

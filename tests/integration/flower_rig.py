@@ -100,12 +100,13 @@ class Flower:
             )
         eventually(lambda: self.page("/healthcheck") == 200, within_s=START_S)
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """End it."""
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int | None:
+        """End it, and return its exit code; None where it had been ended before."""
         process, self._process = self._process, None
-        if process is not None:
-            process.send_signal(number)
-            process.wait(20)
+        if process is None:
+            return None
+        process.send_signal(number)
+        return process.wait(20)
 
     def log(self) -> str:
         """What it wrote."""

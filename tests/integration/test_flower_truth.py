@@ -74,6 +74,17 @@ def test_a_flower_that_was_killed_shows_all_that_happened_meanwhile(
             assert again[field] == begun[field], field
 
 
+def test_flower_stops_when_told_to_though_redis_is_away(tmp_path: Path) -> None:
+    """Goal: a rolling restart does not wait for a kill. kombu repeats for ever what Flower asks of a broker that is away."""
+    with contextlib.ExitStack() as stack:
+        with EmbeddedRedis(tmp_path / "redis") as server:
+            flower = stack.enter_context(Flower(server.url, tmp_path / "flower.log"))
+        eventually(lambda: "broker_unavailable" in flower.log(), within_s=HEALED_WITHIN_S)
+        assert flower.page("/workers") == 200, "its pages answer all the same"
+        assert flower.stop() == 0
+        assert "flower.stopped" in flower.log()
+
+
 def kill(rig: SentinelRig) -> RigProcess:
     """End the primary."""
     lost = rig.primary()
