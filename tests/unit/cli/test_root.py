@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from mesolite.cli.root import COMMANDS
+from mesolite.discovery import ClusterAddress, write_cluster
 
 from .conftest import Run
+from .fake_cluster import FakeCluster
 
 
 def test_help_lists_every_command(run: Run) -> None:
@@ -83,3 +85,26 @@ def test_the_settings_file_of_the_folder_is_read_and_checked(run: Run, tmp_path:
     result = run("ps")
     assert result.exit_code == 1
     assert "did you mean 'http_port'?" in result.stderr
+
+
+def test_a_cluster_is_named_by_its_masters_or_by_its_folder(run: Run, cluster: FakeCluster, tmp_path: Path) -> None:
+    cluster.add_task("t")
+    urls = f"http://127.0.0.1:1,{cluster.master.url}"
+    assert "t" in run("--cluster", urls, "ps", MESOLITE_MASTER_URL="http://127.0.0.1:1").output
+    write_cluster(tmp_path / "folder", ClusterAddress(redis_url="redis://x", master_url=cluster.master.url))
+    assert "t" in run("--cluster", str(tmp_path / "folder"), "ps").output
+    assert "t" in run("ps", MESOLITE_MASTER_URL=urls).output
+
+
+def test_a_cluster_that_is_named_comes_before_a_home_and_the_name_of_a_cluster_is_no_place(
+    run: Run, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    arguments = ("--home", str(tmp_path / "absent"), "--cluster", cluster.master.url, "ps")
+    assert run(*arguments, MESOLITE_CLUSTER="east").exit_code == 0
+    assert "no cluster runs here" in run("ps", MESOLITE_CLUSTER=cluster.master.url).stderr
+
+
+def test_masters_that_tell_no_redis_are_an_error_that_says_how_to_go_on(run: Run, cluster: FakeCluster) -> None:
+    result = run("--cluster", cluster.master.url, "run", "--", "true")
+    assert result.exit_code == 1
+    assert "set MESOLITE_REDIS_URL" in result.stderr
