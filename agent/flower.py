@@ -1,8 +1,8 @@
 r"""Makes an agent appear in Flower: the agent as a Celery worker, its tasks as Celery tasks.
 
 Two threads that the agent's own never waits for: one sends events (`flower_events`), one answers what Flower asks and
-passes its "terminate" on (`flower_control`). Celery and kombu are imported when those threads start, not before. What got
-lost on the way is said again (`flower_repeats`).
+passes its "terminate" on (`flower_control`, `flower_answers`). Celery and kombu are imported when those threads start, not
+before. What got lost on the way is said again (`flower_repeats`).
 
     received --> started --> succeeded | failed | revoked
         \_____________________________________^   (a task that never ran fails or is revoked straight away)
@@ -21,7 +21,8 @@ from mesolite.transport.celery_broker import open_broker
 from mesolite.transport.keys import DEFAULT_CLUSTER, agent_queue, key_prefix
 
 from .effects import TaskChange
-from .flower_control import ControlAnswers, ControlMailbox, OnTerminate
+from .flower_answers import ControlAnswers, OnTerminate
+from .flower_control import ControlMailbox
 from .flower_events import EventPublisher, worker_name
 from .flower_ledger import Sampler, TaskLedger
 from .flower_repeats import Repeats

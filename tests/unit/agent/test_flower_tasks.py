@@ -2,7 +2,7 @@
 
 import pytest
 
-from mesolite.agent.flower_control import ControlAnswers
+from mesolite.agent.flower_answers import ControlAnswers
 from mesolite.agent.flower_ledger import (
     MAX_COUNTED_NAMES,
     MAX_ENDED_TASKS,
