@@ -9,6 +9,8 @@ class Actor:
         self.name = name
         #: When it wants its next turn; None: when somebody wakes it.
         self.wake_ms: int | None = wake_ms
+        #: It wants to be woken when there is something to read.
+        self.listens = True
 
     def turn(self, now_ms: int) -> None:
         """Do what there is to do, and set `wake_ms`, which is None by now."""

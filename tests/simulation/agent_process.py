@@ -26,8 +26,8 @@ from .process import Process
 from .wires import WiredBus
 from .world import World
 
-#: The real one's reader waits so long for commands, and notices by then whatever else is due.
-LOOK_MS: Final = 1000
+#: The real one looks more often, at nothing: here it is woken by whatever concerns it.
+LOOK_MS: Final = 3000
 
 
 class Disk:
@@ -87,6 +87,7 @@ class WatchedContainerizer:
 
     def __init__(self, host: FakeHost, inbox: Inbox, agent_id: AgentId, fuse: Fuse, journal: Journal) -> None:
         self.fake: Final = FakeContainerizer(host, inbox.put)
+        self._host: Final = host
         self._agent_id: Final = agent_id
         self._fuse: Final = fuse
         self._journal: Final = journal
@@ -99,6 +100,11 @@ class WatchedContainerizer:
         """See `Containerizer`."""
         return self.fake.name
 
+    @property
+    def trouble(self) -> str:
+        """See `Containerizer`."""
+        return self.fake.trouble
+
     def launch(self, spec: ContainerSpec) -> None:
         """See `Containerizer`."""
         self._fuse.burn()
@@ -110,8 +116,9 @@ class WatchedContainerizer:
     def kill(self, container_id: ContainerId, *, grace_ms: int) -> None:
         """See `Containerizer`."""
         self._fuse.burn()
-        key = self._tasks.get(container_id)
-        if key is not None:
+        key, container = self._tasks.get(container_id), self._host.containers.get(container_id)
+        over = container is not None and container.ends_ms <= self._host.clock.now_ms()
+        if key is not None and not over and container_id not in self._host.ended:
             self._journal.task(key).killed = True
         self.fake.kill(container_id, grace_ms=grace_ms)
 

@@ -22,23 +22,20 @@ class SkewedClock:
         #: This and the next are what it said when it was last touched, and when that was.
         self._said_ms: float = true.now_ms()
         self._touched_ms = true.now_ms()
-        #: How much it counts in a true millisecond.
+        #: How much it counts in a true millisecond when it counts.
         self._rate = 1.0
-        #: It does not count, as the monotonic clock of a suspended machine.
-        self._stands = False
+        #: The same now: 0 where it stands, as the monotonic clock of a suspended machine.
+        self._counts = 1.0
 
     def now_ms(self) -> int:
         """See `Clock`."""
-        if self._stands:
-            return int(self._said_ms)
-        return int(self._said_ms + (self._true.now_ms() - self._touched_ms) * self._rate)
+        return int(self._said_ms + (self._true.now_ms() - self._touched_ms) * self._counts)
 
     def begin(self, *, off_by_ms: int, rate: float) -> None:
         """Begin a life: so far from the true time, and counting so fast."""
         self._said_ms = self._true.now_ms() + off_by_ms
         self._touched_ms = self._true.now_ms()
-        self._rate = rate
-        self._stands = False
+        self._rate = self._counts = rate
 
     def jump(self, by_ms: int) -> None:
         """Be so much further at once; back only where it is a server's."""
@@ -48,12 +45,12 @@ class SkewedClock:
     def stop(self) -> None:
         """Stand still."""
         self._settle()
-        self._stands = True
+        self._counts = 0.0
 
     def go_on(self) -> None:
         """Count again, from where it stood."""
         self._settle()
-        self._stands = False
+        self._counts = self._rate
 
     def true_ms(self, at_ms: int) -> int:
         """Return the first true time at which this clock says so or more, if nobody touches it before."""

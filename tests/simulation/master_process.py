@@ -84,12 +84,14 @@ class MasterProcess(Process):
         assert shell is not None
         answered = shell.turn(0)
         core = self.core
+        self.listens = core is not None
         deadline_ms = core.next_deadline_ms() if core is not None else None
         self.keeping.look()
         self.wake_at(self.clock.now_ms() + (LOOK_MS if answered else RETRY_MS), deadline_ms if answered else None)
 
     def lose_memory(self) -> None:
         """See `Process`: all that is not in the store is gone."""
+        self.listens = True
         self.shell = self.keeper = self.usurper = None
         self.grant = lambda: None
         self.keeping.wake_ms = None

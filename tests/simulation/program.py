@@ -18,7 +18,8 @@ from .process import Process
 from .wires import LATEST_MS
 from .world import World
 
-LOOK_MS: Final = 1000
+#: The real one looks more often, at nothing: here it is woken by whatever concerns it.
+LOOK_MS: Final = 3000
 READ_LIMIT: Final = 200
 #: What the real reader waits at first before it tries an absent store again.
 RETRY_MS: Final = 200
@@ -116,7 +117,8 @@ class Program(Process):
             driver.store_returned(now_ms)
             soon_ms = now_ms
         away_ms = now_ms + RETRY_MS if batches is None else None
-        self.wake_at(now_ms + LOOK_MS, soon_ms, away_ms, driver.next_deadline_ms(), sender.retry_ms)
+        blind_ms = self._blind_until_ms if self._blind_until_ms > now_ms else None
+        self.wake_at(now_ms + LOOK_MS, soon_ms, away_ms, blind_ms, driver.next_deadline_ms(), sender.retry_ms)
 
     def _read(self, now_ms: int) -> list[EventBatch] | None:
         """Read what is there; None where the store does not answer. As the real reader, which has a thread of its own."""

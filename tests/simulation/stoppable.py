@@ -10,6 +10,9 @@ from typing import Final
 
 from .fuse import ProcessDied
 
+#: No turn takes so long.
+_HUNG_S: Final = 60
+
 
 class StoppableTurn:
     """One turn of a process."""
@@ -29,7 +32,7 @@ class StoppableTurn:
         if self._thread.ident is None:
             self._thread.start()
         self._go.release()
-        self._back.acquire()
+        assert self._back.acquire(timeout=_HUNG_S), "a turn waits for something that nobody does meanwhile"
         if self.over:
             self._thread.join()
         if self._raised is not None:
@@ -47,7 +50,9 @@ class StoppableTurn:
             raise ProcessDied
 
     def end(self) -> None:
-        """Let it be over where it stands: its process is dead."""
+        """Let it be over where it stands: its process is dead. It goes on where it was itself that died."""
+        if threading.current_thread() is self._thread:
+            return
         self._ended = True
         try:
             if not self.over:

@@ -80,6 +80,8 @@ class World:
     def written(self, name: str) -> None:
         """Wake the readers of a stream or queue, some milliseconds from now."""
         for reader in self.readers.get(name, ()):
+            if not reader.listens:
+                continue
             at_ms = self.now_ms + self.rng.randint(1, MAX_LATENCY_MS)
             reader.wake_ms = at_ms if reader.wake_ms is None else min(reader.wake_ms, at_ms)
 
