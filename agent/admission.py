@@ -45,6 +45,8 @@ class Admission:
         self._agent_id: Final = agent_id
         #: Why the disk takes nothing more; empty when there is room.
         self.shortage = ""
+        #: Why containers cannot be started; empty while they can.
+        self.trouble = ""
         #: Why this agent launches nothing any more; empty while it goes on.
         self.farewell = ""
         self._shapes: dict[tuple[Resource, ...], Shape | str] = {}
@@ -67,6 +69,8 @@ class Admission:
             return _dropped(Reason.AGENT_REMOVED, f"the agent is leaving the cluster: {self.farewell}")
         if self.shortage:
             return _dropped(Reason.CONTAINER_LIMITATION_DISK, self.shortage)
+        if self.trouble:
+            return _dropped(Reason.CONTAINER_LAUNCH_FAILED, f"the agent can start nothing now: {self.trouble}")
         if tasks >= MAX_TASKS:
             return _dropped(Reason.CONTAINER_LIMITATION, f"the agent has {MAX_TASKS} tasks, which is its limit")
         shape = self._shape(task)

@@ -37,6 +37,7 @@ from .effects import AgentEffect, Refusal, StopAgent
 from .events import (
     AgentEvent,
     CommandsArrived,
+    ContainerizerChanged,
     ContainersRecovered,
     ContainersReported,
     DiskChanged,
@@ -147,6 +148,8 @@ class AgentCore:
                 self._reports_lost(now_ms, outbox)
             case DiskChanged():
                 self.book.admission.shortage = event.shortage
+            case ContainerizerChanged():
+                self.book.admission.trouble = event.trouble
             case ShutdownRequested():
                 self._shut_down(event.message, now_ms, outbox)
             case _:

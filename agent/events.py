@@ -74,6 +74,15 @@ class DiskChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerizerChanged:
+    """The containerizer can start and end nothing any more, or can again. What runs is as it was, as far as anybody knows."""
+
+    now_ms: int
+    #: Why it cannot, for the user; empty where it can.
+    trouble: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShutdownRequested:
     """The operator wants this agent to end its tasks and leave the cluster for good."""
 
@@ -89,5 +98,6 @@ AgentEvent: TypeAlias = (
     | TaskEndRequested
     | ReportsLost
     | DiskChanged
+    | ContainerizerChanged
     | ShutdownRequested
 )

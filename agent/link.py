@@ -124,9 +124,11 @@ class MasterLink:
         # before our turn.
         self._last_registration_ms = None
         self._registration_due_ms = None
-        asked = batch.first_number == 0 and any(isinstance(command, Reregister) for command in batch.commands)
-        if asked:
+        spreads = [command.spread_ms for command in batch.commands if isinstance(command, Reregister)]
+        if batch.first_number == 0 and spreads:
             self.registered = False  # until when, the command itself says
+            # Where many return, the answers may take about as long as their coming: to repeat oneself before only adds to that.
+            self._registration_bound_ms = min(max(REGISTRATION_BACKOFF_MS, *spreads), REGISTRATION_BACKOFF_CAP_MS)
         else:
             self.leave(now_ms, 0)
 

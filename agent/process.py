@@ -5,6 +5,7 @@ import secrets
 import signal
 import socket
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Final
 from mesolite.clock import SystemClock
 from mesolite.config import AgentConfig
 from mesolite.errors import ConfigError
-from mesolite.ids import AgentId, SessionId
+from mesolite.ids import AgentId, ContainerId, SessionId
 from mesolite.logs import get_logger
 from mesolite.network import advertised_url
 from mesolite.protocol import AgentInfo
@@ -22,7 +23,7 @@ from mesolite.transport import open_bus, open_store
 from mesolite.transport.address import shown
 
 from .checkpoint import SqliteCheckpoint, open_checkpoint
-from .containerizer import Chosen, open_containerizer
+from .containerizer import Chosen, Kind, open_containerizer
 from .containerizer.contract import ContainerEvent, ContainerExited, EventSink
 from .containerizer.policy import ContainerPolicy
 from .core import LIFE_BYTES, AgentCore
@@ -32,7 +33,8 @@ from .events import ShutdownRequested, TaskEndRequested
 from .flower import AgentView, FlowerObserver, FlowerPresence
 from .http import AgentHttp
 from .inbox import Inbox
-from .records import Put
+from .lifecycle import Phase
+from .records import ProgressRecord, Put
 from .settings import MAX_ORPHAN_WAIT_MS, MAX_WAITING_EVENTS
 from .shell import AgentShell
 from .workdir import WorkDir, open_work_dir
@@ -84,8 +86,9 @@ def _assemble(
     cleanup.callback(checkpoint.close)
     hostname = config.hostname or socket.gethostname()
     agent_id = work_dir.identify(config.agent_id, hostname)
-    chosen = _containerizer(config, agent_id, work_dir.path, inbox.put)
+    chosen = _containerizer(config, _kind(config, work_dir, records), agent_id, work_dir.path, inbox.put)
     cleanup.callback(chosen.containerizer.close)
+    work_dir.keep_containerizer(chosen.kind)
     window = _Window()
     http = AgentHttp(
         host=config.http_host, port=config.http_port, work_dir=work_dir.path, state=window.view, hostname=hostname
@@ -167,12 +170,12 @@ def _checkpoint(config: AgentConfig, work_dir: WorkDir, now_ms: int) -> tuple[Sq
     if damage:
         _log.error("agent.checkpoint_damaged", agent_id=stored, reason=damage, kept_in=str(work_dir.path))
     if damage and stored is not None:
-        _end_orphans(config, stored, work_dir.path)
+        _end_orphans(config, stored, work_dir)
         work_dir.retire(stored)
     return checkpoint, records
 
 
-def _end_orphans(config: AgentConfig, agent_id: AgentId, work_dir: Path) -> None:
+def _end_orphans(config: AgentConfig, agent_id: AgentId, work_dir: WorkDir) -> None:
     """End the containers of an agent whose memory is lost, and wait for it, but not for ever."""
     gone: set[str] = set()
     changed = threading.Condition()
@@ -183,17 +186,39 @@ def _end_orphans(config: AgentConfig, agent_id: AgentId, work_dir: Path) -> None
                 gone.add(event.container_id)
                 changed.notify_all()
 
-    containerizer = _containerizer(config, agent_id, work_dir, note).containerizer
+    kind = _stored_kind(work_dir) or config.containerizer
+    containerizer = _containerizer(config, kind, agent_id, work_dir.path, note).containerizer
     orphans = set(containerizer.recover())
     for container_id in sorted(orphans):
         containerizer.kill(container_id, grace_ms=0)
     with changed:
         all_gone = changed.wait_for(lambda: orphans <= gone, timeout=MAX_ORPHAN_WAIT_MS / 1000)
+    containerizer.forget([ContainerId(each) for each in sorted(gone)])
     containerizer.close()
     _log.warning("agent.orphans_ended", agent_id=agent_id, count=len(orphans), all_gone=all_gone)
 
 
-def _containerizer(config: AgentConfig, agent_id: AgentId, work_dir: Path, sink: EventSink) -> Chosen:
+def _kind(config: AgentConfig, work_dir: WorkDir, records: Sequence[Put]) -> Kind:
+    """Say which containerizer is wanted: while there are tasks, what they run in, whatever fits this host best by now.
+
+    An engine that is down for a moment would otherwise cost the agent all its tasks, which run on, and nobody would know them.
+    """
+    has_tasks = any(isinstance(each, ProgressRecord) and each.phase is not Phase.ENDED for each in records)
+    stored = _stored_kind(work_dir)
+    return stored if config.containerizer == "auto" and has_tasks and stored is not None else config.containerizer
+
+
+def _stored_kind(work_dir: WorkDir) -> Kind | None:
+    match work_dir.stored_containerizer():
+        case "docker":
+            return "docker"
+        case "process":
+            return "process"
+        case _:
+            return None
+
+
+def _containerizer(config: AgentConfig, kind: Kind, agent_id: AgentId, work_dir: Path, sink: EventSink) -> Chosen:
     policy = ContainerPolicy(
         default_image=config.image,
         allow_privileged=config.allow_privileged,
@@ -204,7 +229,7 @@ def _containerizer(config: AgentConfig, agent_id: AgentId, work_dir: Path, sink:
         max_output_bytes=config.max_output_bytes,
         fetch_file_roots=config.fetch_file_roots,
     )
-    return open_containerizer(config.containerizer, policy, agent_id, work_dir, sink, cluster=config.cluster)
+    return open_containerizer(kind, policy, agent_id, work_dir, sink, cluster=config.cluster)
 
 
 def _info(config: AgentConfig, agent_id: AgentId, hostname: str, work_dir: Path, url: str, chosen: Chosen) -> AgentInfo:

@@ -49,6 +49,7 @@ from .effects import (
 from .events import (
     AgentEvent,
     CommandsArrived,
+    ContainerizerChanged,
     ContainersRecovered,
     ContainersReported,
     DiskChanged,
@@ -139,6 +140,8 @@ class AgentShell:
         self._stop: threading.Event | None = None
         #: The agent has left the cluster for good.
         self.left = False
+        #: Why no master takes it; empty where one did.
+        self.refusal = ""
 
     def recover(self) -> None:
         """Adopt what survived; before anything else, once."""
@@ -259,6 +262,8 @@ class AgentShell:
             shortage = self._disk.watch(now_ms, self.core.book.containers.keys())
             if shortage is not None:
                 events.append(DiskChanged(now_ms=now_ms, shortage=shortage))
+        if self._containerizer.trouble != self.core.book.admission.trouble:
+            events.append(ContainerizerChanged(now_ms=now_ms, trouble=self._containerizer.trouble))
         if self._reporter.is_back(now_ms):
             events.append(ReportsLost(now_ms=now_ms))
         deadline_ms = self.core.next_deadline_ms()
@@ -295,13 +300,21 @@ class AgentShell:
                 if effect.refusal not in _HARMLESS:
                     _log.info("agent.refused", refusal=effect.refusal.value, message=effect.message)
             case StopAgent():
-                _log.warning("agent.left", agent_id=self.core.info.agent_id, message=effect.message)
-                self._checkpoint.clear()
-                self.left = True
+                self._leave(effect)
             case Checkpoint() | SendReports():
                 pass
             case _:
                 assert_never(effect)
+
+    def _leave(self, effect: StopAgent) -> None:
+        agent_id = self.core.info.agent_id
+        if effect.refused:
+            _log.error("agent.not_taken", agent_id=agent_id, message=effect.message)
+            self.refusal = effect.message
+        else:
+            _log.warning("agent.left", agent_id=agent_id, message=effect.message)
+            self._checkpoint.clear()
+        self.left = True
 
     def _launch(self, spec: ContainerSpec) -> None:
         try:

@@ -23,6 +23,7 @@ def agent_view(core: AgentCore, refusals: Mapping[str, int]) -> dict[str, object
         "total_milli": dict(book.ledger.total),
         "held_milli": dict(book.ledger.held),
         "shortage": book.admission.shortage,
+        "trouble": book.admission.trouble,
         "refusals": dict(refusals),
         "tasks": [
             {

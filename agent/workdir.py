@@ -3,6 +3,7 @@
     lock                held as long as the process lives: one agent per directory
     agent_id            the agent's id, once it is chosen
     retired_ids         ids that must not be used from here again
+    containerizer       what its tasks run in: docker or process
     checkpoint.sqlite   see `checkpoint`
     sandboxes/          see `sandbox`
 
@@ -89,6 +90,15 @@ class WorkDir:
     def stored_id(self) -> AgentId | None:
         """Return the id that this directory belongs to; None where it is nobody's."""
         return AgentId(_line(self.path / "agent_id")) or None
+
+    def stored_containerizer(self) -> str:
+        """Return what the last life ran its tasks in; empty before any."""
+        return _line(self.path / "containerizer")
+
+    def keep_containerizer(self, kind: str) -> None:
+        """Remember what this life runs its tasks in."""
+        if kind != self.stored_containerizer():
+            _replace(self.path / "containerizer", f"{kind}\n")
 
     def identify(self, wanted: str | None, hostname: str) -> AgentId:
         """Return the agent's id, and keep it: the wanted one, else the stored one, else a new one.

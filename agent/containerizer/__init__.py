@@ -22,6 +22,8 @@ class Chosen:
 
     containerizer: Containerizer
     reason: str
+    #: What it came to.
+    kind: Literal["docker", "process"]
 
 
 def open_containerizer(
@@ -60,7 +62,7 @@ def _open_process(policy: ContainerPolicy, agent_id: AgentId, work_dir: Path, si
     from .process import ProcessContainerizer
 
     containerizer = ProcessContainerizer(policy=policy, agent_id=agent_id, work_dir=work_dir, sink=sink)
-    return Chosen(containerizer, f"{containerizer.name}; {why}")
+    return Chosen(containerizer, f"{containerizer.name}; {why}", "process")
 
 
 def _open_docker(
@@ -85,4 +87,4 @@ def _open_docker(
     except MesoliteError:
         engine.close()
         raise
-    return Chosen(containerizer, f"{containerizer.name}; {why if kind == 'auto' else 'as configured'}")
+    return Chosen(containerizer, f"{containerizer.name}; {why if kind == 'auto' else 'as configured'}", "docker")

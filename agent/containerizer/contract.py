@@ -103,6 +103,11 @@ class Containerizer(Protocol):
         """ "docker", "process" or "fake", and how limits are enforced: for people."""
         ...
 
+    @property
+    def trouble(self) -> str:
+        """Why it can start and end nothing at the moment, for people; empty while it can. Looked at now and then."""
+        ...
+
     def launch(self, spec: ContainerSpec) -> None:
         """Start a container. Launching an id that already runs is ignored."""
         ...

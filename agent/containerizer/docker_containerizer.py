@@ -49,6 +49,7 @@ from .docker_engine import DEAD_STATES, DockerEngine, EventStream, FoundContaine
 from .docker_launch import DockerLauncher
 from .docker_output import LogFollower, OutputPump, open_files
 from .docker_record import SIGKILL_CODE, Phase, Record
+from .docker_watch import EngineWatch
 from .policy import ContainerPolicy, default_user, resolve_user
 from .pools import Stage, submit
 
@@ -113,6 +114,7 @@ class DockerContainerizer:
         self._version = str(info.get("ServerVersion", ""))
         self._events = engine.events(self._filters, CONTAINER_LABEL)
         self._pump = OutputPump()
+        self._watch = EngineWatch(engine.probe)
         self._launcher = DockerLauncher(
             engine,
             self._pump,
@@ -124,6 +126,7 @@ class DockerContainerizer:
             started=self._started,
             failed=self._failed,
             output_ended=self._output_ended,
+            trouble=lambda: self._watch.trouble,
         )
         self._ending = ThreadPoolExecutor(_ENDING_THREADS, thread_name_prefix="docker-end")
         self._threads = [
@@ -137,6 +140,11 @@ class DockerContainerizer:
     def name(self) -> str:
         """See `Containerizer`."""
         return f"docker {self._version}, hard CPU and memory limits"
+
+    @property
+    def trouble(self) -> str:
+        """See `Containerizer`."""
+        return self._watch.trouble
 
     # -- what the agent asks ------------------------------------------------------------------------------------------
 
@@ -200,6 +208,7 @@ class DockerContainerizer:
                 return
             self._closing.set()
         self._due.set()
+        self._watch.close()
         self._events.close()
         for thread in self._threads:
             thread.join()

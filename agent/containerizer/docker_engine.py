@@ -87,8 +87,15 @@ class AttachedStream:
 class DockerEngine:
     """One engine at one address."""
 
-    def __init__(self, client: docker.APIClient) -> None:
+    def __init__(self, client: docker.APIClient, probe: docker.APIClient) -> None:
+        """Speak through two clients of one engine.
+
+        Args:
+            client: For work, which may take long.
+            probe: For signs of life, with a short timeout and connections of its own.
+        """
         self._client = client
+        self._probe = probe
         #: The same: some of its methods have no types in the SDK's stubs.
         self._untyped: Any = client
 
@@ -107,14 +114,24 @@ class DockerEngine:
             client = docker.APIClient(
                 **settings, version=version, timeout=REQUEST_TIMEOUT_S, max_pool_size=_POOLED_CONNECTIONS
             )
+            watch = docker.APIClient(**settings, version=version, timeout=PROBE_TIMEOUT_S)
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
             raise DockerUnavailable(f"no Docker Engine answers: {_first_cause(error)}") from None
-        return cls(client)
+        return cls(client, watch)
 
     def info(self) -> dict[str, Any]:
         """The engine's description of itself (`GET /info`)."""
         with _translated("info"):
             return self._client.info()
+
+    def probe(self) -> None:
+        """Ask for a sign of life.
+
+        Raises:
+            DockerUnavailable: None came within PROBE_TIMEOUT_S.
+        """
+        with _translated("one container"):
+            self._probe.containers(limit=1, all=True)
 
     def has_image(self, image: str) -> bool:
         """Whether it is on this host."""
@@ -244,6 +261,7 @@ class DockerEngine:
     def close(self) -> None:
         """Close idle connections."""
         self._client.close()
+        self._probe.close()
 
     def _url(self, engine_id: str) -> str:
         return f"{self._client.base_url}/v{self._client.api_version}/containers/{engine_id}"

@@ -46,6 +46,7 @@ class DockerLauncher:
         started: Callable[[Record], None],
         failed: Callable[[Record, Stage, str], None],
         output_ended: Callable[[Record], None],
+        trouble: Callable[[], str],
     ) -> None:
         """Open the pools.
 
@@ -60,6 +61,7 @@ class DockerLauncher:
             started: It runs.
             failed: It does not, and nothing is left of it.
             output_ended: All its output is on disk; may come before `started`.
+            trouble: Why the engine does nothing; empty while it does. What is queued then need not wait for it in its turn.
         """
         self._engine = engine
         self._pump = pump
@@ -71,6 +73,7 @@ class DockerLauncher:
         self._started = started
         self._failed = failed
         self._output_ended = output_ended
+        self._trouble = trouble
         self._fetcher = Fetcher(file_roots=policy.fetch_file_roots)
         self._preparing = ThreadPoolExecutor(_PREPARING_THREADS, thread_name_prefix="docker-prepare")
         self._launching = ThreadPoolExecutor(_LAUNCH_THREADS, thread_name_prefix="docker-launch")
@@ -127,6 +130,9 @@ class DockerLauncher:
         """Create, attach, start: the part that is measured."""
         if record.is_unwanted():
             self._failed(record, "start", "killed before it started")
+            return
+        if trouble := self._trouble():
+            self._failed(record, "start", trouble)
             return
         try:
             user = self._admit(spec)

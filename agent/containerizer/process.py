@@ -134,6 +134,11 @@ class ProcessContainerizer:
 
     # -- what the agent asks ------------------------------------------------------------------------------------------
 
+    @property
+    def trouble(self) -> str:
+        """See `Containerizer`."""
+        return ""
+
     def launch(self, spec: ContainerSpec) -> None:
         """See `Containerizer`."""
         record = ProcessRecord(spec.container_id, spec.sandbox, spec.mem_mib)

@@ -1,4 +1,4 @@
-"""A Docker Engine behind a wire that a test can cut: a unix socket that forwards to the real one."""
+"""A Docker Engine behind a wire that a test can cut, or hold: a unix socket that forwards to the real one."""
 
 import contextlib
 import selectors
@@ -21,6 +21,9 @@ class FlakyEngine:
         self._listener.listen()
         self._lock = threading.Lock()
         self._connections: list[socket.socket] = []
+        #: While not set nothing passes in either direction: the engine hangs.
+        self._flows = threading.Event()
+        self._flows.set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
@@ -31,11 +34,20 @@ class FlakyEngine:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
+    def hang(self) -> None:
+        """Take everything, and pass nothing on."""
+        self._flows.clear()
+
+    def go_on(self) -> None:
+        """Pass on what was held."""
+        self._flows.set()
+
     def close(self) -> None:
         """Break all, and take no more."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self.go_on()
         self.cut()
 
     def _accept(self) -> None:
@@ -57,6 +69,7 @@ class FlakyEngine:
             with contextlib.suppress(OSError):
                 while True:
                     for key, _ in selector.select():
+                        self._flows.wait()
                         source = key.fileobj
                         assert isinstance(source, socket.socket)
                         data = source.recv(_CHUNK_BYTES)

@@ -198,6 +198,17 @@ def test_tasks_do_not_notice_that_redis_is_away_and_all_is_said_when_it_is_back(
     assert rig.shell.core.book.tasks.keys() == {("f", "short"), ("f", "long")}
 
 
+def test_trouble_of_the_containerizer_is_looked_at_and_shown(rig: Rig) -> None:
+    rig.host.trouble = "the Docker Engine did not answer"
+    rig.shell.work(0)
+    assert rig.shell.view()["trouble"] == "the Docker Engine did not answer"
+    rig.run("t", "sleep 10")
+    assert states(rig.settle(100)) == [S.DROPPED]
+    rig.host.trouble = ""
+    rig.shell.work(0)
+    assert rig.shell.view()["trouble"] == ""
+
+
 def test_an_absent_redis_is_asked_with_growing_pauses_only(rig: Rig) -> None:
     rig.broker.available = False
     with pytest.raises(RedisUnavailable):

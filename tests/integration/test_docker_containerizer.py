@@ -306,6 +306,40 @@ def test_a_broken_connection_to_the_engine_costs_neither_output_nor_the_exit(
     assert is_counted_without_gap(stdout(spec))
 
 
+def test_an_engine_that_hangs_is_noticed_and_what_runs_is_left_as_it_is(
+    host: DockerHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: no silent waiting, and no verdict on what nobody can see. Method: a proxy holds everything for a while."""
+    monkeypatch.setattr("mesolite.agent.containerizer.docker_watch.PROBE_EVERY_S", 0.05)
+    monkeypatch.setattr("mesolite.agent.containerizer.docker_engine.PROBE_TIMEOUT_S", 1)
+    proxy = FlakyEngine(tmp_path / "engine.sock")
+    monkeypatch.setenv("DOCKER_HOST", proxy.url)
+    containerizer = host.open()
+    running = host.spec("sh", "-c", f"{COUNTER}; while [ ! -e go ]; do sleep 0.05; done; exit 5")
+    containerizer.launch(running)
+    eventually(partial(has_lines, running, 20))
+    proxy.hang()
+    eventually(lambda: containerizer.trouble)
+    late = host.spec("true")
+    containerizer.launch(late)
+    failed = eventually(lambda: final(host, late))
+    assert isinstance(failed, ContainerLaunchFailed)
+    assert "did not answer" in failed.message
+    (running.sandbox / "go").touch()
+    assert final(host, running) is None
+    proxy.go_on()
+    event = eventually(lambda: final(host, running))
+    eventually(lambda: not containerizer.trouble)
+    again = host.spec("true")
+    containerizer.launch(again)
+    assert isinstance(eventually(lambda: final(host, again)), ContainerExited)
+    containerizer.close()
+    proxy.close()
+    assert isinstance(event, ContainerExited)
+    assert event.exit_code == 5
+    assert is_counted_without_gap(stdout(running))
+
+
 @pytest.fixture
 def registry() -> Iterator[Registry]:
     """A registry on this machine."""

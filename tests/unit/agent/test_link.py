@@ -252,6 +252,14 @@ def test_a_new_master_that_spreads_its_agents_is_told_in_this_agents_turn() -> N
     assert len(world.registrations()) == 1
 
 
+def test_where_many_return_nobody_repeats_a_registration_before_a_time_of_the_order_of_the_spread() -> None:
+    world = World()
+    world.clear()
+    world.command(Reregister(spread_ms=10_000), first=0, epoch=2, random=0.0)
+    world.tick(random=0.5)
+    assert world.core.next_deadline_ms() == world.now_ms + 5000
+
+
 def test_a_registration_that_an_earlier_master_was_to_get_does_not_come_before_its_turn_with_a_new_one() -> None:
     world = World(joined=False)
     world.tick()

@@ -92,6 +92,14 @@ def test_a_directory_belongs_to_one_agent(tmp_path: Path) -> None:
     work_dir.close()
 
 
+def test_what_tasks_run_in_is_kept_beside_the_id(tmp_path: Path) -> None:
+    work_dir = WorkDir(tmp_path)
+    assert work_dir.stored_containerizer() == ""
+    work_dir.keep_containerizer("docker")
+    assert work_dir.stored_containerizer() == "docker"
+    work_dir.close()
+
+
 def test_a_retired_id_is_never_used_again(tmp_path: Path) -> None:
     work_dir = WorkDir(tmp_path)
     work_dir.retire(work_dir.identify("a", "host"))

@@ -3,7 +3,7 @@
 import pytest
 
 from mesolite.agent.effects import Refusal, ShowTasks
-from mesolite.agent.events import DiskChanged, TaskEndRequested
+from mesolite.agent.events import ContainerizerChanged, DiskChanged, TaskEndRequested
 from mesolite.agent.lifecycle import Phase
 from mesolite.ids import AgentId, ContainerId, ExecutorId, FrameworkId, TaskId
 from mesolite.protocol import (
@@ -270,6 +270,25 @@ def test_unknown_names_and_taken_ports_do_not_fit() -> None:
     ports = Resource(name="ports", type=ResourceType.RANGES, ranges=(Range(31000, 31000),))
     info = TaskInfo(task_id=TaskId("t"), agent_id=AGENT, command=CommandInfo(value="true"), resources=(ports,))
     assert "ports" in refusal_of(world, info).message
+
+
+def test_where_containers_cannot_be_started_launches_are_dropped_and_what_runs_is_left_as_it_is() -> None:
+    """A Docker Engine that hangs: whoever launched must not wait for it in silence."""
+    world = World()
+    container_id = world.running("before")
+    world.clear()
+    world.apply(ContainerizerChanged(now_ms=world.now_ms, trouble="the Docker Engine did not answer"))
+    world.launch("t")
+    assert world.launched() == []
+    (update,) = world.updates("t")
+    assert (update.status.state, update.status.reason) == (S.DROPPED, Reason.CONTAINER_LAUNCH_FAILED)
+    assert "the Docker Engine did not answer" in update.status.message
+    assert world.updates("before") == [], "nobody knows anything new of it"
+    world.apply(ContainerizerChanged(now_ms=world.now_ms, trouble=""))
+    world.command(run("later"))
+    assert len(world.launched()) == 1
+    world.exited(container_id)
+    assert world.core.book.tasks[FRAMEWORK, TaskId("before")].phase is Phase.ENDED
 
 
 def test_a_full_disk_takes_no_launches_until_there_is_room() -> None:
