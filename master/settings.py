@@ -26,8 +26,8 @@ STRANGER_INTERVAL_MS: Final = 1000
 #: Processes that claim the id of another agent. Each is one machine that somebody set up wrongly.
 MAX_RIVALS: Final = 1000
 #: Agents that return to a new master, in a second: about what one master takes up (bench/rebuild.py), so that no more wait in its
-#: stream than it reads. Ten come within 2 ms, 10,000 within 2 s.
-REREGISTRATIONS_PER_S: Final = 5000
+#: stream than it reads. Ten come within 2 ms, 10,000 within 2.5 s.
+REREGISTRATIONS_PER_S: Final = 4000
 #: Absent agents that are remembered, and for how long (Mesos: registry_max_agent_count and registry_max_agent_age). One that an
 #: operator declared gone is forgotten for want of room only.
 MAX_ABSENT_AGENTS: Final = 102_400

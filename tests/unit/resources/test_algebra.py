@@ -20,6 +20,7 @@ from mesolite.resources import (
     ResourceType,
     scalars,
 )
+from mesolite.resources.algebra import MAX_KNOWN_LISTS
 
 DYNAMIC = ReservationType.DYNAMIC
 STATIC = ReservationType.STATIC
@@ -49,6 +50,38 @@ def volume(size_mib: int, persistence_id: str, *, shared: bool = False) -> Resou
         disk=DiskInfo(persistence_id=persistence_id, container_path="data"),
         shared=shared,
     )
+
+
+def test_a_list_that_was_checked_before_gives_the_same_value_without_being_checked_again() -> None:
+    wire = (cpus(1234, role="eng"), *parse("mem:77;ports:[1-3]"))
+    assert Resources.of(wire) is Resources.of(tuple(wire))
+    assert Resources.of(wire) == Resources.of(list(wire))
+
+
+@pytest.mark.parametrize("wire", [(volume(1, "v"),), tuple(parse("disks:{a}")), (cpus(1),) * 17])
+def test_lists_whose_size_has_no_bound_are_not_remembered(wire: tuple[Resource, ...]) -> None:
+    assert Resources.of(wire) is not Resources.of(wire)
+    assert Resources.of(wire) == Resources.of(wire)
+
+
+def test_a_list_that_is_wrong_is_wrong_each_time() -> None:
+    for _ in range(2):
+        with pytest.raises(ResourceError):
+            Resources.of((cpus(-1),))
+
+
+def test_only_so_many_lists_are_remembered() -> None:
+    first = Resources.of((cpus(1),))
+    for milli in range(2, MAX_KNOWN_LISTS + 2):
+        Resources.of((cpus(milli),))
+    assert Resources.of((cpus(1),)) is not first
+    assert Resources.of((cpus(1),)) == first
+
+
+def test_a_sum_of_many_is_what_adding_them_one_by_one_gives() -> None:
+    many = [parse("cpus:1;ports:[1-2]"), EMPTY, parse("cpus:0.5;ports:[2-3];disks:{a}"), parse("mem:3;disks:{b}")]
+    assert Resources.sum_of(many) == sum(many, EMPTY)
+    assert Resources.sum_of([]) == EMPTY
 
 
 def test_scalars_add_and_subtract_without_drift() -> None:
