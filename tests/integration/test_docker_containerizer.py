@@ -241,6 +241,28 @@ def test_an_agent_killed_without_a_word_loses_nothing(host: DockerHost) -> None:
     assert is_counted_without_gap((sandbox / "stdout").read_text())
 
 
+@pytest.mark.parametrize("when", ["while the agent is away", "under the next agent"])
+def test_a_container_that_outlived_its_agent_is_limited_as_before(
+    host: DockerHost, docker_engine: docker.DockerClient, when: str
+) -> None:
+    """Goal: the memory limit holds, and that it was the reason of the end is known, whoever looked on. Method: kill -9."""
+    container_id = ContainerId(f"{host.spec('true').container_id}-limited")
+    program = "while [ ! -e go ]; do sleep 0.05; done; exec tail /dev/zero"
+    kill_agent(agent_that_launches(host, "docker", container_id, program))
+    go = host.work_dir / "sandboxes" / container_id / "go"
+    if when == "while the agent is away":
+        go.touch()
+        container = docker_engine.containers.get(f"mesolite-{container_id}")
+        assert container.wait()["StatusCode"] == 137
+    assert host.open().recover() == [container_id]
+    go.touch()
+    event = eventually(lambda: next((event for event in host.events if isinstance(event, ContainerExited)), None))
+    assert event is not None
+    assert (event.container_id, event.exit_code, event.oom_killed) == (container_id, 137, True)
+    assert event.peak_mem_bytes is not None
+    assert event.peak_mem_bytes >= 64 * 1024 * 1024
+
+
 def test_nothing_is_left_in_the_engine_of_what_failed_or_is_forgotten(
     host: DockerHost, docker_engine: docker.DockerClient
 ) -> None:
