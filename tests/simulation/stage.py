@@ -1,11 +1,13 @@
 """The simulated cluster as a stage for stories that people write: nothing happens by chance, everything by a command.
 
 agent ID CPUS MEM_MIB            a machine with an agent
-framework ID                     a scheduler that does what it is told
+twin NAME ID CPUS MEM_MIB        another machine, called NAME here, whose agent has the same id as one before
+framework ID [TIMEOUT_MS]        a scheduler that does what it is told; its failover timeout is a day where none is given
 master                           a master begins to lead; an earlier one that lives is deposed
 run MILLISECONDS                 let time pass; prints who said what, heartbeats and bare confirmations aside
 launch FRAMEWORK AGENT TASK CPUS COMMAND...    on the offers that it holds of this agent
 kill FRAMEWORK TASK              reconcile FRAMEWORK TASK AGENT               teardown FRAMEWORK
+gone AGENT                       an operator says so
 die WHO                          at once; begins again when told to `begin`
 die-after WHO COUNT              having done so many more things to the world
 begin WHO                        its next life
@@ -14,6 +16,7 @@ fault NAME PROBABILITY           see `Chances` in plan.py; 1 is always, 0 never
 remember                         keep what Redis holds now
 forget                           go back to it
 heard FRAMEWORK TASK             prints what the scheduler was told of a task, in order
+books                            prints what the master believes: of agents, and of their tasks
 containers AGENT                 prints what runs on the machine, and since the beginning ran
 """
 
@@ -27,6 +30,7 @@ from mesolite.frameworks.driver.scheduler import Scheduler
 from mesolite.frameworks.driver.settings import DriverSettings
 from mesolite.ids import AgentId, FrameworkId, OfferId, SessionId, TaskId
 from mesolite.master import MasterSettings
+from mesolite.master.events import OperatorMarkedGone
 from mesolite.protocol import CommandInfo, Filters, FrameworkInfo, Offer, ReconcileTask, TaskInfo
 from mesolite.resources import scalars
 from mesolite.transport.keys import agent_queue, calls_stream, framework_stream, reports_stream
@@ -102,6 +106,7 @@ class ClusterStage:
         self._world.readers[calls_stream()] = self._world.readers[reports_stream()] = self._masters
         self._verbs: Final[dict[str, Callable[..., list[str] | None]]] = {
             "agent": self._agent,
+            "twin": self._twin,
             "framework": self._framework,
             "master": self._begin_master,
             "run": self._run,
@@ -109,6 +114,7 @@ class ClusterStage:
             "kill": self._kill,
             "reconcile": self._reconcile,
             "teardown": self._teardown,
+            "gone": self._gone,
             "die": self._die,
             "die-after": self._die_after,
             "begin": self._begin,
@@ -118,6 +124,7 @@ class ClusterStage:
             "remember": self._remember,
             "forget": self._forget,
             "heard": self._heard,
+            "books": self._books,
             "containers": self._containers,
         }
 
@@ -150,7 +157,17 @@ class ClusterStage:
         self._world.readers[agent_queue(agent_id)] = [agent]
         agent.wake_ms = self._world.now_ms
 
-    def _framework(self, name: str) -> None:
+    def _twin(self, name: str, agent_id: str, cpus: str, mem_mib: str) -> None:
+        twin = AgentProcess(
+            self._world, AgentId(agent_id), AgentShape(cpus=int(cpus), mem_mib=int(mem_mib), start_ms=0)
+        )
+        twin.name = name
+        self._processes[name] = twin
+        self._world.actors.append(twin)
+        self._world.readers[agent_queue(AgentId(agent_id))].append(twin)
+        twin.wake_ms = self._world.now_ms
+
+    def _framework(self, name: str, failover_timeout_ms: str = "86400000") -> None:
         framework_id = FrameworkId(name)
         puppet = self._puppets[name] = Marionette()
 
@@ -158,7 +175,7 @@ class ClusterStage:
             puppet.held.clear()
             return RecordedDriver(
                 puppet,
-                FrameworkInfo(framework_id=framework_id, name=name),
+                FrameworkInfo(framework_id=framework_id, name=name, failover_timeout_ms=int(failover_timeout_ms)),
                 session=session,
                 rng=rng,
                 settings=DriverSettings(reconcile_interval_ms=60_000),
@@ -219,6 +236,12 @@ class ClusterStage:
     def _teardown(self, name: str) -> None:
         self._do(name, lambda driver: driver.teardown())
 
+    def _gone(self, agent: str) -> None:
+        assert self._master is not None
+        assert self._master.shell is not None
+        self._master.shell.ask(OperatorMarkedGone(now_ms=self._world.now_ms, agent_id=AgentId(agent)))
+        self._master.wake_ms = self._world.now_ms
+
     def _do(self, name: str, action: Callable[[SchedulerDriver], None]) -> None:
         program = self._processes[name]
         assert isinstance(program, Program)
@@ -273,6 +296,22 @@ class ClusterStage:
             f"{status.state.name} by {status.source.name.lower()}" + (f": {status.message}" if status.message else "")
             for status in words
         ] or ["nothing"]
+
+    def _books(self) -> list[str]:
+        core = self._master.core if self._master is not None else None
+        if core is None:
+            return ["nobody leads"]
+        state = core.state
+        lines = [f"{lost.agent_id} is {lost.absence.value}" for lost in state.lost_agents.values()]
+        for agent_id, agent in state.agents.items():
+            tasks = ", ".join(f"{task_id} {task.state.name}" for (_, task_id), task in agent.tasks.items())
+            lines.append(f"{agent_id} is {'active' if agent.active else 'quiet'} with {tasks or 'no tasks'}")
+        for framework_id, framework in state.frameworks.items():
+            word = "ending" if framework.ending else "connected" if framework.active else "silent"
+            unseen = ", ".join(framework.unreachable)
+            lines.append(f"{framework_id} is {word}" + (f"; out of sight: {unseen}" if unseen else ""))
+        lines.extend(f"{framework_id} has ended" for framework_id in state.completed_frameworks)
+        return lines
 
     def _containers(self, name: str) -> list[str]:
         agent = self._processes[name]

@@ -263,9 +263,9 @@ class WiredStore:
             "claim",
             lambda: states.append(store.claim_lease(holder=holder, address=address, ttl_ms=ttl_ms, at_least=at_least)),
         )
+        self._wire.replicated("claim")
         lease = states[-1].lease
         if lease is not None and lease.holder == holder:
-            self._wire.replicated("claim")
             self._world.note(self._wire.who, f"claims epoch {lease.epoch}")
         return states[-1]
 
@@ -273,8 +273,7 @@ class WiredStore:
         """See `Store`."""
         store, states = self._store, list[LeaseState]()
         self._wire.write(Way.WRITE, "renew", lambda: states.append(store.renew_lease(lease, ttl_ms=ttl_ms)))
-        if states[-1].lease == lease:
-            self._wire.replicated("renew")
+        self._wire.replicated("renew")
         return states[-1]
 
     def release_lease(self, lease: Lease) -> None:
