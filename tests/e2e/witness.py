@@ -15,6 +15,7 @@ from uuid import uuid4
 import docker
 
 from mesolite import FrameworkId, FrameworkInfo, Offer, OfferId, SessionId, TaskId
+from mesolite.errors import Unavailable
 from mesolite.frameworks import DriverShell, Scheduler, SchedulerDriver
 from mesolite.transport import open_store
 
@@ -131,13 +132,16 @@ class FlowerApi:
         self._url = url.rstrip("/")
 
     def tasks(self) -> dict[str, str]:
-        """The state of each task; empty where Flower does not answer."""
+        """The state of each task, by "framework id/task id".
+
+        Raises:
+            Unavailable: Flower does not answer, or not with what was asked for. So does `workers`.
+        """
         listed = cast("Mapping[str, Mapping[str, Any]]", self._get(f"/api/tasks?limit={FLOWER_TASKS}"))
-        # Flower's ids are "framework id/task id".
-        return {shown_id.rpartition("/")[2]: str(task["state"]) for shown_id, task in listed.items()}
+        return {shown_id: str(task["state"]) for shown_id, task in listed.items()}
 
     def workers(self) -> dict[str, bool]:
-        """Whether each worker is online; empty where Flower does not answer."""
+        """Whether each worker is online."""
         listed = cast("Mapping[str, object]", self._get("/api/workers?status=true"))
         return {name: status is True for name, status in listed.items()}
 
@@ -145,8 +149,8 @@ class FlowerApi:
         try:
             with urllib.request.urlopen(self._url + path, timeout=HTTP_TIMEOUT_S) as answer:
                 return json.loads(answer.read())
-        except (OSError, http.client.HTTPException, ValueError):
-            return {}
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise Unavailable(f"Flower does not answer {path}: {error}") from None
 
 
 def leader_named_by(master_url: str) -> str:
