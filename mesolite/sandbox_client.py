@@ -4,12 +4,15 @@ An agent bounds a task's output: a full `stdout` becomes `stdout.1`, where the e
 Neither names nor inode numbers (they are given out again at once) tell whether the file is still the one that was read, so
 each read begins a little before its place and compares. Where that fails, the place is looked for in the older part, and
 reading goes on from there. What was rotated away before it could be read is lost, and said to be.
+
+An agent's process may die and come back, perhaps at another address, while its tasks run on. Who follows a task can say how to
+find it again; the agent is then waited for, and reading goes on at its place.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from mesolite.errors import NotFound, Unavailable
 from mesolite.http_client import REQUEST_TIMEOUT_S, Query, request, with_query
@@ -22,6 +25,12 @@ LOST_NOTICE: Final = b"\n[some output was dropped here: it was written faster th
 OVERLAP_BYTES: Final = 256
 #: Pause before looking again for a file that does not exist yet; one that does is waited for by its server.
 ABSENT_PAUSE_S: Final = 0.1
+#: How long an agent that is followed may be away each time: it is restarted, or its container made anew.
+AWAY_PATIENCE_S: Final = 30.0
+AWAY_PAUSE_S: Final = 0.5
+
+#: Says where an agent serves files now, as far as is known.
+Whereabouts: TypeAlias = Callable[[], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,14 @@ def read_output(agent_url: str, path: str) -> Iterator[bytes]:
         _read(agent_url, path, 0)
 
 
-def follow_output(agent_url: str, path: str, ended: Callable[[], bool], *, wait_ms: int = 2000) -> Iterator[bytes]:
+def follow_output(
+    agent_url: str,
+    path: str,
+    ended: Callable[[], bool],
+    *,
+    wait_ms: int = 2000,
+    whereabouts: Whereabouts | None = None,
+) -> Iterator[bytes]:
     """Yield an output file's bytes as they are written, until its task ended and all of it was read.
 
     Args:
@@ -75,15 +91,16 @@ def follow_output(agent_url: str, path: str, ended: Callable[[], bool], *, wait_
         path: The file.
         ended: Says whether the task is over; asked only when there is nothing new.
         wait_ms: How long one read waits.
+        whereabouts: Asked while the agent is away; without it nobody waits for an agent.
 
     Raises:
-        Unavailable: The agent does not answer.
+        Unavailable: The agent does not answer, and not for AWAY_PATIENCE_S where it is waited for.
     """
-    followed = _Followed(agent_url, path)
+    followed = _Followed(agent_url, path, whereabouts)
     over = False
     while True:
         advanced = False
-        for part in followed.next_parts(wait_ms=0 if over else wait_ms):
+        for part in followed.parts(wait_ms=0 if over else wait_ms):
             advanced = True
             if part:
                 yield part
@@ -100,8 +117,9 @@ def follow_output(agent_url: str, path: str, ended: Callable[[], bool], *, wait_
 class _Followed:
     """One output file, its older part included, and how far it was read."""
 
-    def __init__(self, agent_url: str, path: str) -> None:
+    def __init__(self, agent_url: str, path: str, whereabouts: Whereabouts | None = None) -> None:
         self._agent_url = agent_url
+        self._whereabouts = whereabouts
         self._path = path
         self._older_path = f"{path}{ROTATED_SUFFIX}"
         self._place = _Place()
@@ -109,7 +127,32 @@ class _Followed:
         self._older_end: _Place | None = None
         self.is_absent = True
 
-    def next_parts(self, *, wait_ms: int) -> Iterator[bytes]:
+    def parts(self, *, wait_ms: int) -> Iterator[bytes]:
+        """`_next_parts`, begun anew at its place when an agent that was away is back.
+
+        Raises:
+            Unavailable: The agent is away, for too long or with nobody to say where it is.
+        """
+        deadline_s = time.monotonic() + AWAY_PATIENCE_S + wait_ms / 1000
+        while True:
+            before = self._place, self._older_end
+            has_yielded = False
+            try:
+                for part in self._next_parts(wait_ms=wait_ms):
+                    has_yielded = True
+                    yield part
+            except Unavailable:
+                if self._whereabouts is None or time.monotonic() > deadline_s:
+                    raise
+                if not has_yielded:
+                    # Cut off between the two parts of a rotated file, it may have gone on to the new one already.
+                    self._place, self._older_end = before
+                time.sleep(AWAY_PAUSE_S)
+                self._agent_url = self._whereabouts() or self._agent_url
+            else:
+                return
+
+    def _next_parts(self, *, wait_ms: int) -> Iterator[bytes]:
         """Yield what comes next, in order. Yields nothing only where there is nothing; an empty part means: ask again."""
         data = self._at(self._path, self._place, wait_ms=wait_ms)
         self.is_absent = data is None and self._place.offset == 0

@@ -25,7 +25,7 @@ from mesolite.ids import id_error
 from mesolite.operator import OperatorClient
 from mesolite.views import AgentRow
 
-from .connect import cluster_address, patient_client
+from .connect import RECOVERING, cluster_address, patient_client
 from .options import cpus_milli, mem_mib
 from .output import amount_text, why_text
 from .processes import is_alive, log_tail, start_process
@@ -170,13 +170,13 @@ def _report(spec: batch.JobSpec, results: list[batch.TaskResult]) -> int:
 
 
 def _check_fits(agents: list[AgentRow], cpus: int, mem: int) -> None:
-    """Refuse what no agent is large enough for; without any agent there is nothing to compare with.
+    """Refuse what no agent is large enough for; without any agent, or before all are back, there is nothing to compare with.
 
     Raises:
         BadInput: Names the largest agent.
     """
     active = [agent for agent in agents if agent.status == "active"]
-    if not active:
+    if not active or any(agent.status == RECOVERING for agent in agents):
         return
 
     def size(agent: AgentRow) -> tuple[float, float]:

@@ -50,6 +50,8 @@ class TaskStreams:
         self._lock = threading.Lock()
         self._seen: set[str] = set()
         self._ended: set[str] = set()
+        #: Where the agent of each attempt serves files, as last heard: an agent that was restarted may be elsewhere.
+        self._agent_urls: dict[str, str] = {}
         self._closing = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="task-watcher", daemon=True)
 
@@ -90,7 +92,10 @@ class TaskStreams:
 
     def _show(self, task_id: str, agent_url: str) -> None:
         with self._lock:
-            if not agent_url or task_id in self._seen:
+            if not agent_url:
+                return
+            self._agent_urls[task_id] = agent_url
+            if task_id in self._seen:
                 return
             self._seen.add(task_id)
         channels: tuple[Channel, ...] = ("stdout", "stderr")
@@ -99,7 +104,13 @@ class TaskStreams:
 
     def _copy(self, task_id: str, agent_url: str, channel: Channel) -> None:
         path = f"/{self._framework_id}/{task_id}/latest/{channel}"
-        parts = follow_output(agent_url, path, lambda: self._is_over(task_id), wait_ms=READ_WAIT_MS)
+        parts = follow_output(
+            agent_url,
+            path,
+            lambda: self._is_over(task_id),
+            wait_ms=READ_WAIT_MS,
+            whereabouts=lambda: self._agent_urls[task_id],
+        )
         try:
             if self._count == 1:
                 self._copy_bytes(parts, channel)

@@ -78,7 +78,10 @@ def logs(ctx: click.Context, task: str, follow: bool, use_stderr: bool) -> None:
         )
     path = f"{row.sandbox.rstrip('/')}/{'stderr' if use_stderr else 'stdout'}"
     if follow:
-        for data in follow_output(row.agent_url, path, lambda: _has_ended(client, row)):
+        parts = follow_output(
+            row.agent_url, path, lambda: _has_ended(client, row), whereabouts=lambda: _agent_url(client, row)
+        )
+        for data in parts:
             _write(data)
         return
     try:
@@ -129,6 +132,11 @@ def _has_ended(client: OperatorClient, task: TaskRow) -> bool:
     if rows:
         return all(row.state in ENDED_STATES for row in rows)
     return not are_agents_recovering(client, task.agent_id)
+
+
+def _agent_url(client: OperatorClient, task: TaskRow) -> str:
+    """Return where a task's agent serves files now; empty where it has not returned yet."""
+    return next((row.url for row in client.agents() if row.agent_id == task.agent_id), "")
 
 
 def _write(data: bytes) -> None:

@@ -323,6 +323,44 @@ def test_following_ends_only_when_all_that_was_written_is_read(agent: AgentHttp,
     assert b"".join(follow_output(agent.url, "/f/t/latest/stdout", ended, wait_ms=10)) == b"last words"
 
 
+def test_an_agent_that_comes_back_elsewhere_is_followed_on(
+    agent: AgentHttp, sandbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: the death of an agent's process cuts no output. Method: close its server, write on, serve at another port."""
+    monkeypatch.setattr(sandbox_client, "AWAY_PAUSE_S", 0.01)
+    file = sandbox / "stdout"
+    file.write_bytes(b"before ")
+    again = AgentHttp(host=LOCAL, port=0, work_dir=tmp_path, state=dict)
+    looks: list[str] = []
+
+    def ended() -> bool:
+        if not file.read_bytes().endswith(b"after"):
+            agent.close()
+            file.write_bytes(b"before after")
+            return False
+        return True
+
+    def whereabouts() -> str:
+        looks.append("nobody knows yet" if not looks else "it is back")
+        if len(looks) == 2:
+            again.start()
+        return again.url if len(looks) > 1 else ""
+
+    try:
+        parts = follow_output(agent.url, "/f/t/latest/stdout", ended, wait_ms=10, whereabouts=whereabouts)
+        assert b"".join(parts) == b"before after"
+    finally:
+        again.close()
+
+
+def test_an_agent_that_stays_away_is_given_up(agent: AgentHttp, sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox_client, "AWAY_PATIENCE_S", 0.0)
+    url = agent.url
+    agent.close()
+    with pytest.raises(Unavailable):
+        list(follow_output(url, "/f/t/latest/stdout", lambda: False, wait_ms=10, whereabouts=lambda: ""))
+
+
 def test_output_that_is_rotated_while_it_is_followed_is_shown_whole(agent: AgentHttp, sandbox: Path) -> None:
     """Goal: rotation is not seen. Method: the file is rotated twice, each time with bytes that were not read yet."""
     file = sandbox / "stdout"
