@@ -1,9 +1,7 @@
 """What a `Store` promises, on the memory store and on a real Redis. Each test is a sentence of `contract.Store`."""
 
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 
 import pytest
 
@@ -12,45 +10,15 @@ from mesolite.transport import (
     BEGINNING,
     Append,
     Commit,
-    Lease,
-    LeaseState,
-    MemoryBroker,
-    MemoryStore,
     Store,
-    open_store,
 )
 from tests.leading import take_epoch
 from tests.waiting import eventually
 
-#: More than any test needs, and a bound for one that hangs.
-LONG_MS = 20_000
+from .stores import LONG_MS, OpenStore
+
 #: Redis trims whole nodes of a hundred entries (redis.conf `stream-node-max-entries`).
 NODE_ENTRIES = 100
-
-OpenStore = Callable[[], Store]
-
-
-@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
-def another(request: pytest.FixtureRequest, cluster: str) -> Iterator[OpenStore]:
-    """Opens one more handle onto the same store: a master, a framework, another thread."""
-    broker = MemoryBroker()
-    with ExitStack() as opened:
-
-        def open_one() -> Store:
-            store: Store
-            if request.param == "memory":
-                store = MemoryStore(broker)
-            else:
-                store = open_store(request.getfixturevalue("redis_url"), cluster)
-            opened.callback(store.close)
-            return store
-
-        yield open_one
-
-
-@pytest.fixture
-def store(another: OpenStore) -> Store:
-    return another()
 
 
 def append(store: Store, stream: str, *payloads: bytes) -> list[str]:
@@ -227,100 +195,6 @@ def test_a_commit_wakes_a_waiting_read(another: OpenStore) -> None:
         event = Append(stream="framework:f", payload=b"offer", max_length=10)
         master.commit(Commit(epoch=epoch, cursor_from={}, cursor_to={}, appends=[event]))
         assert [entry.payload for entry in waiting.result(LONG_MS / 1000)] == [b"offer"]
-
-
-# The lease
-
-
-def claim(store: Store, holder: str, *, ttl_ms: int = LONG_MS, at_least: int = 1) -> LeaseState:
-    return store.claim_lease(holder=holder, address=f"http://{holder}:5050", ttl_ms=ttl_ms, at_least=at_least)
-
-
-def test_nobody_leads_a_new_cluster(store: Store) -> None:
-    assert store.lease() == LeaseState(lease=None, left_ms=0)
-
-
-def test_whoever_claims_first_leads_in_a_new_epoch(another: OpenStore) -> None:
-    one, other = another(), another()
-    lease = Lease(holder="one", address="http://one:5050", epoch=7)
-
-    assert claim(one, "one", at_least=7) == LeaseState(lease=lease, left_ms=LONG_MS)
-
-    refused = claim(other, "other", at_least=100)
-    assert refused.lease == lease
-    assert 0 < refused.left_ms <= LONG_MS
-    assert other.epoch() == 7
-    assert other.lease().lease == lease
-
-
-def test_the_holder_gets_a_new_epoch_where_it_claims_again(store: Store) -> None:
-    claim(store, "one", at_least=7)
-    assert claim(store, "one") == LeaseState(
-        lease=Lease(holder="one", address="http://one:5050", epoch=8), left_ms=LONG_MS
-    )
-    assert store.epoch() == 8
-
-
-def test_a_lease_that_is_not_renewed_ends(another: OpenStore) -> None:
-    one, other = another(), another()
-    claim(one, "one", ttl_ms=20)
-
-    def claimed() -> LeaseState | None:
-        state = claim(other, "other")
-        return state if state.lease is not None and state.lease.holder == "other" else None
-
-    state = eventually(claimed)
-    assert state is not None
-    assert state.lease is not None
-    assert state.lease.epoch == 2
-
-
-def test_a_renewal_prolongs_and_changes_nothing_else(store: Store) -> None:
-    lease = claim(store, "one", ttl_ms=LONG_MS // 2).lease
-    assert lease is not None
-    assert store.renew_lease(lease, ttl_ms=LONG_MS) == LeaseState(lease=lease, left_ms=LONG_MS)
-    assert store.lease().left_ms > LONG_MS // 2
-    assert store.epoch() == lease.epoch
-
-
-def test_a_lease_that_ran_out_is_renewed_if_nobody_led_since(store: Store) -> None:
-    lease = claim(store, "one", ttl_ms=1).lease
-    assert lease is not None
-    eventually(lambda: store.lease().lease is None)
-    assert store.renew_lease(lease, ttl_ms=LONG_MS).lease == lease
-
-
-def test_a_lease_is_not_renewed_once_another_took_over(another: OpenStore) -> None:
-    one, other = another(), another()
-    lease = claim(one, "one").lease
-    assert lease is not None
-    one.release_lease(lease)
-    successor = claim(other, "other").lease
-    assert one.renew_lease(lease, ttl_ms=LONG_MS).lease == successor
-    assert successor is not None
-    other.release_lease(successor)
-    assert one.renew_lease(lease, ttl_ms=LONG_MS) == LeaseState(lease=None, left_ms=0), "its epoch is over"
-    assert one.lease().lease is None
-
-
-def test_a_lease_is_given_up_only_by_its_holder(another: OpenStore) -> None:
-    one, other = another(), another()
-    lease = claim(one, "one").lease
-    assert lease is not None
-    other.release_lease(Lease(holder="other", address=lease.address, epoch=lease.epoch))
-    assert other.lease().lease == lease
-    one.release_lease(lease)
-    assert other.lease().lease is None
-    one.release_lease(lease)
-
-
-def test_epochs_of_milliseconds_keep_every_digit(store: Store) -> None:
-    """Lua counts in floating point, and prints large numbers its own way."""
-    epoch = 9_007_199_254_740_990
-    state = claim(store, "one", at_least=epoch)
-    assert state.lease is not None
-    assert state.lease.epoch == store.epoch() == epoch
-    assert store.renew_lease(state.lease, ttl_ms=LONG_MS).lease == state.lease
 
 
 # Epoch and commit
