@@ -238,7 +238,7 @@ class AgentCore:
                 self.book.begin_reporting(now_ms, outbox)
             case Reregister():
                 self.book.reporting = False
-                self.link.leave(now_ms, int(max(command.spread_ms, 0) * min(max(event.random, 0.0), 1.0)))
+                self.link.asked_to_register(now_ms, command.spread_ms, event.random)
             case ShutdownFramework():
                 self.book.remove_framework(command.framework_id, now_ms, outbox)
             case ShutdownAgent():

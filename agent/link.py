@@ -124,11 +124,9 @@ class MasterLink:
         # before our turn.
         self._last_registration_ms = None
         self._registration_due_ms = None
-        spreads = [command.spread_ms for command in batch.commands if isinstance(command, Reregister)]
-        if batch.first_number == 0 and spreads:
+        asked = any(isinstance(command, Reregister) for command in batch.commands)
+        if batch.first_number == 0 and asked:
             self.registered = False  # until when, the command itself says
-            # Where many return, the answers may take about as long as their coming: to repeat oneself before only adds to that.
-            self._registration_bound_ms = min(max(REGISTRATION_BACKOFF_MS, *spreads), REGISTRATION_BACKOFF_CAP_MS)
         else:
             self.leave(now_ms, 0)
 
@@ -141,9 +139,16 @@ class MasterLink:
         self._registration_due_ms = None
         self._registration_bound_ms = REGISTRATION_BACKOFF_MS
 
+    def asked_to_register(self, now_ms: int, spread_ms: int, random: float) -> None:
+        """A master asks for everything, in this agent's turn within the time over which it spreads its agents."""
+        spread_ms = min(max(spread_ms, 0), MAX_REGISTRATION_SPREAD_MS)
+        # A master that is busy with so many answers late; to repeat oneself sooner would only add to its work.
+        self._registration_bound_ms = max(REGISTRATION_BACKOFF_MS, min(spread_ms, REGISTRATION_BACKOFF_CAP_MS))
+        self.leave(now_ms, int(spread_ms * min(max(random, 0.0), 1.0)))
+
     def leave(self, now_ms: int, delay_ms: int) -> None:
         """The master does not know this agent: register after the delay, or earlier where that was planned."""
-        earliest_ms = now_ms + min(max(delay_ms, 0), MAX_REGISTRATION_SPREAD_MS)
+        earliest_ms = now_ms + delay_ms
         if self._last_registration_ms is not None:
             earliest_ms = max(earliest_ms, self._last_registration_ms + REGISTRATION_GAP_MS)
         if self._registration_due_ms is not None:
@@ -164,10 +169,13 @@ class MasterLink:
         return self.registered and now_ms >= self._last_report_ms + self._heartbeat_ms
 
     def note_registration(self, now_ms: int, random: float) -> None:
-        """A registration leaves; plan the next (reference 1.15: uniform in 0 to a doubling bound)."""
+        """A registration leaves; plan the next.
+
+        Reference 1.15 draws from 0 to a doubling bound; the lower half is left out here, because an answer needs its time too.
+        """
         self._last_registration_ms = now_ms
         self._patience = min(max(random, 0.0), 1.0)
-        pause_ms = max(REGISTRATION_GAP_MS, int(self._registration_bound_ms * min(max(random, 0.0), 1.0)))
+        pause_ms = max(REGISTRATION_GAP_MS, int(self._registration_bound_ms * (1 + self._patience) / 2))
         self._registration_due_ms = now_ms + pause_ms
         self._registration_bound_ms = min(self._registration_bound_ms * 2, REGISTRATION_BACKOFF_CAP_MS)
 
