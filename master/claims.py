@@ -51,6 +51,9 @@ def identify(context: Context, principal: str, batch: ReportBatch) -> Agent | st
         return None
     known = agent if agent is not None else lost.last if lost is not None else None
     register = next((report for report in batch.reports if isinstance(report, RegisterAgent)), None)
+    if agent is not None and register is not None and _has_lost(context, agent, batch, register):
+        where = f"{agent.info.hostname}, which is alive"
+        return _shut_down(context, batch, f"the id {batch.agent_id} belongs to the agent at {where}")
     # What an agent says it has counts only once it follows this epoch: before, it may still take commands of an earlier one,
     # and so launch a task that its list lacks.
     if register is None or batch.epoch != context.epoch or (known is not None and batch.session in known.superseded):
@@ -64,7 +67,7 @@ def identify(context: Context, principal: str, batch: ReportBatch) -> Agent | st
     if error is not None:
         return error
     if agent is not None:
-        return _claim_of_held(context, agent, batch, register)
+        return _next_life(context, agent, batch, register) if _may_take_over(context, agent, batch, register) else None
     if lost is not None and not _may_return(context, lost, batch, register):
         return None
     return _admit(context, principal, batch, register, lost)
@@ -84,17 +87,18 @@ def ask_back(context: Context, lost: LostAgent, spread_ms: int) -> None:
     context.outbox.unnumbered[lost.agent_id, lost.entry.session] = Reregister(spread_ms)
 
 
-def _claim_of_held(context: Context, agent: Agent, batch: ReportBatch, register: RegisterAgent) -> Agent | str | None:
-    """Decide about a registration under the id of an agent that is registered."""
+def _has_lost(context: Context, agent: Agent, batch: ReportBatch, register: RegisterAgent) -> bool:
+    """Say whether this is a rival of a registered agent that was heard since the rival spoke up."""
     if not _is_rival(agent.checkpoint_id, agent.incarnation, register):
-        return _next_life(context, agent, batch, register)
-    claimed_ms = _claimed_ms(context, batch)
-    if agent.last_heard_ms > claimed_ms:
-        where = f"{agent.info.hostname}, which is alive"
-        return _shut_down(context, batch, f"the id {batch.agent_id} belongs to the agent at {where}")
-    if context.now_ms - claimed_ms < quiet_ms(context):
-        return None
-    return _next_life(context, agent, batch, register)
+        return False
+    return agent.last_heard_ms > _claimed_ms(context, batch)
+
+
+def _may_take_over(context: Context, agent: Agent, batch: ReportBatch, register: RegisterAgent) -> bool:
+    """Say whether a registration is to be taken for the next life of an agent that is registered."""
+    if not _is_rival(agent.checkpoint_id, agent.incarnation, register):
+        return True
+    return context.now_ms - _claimed_ms(context, batch) >= quiet_ms(context)
 
 
 def _may_return(context: Context, lost: LostAgent, batch: ReportBatch, register: RegisterAgent) -> bool:
@@ -151,6 +155,7 @@ def _turn_away_gone(context: Context, batch: ReportBatch) -> None:
     """Refuse an id that an operator declared gone, for ever."""
     if any(isinstance(report, UnregisterAgent) for report in batch.reports):
         # It has ended what it ran and stops; nobody reads its queue any more.
+        context.outbox.unnumbered.pop((batch.agent_id, batch.session), None)
         context.outbox.effects.append(ForgetAgent(agent_id=batch.agent_id))
         return
     _shut_down(context, batch, f"an operator declared agent {batch.agent_id} gone; start it with another id")

@@ -115,6 +115,7 @@ def welcome_back(context: Context, entry: registry.FrameworkEntry) -> None:
     if entry.silent_since_ms is not None:
         framework.silent_since_ms = min(entry.silent_since_ms, context.now_ms)
         framework.silence_saved = True
+    context.strangers.should_answer(f"framework {entry.info.framework_id} {entry.session}", context.now_ms)
     context.tell(framework, Resubscribe())
 
 

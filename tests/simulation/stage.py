@@ -72,6 +72,25 @@ class Marionette(Scheduler):
             self.held.pop(offer_id, None)
 
 
+class Twin(AgentProcess):
+    """An agent with the id of another: that it leaves says nothing of that one."""
+
+    _ended = False
+
+    @property
+    def left(self) -> bool:
+        """See `AgentProcess`."""
+        return self._ended
+
+    def live(self, now_ms: int) -> None:
+        """See `AgentProcess`."""
+        super().live(now_ms)
+        if self.info.agent_id in self.world.journal.left:
+            self.world.journal.left.remove(self.info.agent_id)
+            self._ended = True
+            self.wake_ms = None
+
+
 class ClusterStage:
     """Plays commands; see above."""
 
@@ -158,9 +177,7 @@ class ClusterStage:
         agent.wake_ms = self._world.now_ms
 
     def _twin(self, name: str, agent_id: str, cpus: str, mem_mib: str) -> None:
-        twin = AgentProcess(
-            self._world, AgentId(agent_id), AgentShape(cpus=int(cpus), mem_mib=int(mem_mib), start_ms=0)
-        )
+        twin = Twin(self._world, AgentId(agent_id), AgentShape(cpus=int(cpus), mem_mib=int(mem_mib), start_ms=0))
         twin.name = name
         self._processes[name] = twin
         self._world.actors.append(twin)
