@@ -120,6 +120,9 @@ def settings_of(config: MasterConfig) -> MasterSettings:
         heartbeat_interval_ms=config.heartbeat_interval_ms,
         agent_timeout_ms=config.agent_timeout_ms,
         agent_reregister_timeout_ms=config.agent_reregister_timeout_ms,
+        agent_removal_limit=config.agent_removal_limit,
+        agent_removal_interval_ms=config.agent_removal_interval_ms,
+        recovery_agent_removal_limit_percent=config.recovery_agent_removal_limit_percent,
         weights_milli=tuple(sorted((role, weight * 1000) for role, weight in config.weights.items())),
     )
 

@@ -82,6 +82,16 @@ class MasterConfig(ClusterConfig, frozen=True, kw_only=True, forbid_unknown_fiel
     agent_reregister_timeout_ms: Annotated[
         int, Meta(ge=1000, description="How long agents may take to return after a change of master")
     ] = 600_000
+    agent_removal_limit: Annotated[
+        int, Meta(ge=1, description="So many agents at most become unreachable within agent_removal_interval_ms")
+    ] = 100
+    agent_removal_interval_ms: Annotated[
+        int, Meta(ge=1, description="See agent_removal_limit; an agent that speaks while it waits stays")
+    ] = 60_000
+    recovery_agent_removal_limit_percent: Annotated[
+        int,
+        Meta(ge=1, le=100, description="While more agents are missing after a change of master, none is given up"),
+    ] = 100
     weights: Annotated[
         dict[str, Annotated[int, Meta(ge=1)]], Meta(description="Weights of roles, like web=2,batch=1")
     ] = {}
