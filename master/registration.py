@@ -33,8 +33,8 @@ from .validation import agent_error
 def register_again(context: Context, agent: Agent, report: RegisterAgent) -> str | None:
     """Make the books agree with what an admitted agent says it has. Safe to repeat."""
     if agent.answer is not None and any(each is agent.answer for each in agent.commands.unconfirmed()):
-        # It asks again because the answer is still on its way; until it has that, it changes nothing that it does not report later.
-        # When thousands come back at once, the answers lag behind, and going through all tasks again would never end.
+        # It asks again because the answer is still on its way; until it has that, it changes nothing that it does not report
+        # later. When thousands come back at once, the answers lag behind, and going through all tasks again would never end.
         return None
     error = agent_error(agent.info.agent_id, report.agent_info)
     if error is not None:
