@@ -200,6 +200,15 @@ class ComposeRig:
         except MesoliteError:
             return 0
 
+    def number_of(self, agent_id: str) -> int:
+        """Which of the agent's containers is an agent: ids belong to directories, and addresses to containers."""
+        url = next(row.url for row in self.operator().agents() if row.agent_id == agent_id)
+        for container in self.containers():
+            networks: dict[str, Any] = container.attrs["NetworkSettings"]["Networks"]
+            if urlsplit(url).hostname in [network["IPAddress"] for network in networks.values()]:
+                return int(container.labels["com.docker.compose.container-number"])
+        raise AssertionError(f"no container of {self.project} has the address of {url}")
+
     def is_redis_whole(self) -> bool:
         """Whether the primary has both replicas in line, and each Sentinel counts two others and two replicas."""
         primary = self.primary()

@@ -40,10 +40,13 @@ def created() -> Generator[ComposeRig]:
 
 
 @pytest.fixture(scope="module")
-def rig() -> Generator[ComposeRig]:
+def rig(request: pytest.FixtureRequest) -> Generator[ComposeRig]:
     """A running cluster that these tests share; each leaves it whole."""
+    failed_before = request.session.testsfailed
     with running_cluster() as running:
         yield running
+        if request.session.testsfailed > failed_before:
+            sys.stdout.write(running.logs())
 
 
 def service_of(container: Container) -> str:
@@ -151,6 +154,26 @@ def test_a_task_is_followed_through_the_death_of_the_leading_master(rig: Compose
     assert followed[0].stdout == "".join(f"{number}\n" for number in range(1, 9))
     sys.stdout.write(f"a listing waited {took_s:.1f} s for the next leader\n")
     rig.start(leader)
+    rig.wait_until_ready()
+
+
+def test_a_task_is_followed_through_the_death_of_its_agent(rig: ComposeRig) -> None:
+    """Goal: `run` shows all of a task's output and its exit code, whatever becomes of the agent. Method: kill it for 5 s."""
+    ran: list[subprocess.CompletedProcess[str]] = []
+    command = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo $i; sleep 1; done; exit 3"
+    runner = threading.Thread(
+        target=lambda: ran.append(rig.mesolite("run", "--name", "orphan", "--mem", "32", "--", command))
+    )
+    runner.start()
+    [row] = eventually(lambda: [row for row in rig.operator().tasks() if row.task_id.startswith("orphan")], within_s=30)
+    [container] = eventually(rig.task_containers, within_s=30)
+    number = rig.number_of(row.agent_id)
+    rig.kill("agent", number)
+    # Two lines of its output are written while nobody serves them.
+    eventually(lambda: len(container.logs().splitlines()) >= 5, within_s=30)
+    rig.start("agent", number)
+    runner.join(60)
+    assert (ran[0].returncode, ran[0].stdout.split()) == (3, [str(each) for each in range(1, 13)]), ran[0].stderr
     rig.wait_until_ready()
 
 
