@@ -293,7 +293,7 @@ class AgentCore:
             outbox.must_report = True
             self.book.begin_reporting(now_ms, outbox)
         elif self._recovered:
-            self.link.leave(now_ms, 0)
+            self.link.register_soon(now_ms)
 
     def _shut_down(self, message: str, now_ms: int, outbox: Outbox) -> None:
         if not self.book.admission.farewell:

@@ -59,7 +59,7 @@ class TaskEndRequested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportsLost:
-    """Reports could not be handed over for a while; now they can again."""
+    """Reports could not be handed over for a while, or may have been forgotten; now they can again."""
 
     now_ms: int
 

@@ -18,7 +18,12 @@ class Undecodable:
     payload: bytes
 
 
-Item: TypeAlias = ContainerEvent | CommandBatch | Undecodable | TaskEndRequested | ShutdownRequested
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerReturned:
+    """Commands can be read again after they could not. Redis may have failed over, and forgotten reports that it had taken."""
+
+
+Item: TypeAlias = ContainerEvent | CommandBatch | Undecodable | BrokerReturned | TaskEndRequested | ShutdownRequested
 
 
 class Inbox:

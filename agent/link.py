@@ -146,6 +146,11 @@ class MasterLink:
         self._registration_bound_ms = max(REGISTRATION_BACKOFF_MS, min(spread_ms, REGISTRATION_BACKOFF_CAP_MS))
         self.leave(now_ms, int(spread_ms * min(max(random, 0.0), 1.0)))
 
+    def register_soon(self, now_ms: int) -> None:
+        """A registration may have got lost. One that has not left yet has not, and keeps its turn."""
+        if self._last_registration_ms is not None:
+            self.leave(now_ms, 0)
+
     def leave(self, now_ms: int, delay_ms: int) -> None:
         """The master does not know this agent: register after the delay, or earlier where that was planned."""
         earliest_ms = now_ms + delay_ms

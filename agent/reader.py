@@ -9,7 +9,7 @@ from mesolite.protocol import decode_commands, malformed
 from mesolite.retries import Retries
 from mesolite.transport.contract import CommandBus
 
-from .inbox import Inbox, Undecodable
+from .inbox import BrokerReturned, Inbox, Undecodable
 from .settings import COMMAND_WAIT_MS, CROWDED_PAUSE_MS, MAX_COMMAND_BATCHES
 
 _log = get_logger("mesolite.agent")
@@ -52,4 +52,5 @@ class CommandReader:
             else:
                 if not retries.is_first:
                     _log.info("agent.broker_back", queue=self._queue)
+                    self._inbox.put(BrokerReturned())
                 retries.reset()

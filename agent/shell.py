@@ -58,7 +58,7 @@ from .events import (
     TaskEndRequested,
     Tick,
 )
-from .inbox import Inbox, Item, Undecodable
+from .inbox import BrokerReturned, Inbox, Item, Undecodable
 from .reader import CommandReader
 from .records import Record
 from .reporter import Reporter
@@ -248,6 +248,8 @@ class AgentShell:
                     events.append(CommandsArrived(now_ms=now_ms, batch=item, random=self._random()))
                 case Undecodable():
                     self._reporter.set_aside(item, now_ms)
+                case BrokerReturned():
+                    events.append(ReportsLost(now_ms=now_ms))
                 case TaskEndRequested() | ShutdownRequested():
                     events.append(item)
                 case _:

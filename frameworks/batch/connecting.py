@@ -1,7 +1,8 @@
 """How a batch program gets its cluster: found, reached, and with a journal gone on with."""
 
+import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -10,9 +11,11 @@ import msgspec
 
 from mesolite.clock import Clock
 from mesolite.discovery import find_cluster
-from mesolite.errors import FrameworkError
+from mesolite.errors import FrameworkError, RedisUnavailable
 from mesolite.ids import FrameworkId
 from mesolite.protocol import FrameworkInfo
+from mesolite.retries import Retries
+from mesolite.transport.address import SENTINEL_SCHEME, scheme_of
 from mesolite.transport.contract import Store
 from mesolite.transport.keys import DEFAULT_CLUSTER, DEFAULT_PRINCIPAL
 from mesolite.transport.opening import open_store as open_store_at
@@ -56,14 +59,14 @@ def connect(
         ConfigError: The address, a name or the journal cannot be used.
         Unavailable: The journal's disk takes nothing.
     """
+    patience_ms = 0
     if open_store is None:
-        open_store, found_principal = _found_store(redis_url, cluster)
+        open_store, url, found_principal = _found_store(redis_url, cluster)
         principal = principal or found_principal
-    check = open_store()
-    try:
-        check.epoch()
-    finally:
-        check.close()
+        # One Redis that does not answer is a wrong address, or not started; Sentinels may be at changing the primary.
+        patience_ms = timeout_ms if scheme_of(url) == SENTINEL_SCHEME else 0
+    with closing(open_store()) as check:
+        _wait_for_redis(check, patience_ms)
     framework_info = FrameworkInfo(
         framework_id=FrameworkId(f"{name}-{uuid4().hex[:12]}"),
         name=name,
@@ -109,10 +112,24 @@ def _resumed(
     return connection
 
 
-def _found_store(redis_url: str | None, cluster: str | None) -> tuple[Callable[[], Store], str]:
+def _wait_for_redis(store: Store, patience_ms: int) -> None:
+    deadline_s = time.monotonic() + patience_ms / 1000
+    retries = Retries()
+    while True:
+        try:
+            store.epoch()
+        except RedisUnavailable:
+            if time.monotonic() >= deadline_s:
+                raise
+            time.sleep(retries.take_ms() / 1000)
+        else:
+            return
+
+
+def _found_store(redis_url: str | None, cluster: str | None) -> tuple[Callable[[], Store], str, str]:
     if redis_url is not None:
         url, name, principal = redis_url, cluster or DEFAULT_CLUSTER, DEFAULT_PRINCIPAL
     else:
         address = find_cluster()
         url, name, principal = address.redis_url, cluster or address.cluster, address.principal
-    return lambda: open_store_at(url, name), principal
+    return lambda: open_store_at(url, name), url, principal

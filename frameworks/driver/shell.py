@@ -26,6 +26,9 @@ from .sender import Sender
 MAX_WAIT_MS: Final = 1000
 #: Entries of the framework's stream read at once; each may hold hundreds of events.
 READ_LIMIT: Final = 200
+#: After so many reads in a row that brought nothing, it is made sure that what is waited for can come. A primary may be replaced
+#: by one with other clocks without a connection breaking; the ids of its entries are then below those that were read.
+EMPTY_READS: Final = 5
 #: The core's invariants are asserted once in so many steps: milliseconds where there are 10,000 tasks.
 CHECK_EVERY_STEPS: Final = 1000
 
@@ -204,19 +207,23 @@ class DriverShell:
         store = self._open_store()
         retries = Retries()
         away = False
+        empty = 0
         try:
             while not self._inbox.closed:
                 try:
-                    if away:
+                    if away or empty >= EMPTY_READS:
+                        before, empty = position, 0
                         position = self._position_after_outage(store, position)
+                        if away or position != before:
+                            self._inbox.put_store_returned()
                         away = False
                         retries.reset()
-                        self._inbox.put_store_returned()
                     entries = store.read({self._events_stream: position}, limit=READ_LIMIT, wait_ms=MAX_WAIT_MS)
                 except RedisUnavailable:
                     away = True
                     self._inbox.pause(retries.take_ms())
                     continue
+                empty = 0 if entries else empty + 1
                 if entries:
                     position = entries[-1].entry_id
                     self._inbox.put_payloads([entry.payload for entry in entries])

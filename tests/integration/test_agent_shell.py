@@ -9,6 +9,8 @@ import pytest
 
 from mesolite.agent import run_agent
 from mesolite.agent.checkpoint import MemoryCheckpoint, SqliteCheckpoint, open_checkpoint
+from mesolite.agent.inbox import Inbox
+from mesolite.agent.reader import CommandReader
 from mesolite.agent.records import Record
 from mesolite.config import AgentConfig
 from mesolite.errors import CheckpointFailed, ConfigError, RedisUnavailable
@@ -41,7 +43,7 @@ from mesolite.retries import QUICK_ATTEMPTS, QUICK_CAP_MS
 from mesolite.transport import open_bus, open_store
 from mesolite.transport.contract import BEGINNING
 from mesolite.transport.keys import DEAD_LETTERS, agent_queue, reports_stream
-from mesolite.transport.memory import MemoryStore
+from mesolite.transport.memory import MemoryBus, MemoryStore
 from tests.waiting import eventually
 
 from .agent_rig import Rig
@@ -224,6 +226,28 @@ def test_an_absent_redis_is_asked_with_growing_pauses_only(rig: Rig) -> None:
         if rig.shell._reporter.deadline_ms != before:  # pyright: ignore[reportPrivateUsage]
             asked_ms.append(rig.clock.now_ms())
     assert 5 <= len(asked_ms) <= 12
+
+
+def test_what_a_failover_may_have_forgotten_is_said_again_as_soon_as_commands_can_be_read(rig: Rig) -> None:
+    """The reporter, which speaks now and then, may find a new connection and never notice that there was a failover."""
+    rig.run("t", "sleep 1")
+    rig.go(2000)
+    said = rig.updates()
+    assert said != []
+    inbox = Inbox(crowded_at=10)
+    reader = CommandReader(MemoryBus(rig.broker), "queue", inbox)
+    stop = threading.Event()
+    rig.broker.available = False
+    reading = threading.Thread(target=reader.run, args=(stop,))
+    reading.start()
+    stop.wait(0.1)
+    rig.broker.available = True
+    (item,) = eventually(lambda: inbox.take(10, 0))
+    stop.set()
+    reading.join(10)
+    rig.inbox.put(item)
+    rig.go(10)
+    assert [each.status for each in rig.updates()] == [said[-1].status], "without waiting for its repetition to be due"
 
 
 def test_an_agent_that_starts_without_redis_registers_as_soon_as_there_is_one(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from mesolite.agent.checkpoint import MemoryCheckpoint
 from mesolite.agent.effects import Checkpoint, Refusal, SendReports, StopAgent
-from mesolite.agent.events import CommandsArrived, ShutdownRequested
+from mesolite.agent.events import CommandsArrived, ReportsLost, ShutdownRequested
 from mesolite.agent.records import AgentRecord
 from mesolite.agent.settings import GAP_REPEAT_MS, MAX_TASKS, REGISTRATION_BACKOFF_CAP_MS, SILENT_HEARTBEATS
 from mesolite.ids import AgentId, SessionId
@@ -269,6 +269,18 @@ def test_a_registration_that_an_earlier_master_was_to_get_does_not_come_before_i
     assert world.registrations() == []
     world.tick(1)
     assert len(world.registrations()) == 1
+
+
+def test_a_redis_that_is_back_makes_nobody_come_before_its_turn() -> None:
+    world = World()
+    world.command(Reregister(spread_ms=10_000), first=0, epoch=2, random=0.5)
+    world.apply(ReportsLost(now_ms=world.now_ms))
+    assert world.core.next_deadline_ms() == world.now_ms + 5000
+    world.tick(5000, random=1.0)
+    world.clear()
+    world.apply(ReportsLost(now_ms=world.now_ms))
+    world.tick(500)
+    assert len(world.registrations()) == 1, "the one that had left may be lost"
 
 
 def test_a_new_master_that_asks_behind_a_hole_is_told_at_once() -> None:
