@@ -31,6 +31,16 @@ class Ran:
     running_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launches:
+    """The first of some tasks; seconds of `time.monotonic`."""
+
+    #: When the scheduler first accepted an offer.
+    placed_s: float
+    #: When it first heard that a task runs.
+    running_s: float
+
+
 class Pressure(Scheduler):
     """Keeps every offer busy."""
 
@@ -70,22 +80,24 @@ class Pressure(Scheduler):
                 ran.running_s = time.monotonic()
                 self._changed.notify_all()
 
-    def wait_for_launches(self, count: int, *, after_s: float, timeout_s: float) -> list[float]:
-        """Wait until so many tasks run that were placed after a moment, and return when each was heard to run, earliest first.
+    def wait_for_launches(self, count: int, *, after_s: float, timeout_s: float) -> Launches:
+        """Wait until so many tasks run that were placed after a moment.
 
         Raises:
             TimeoutError: They did not.
         """
 
-        def found() -> list[float]:
-            running = [r.running_s for r in self._tasks.values() if r.placed_s > after_s and r.running_s is not None]
-            return sorted(running) if len(running) >= count else []
+        def enough() -> bool:
+            return sum(ran.placed_s > after_s and ran.running_s is not None for ran in self._tasks.values()) >= count
 
         with self._changed:
-            launches = self._changed.wait_for(found, timeout_s)
-        if not launches:
-            raise TimeoutError(f"not {count} tasks were launched within {timeout_s} s")
-        return launches
+            if not self._changed.wait_for(enough, timeout_s):
+                raise TimeoutError(f"not {count} tasks were launched within {timeout_s} s")
+            since = [ran for ran in self._tasks.values() if ran.placed_s > after_s]
+        return Launches(
+            placed_s=min(ran.placed_s for ran in since),
+            running_s=min(ran.running_s for ran in since if ran.running_s is not None),
+        )
 
 
 @contextmanager
