@@ -35,7 +35,7 @@ def identify(context: Context, principal: str, batch: ReportBatch) -> Agent | st
     """
     agent = context.state.agents.get(batch.agent_id)
     lost = context.state.lost_agents.get(batch.agent_id)
-    owner = agent.principal if agent is not None else lost.entry.principal if lost is not None else principal
+    owner = _owner(agent, lost, principal)
     if owner != principal:
         return "the agent belongs to another principal"
     if agent is not None and agent.session == batch.session:
@@ -71,6 +71,13 @@ def identify(context: Context, principal: str, batch: ReportBatch) -> Agent | st
     if lost is not None and not _may_return(context, lost, batch, register):
         return None
     return _admit(context, principal, batch, register, lost)
+
+
+def _owner(agent: Agent | None, lost: LostAgent | None, principal: str) -> str:
+    """Return who may speak for an id: anybody where nobody has it, or has it any more."""
+    if agent is not None:
+        return agent.principal
+    return principal if lost is None or lost.absence is Absence.LEFT else lost.entry.principal
 
 
 def ask_to_register(context: Context, batch: ReportBatch) -> None:

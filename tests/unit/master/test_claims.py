@@ -5,7 +5,17 @@ import pytest
 from mesolite.ids import AgentId, SessionId
 from mesolite.master import MasterSettings
 from mesolite.master.events import ListeningResumed
-from mesolite.protocol import AgentHeartbeat, Reregister, RunTask, ShutdownAgent, TaskState, UnregisterAgent
+from mesolite.protocol import (
+    AgentHeartbeat,
+    AgentInfo,
+    RegisterAgent,
+    Reregister,
+    RunTask,
+    ShutdownAgent,
+    TaskState,
+    UnregisterAgent,
+)
+from mesolite.resources import Resources
 
 from .world import World, running_task, task
 
@@ -148,6 +158,19 @@ def test_an_agent_that_left_is_not_brought_back_by_what_it_had_said_before(life:
     assert world.commands("a1") == [], "nobody would read it"
     world.register("a1", session="s2", life=("new disk", 1))
     assert session_of(world) == "s2"
+
+
+def test_the_id_of_an_agent_that_left_is_anybodys_that_of_a_lost_one_is_not() -> None:
+    world = World(settings=QUICK)
+    world.register("a1", session="s1", life=("disk", 1))
+    world.register("a2", session="s1", life=("disk", 1))
+    world.report("a1", UnregisterAgent())
+    world.pass_time(11_000)
+    for agent in ("a1", "a2"):
+        info = AgentInfo(agent_id=AgentId(agent), hostname="h", resources=Resources.parse("cpus:4;mem:64").to_wire())
+        world.report(agent, RegisterAgent(agent_info=info), session="s2", principal="others")
+    assert sorted(world.core.state.agents) == ["a1"]
+    assert "another principal" in world.set_aside[0].reason
 
 
 def test_an_agent_that_comes_back_with_a_new_disk_after_being_lost_is_taken_at_once() -> None:
