@@ -2,7 +2,7 @@
 
 Each agent has a real `MasterLink`, which decides when it registers, repeats itself, confirms and beats; it hears only what
 it finds in its own kombu queue. Two things are done in bulk that agents on their own hosts do each for itself: one script
-empties all queues that have something in them, and what several agents say at the same time is appended in one pipeline.
+empties all queues that have something in them, and another appends what several agents say at the same time.
 What an agent lists is encoded before anybody asks, since on a host of its own that costs the master nothing.
 """
 
@@ -40,22 +40,21 @@ from mesolite.protocol import (
 )
 from mesolite.protocol.batches import PROTOCOL_VERSION
 from mesolite.resources import Resources, scalars
-from mesolite.transport.contract import Append
 from mesolite.transport.keys import (
     DEFAULT_CLUSTER,
     DEFAULT_PRINCIPAL,
     MAX_REPORTS_LENGTH,
     agent_queue,
+    key_prefix,
     reports_stream,
 )
-from mesolite.transport.redis_store import RedisStore
 
 #: As in the benchmark of Mesos that is compared with: so many frameworks share the tasks, and each task has so many labels.
 FRAMEWORKS: Final = 5
 LABELS: Final = 10
 #: How often the queues are looked at. A kombu consumer would be woken at once; looking costs the one Redis little.
 LOOK_EVERY_S: Final = 0.01
-#: What one pipeline carries.
+#: What one script appends: few enough that nobody else waits for it.
 APPENDS_AT_ONCE: Final = 200
 
 #: KEYS: none, since no queue exists that is empty. ARGV[1]: what the names of queues begin with. Answers name, messages, name...
@@ -73,6 +72,13 @@ repeat
   end
 until at == '0'
 return found
+"""
+
+#: KEYS[1]: the stream. ARGV[1]: how long it may grow; then the payloads.
+_APPEND: Final = """
+for n = 2, #ARGV do
+  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'p', ARGV[n])
+end
 """
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -152,15 +158,16 @@ class Fleet:
     """All agents, on one thread."""
 
     def __init__(self, url: str, count: int, tasks_each: int, *, seed: int) -> None:
-        self._store = RedisStore(url, DEFAULT_CLUSTER)
         client = redis.Redis.from_url(url, protocol=2)
         self._look = client.register_script(_EMPTY_QUEUES)
+        self._append = client.register_script(_APPEND)
+        self._stream = key_prefix(DEFAULT_CLUSTER) + reports_stream()
         self._rng = random.Random(seed)
         self.agents = [SimulatedAgent(n, tasks_each) for n in range(count)]
         self._by_queue = {agent_queue(agent_id(agent.n)).encode(): agent for agent in self.agents}
         #: (when an agent means to speak, which); entries that are out of date are skipped.
         self._due: list[tuple[int, int]] = []
-        self._saying: list[Append] = []
+        self._saying: list[bytes] = []
 
     @property
     def registrations(self) -> int:
@@ -220,14 +227,14 @@ class Fleet:
             heapq.heappush(self._due, (deadline_ms, agent.n))
 
     def _say(self, agent: SimulatedAgent, report: msgspec.Raw) -> None:
-        payload = agent.batch(report)
-        self._saying.append(Append(stream=reports_stream(), payload=payload, max_length=MAX_REPORTS_LENGTH))
+        self._saying.append(agent.batch(report))
         if len(self._saying) >= APPENDS_AT_ONCE:
             self._flush()
 
     def _flush(self) -> None:
-        saying, self._saying = self._saying, []
-        self._store.append_many(saying)
+        if self._saying:
+            self._append(keys=[self._stream], args=[MAX_REPORTS_LENGTH, *self._saying])
+            self._saying.clear()
 
 
 def _registration(n: int, tasks_each: int) -> RegisterAgent:
