@@ -41,7 +41,10 @@ def identify(context: Context, principal: str, batch: CallBatch) -> Framework | 
     framework = context.state.frameworks.get(framework_id)
     if framework is None:
         return _newcomer(context, principal, batch, subscribe)
-    if framework.principal == UNKNOWN_PRINCIPAL and subscribe is not None:
+    if framework.principal == UNKNOWN_PRINCIPAL:
+        if subscribe is None:
+            _ask_to_subscribe(context, batch)
+            return None
         framework.principal = principal
     if framework.principal != principal:
         _turn_away(context, batch, "the framework belongs to another principal")

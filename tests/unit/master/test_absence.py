@@ -201,6 +201,7 @@ def test_of_too_many_absent_agents_the_oldest_are_forgotten_and_gone_ones_last(m
     for agent in ("gone", "first", "second"):
         world.register(agent)
     mark_gone(world, "gone")
+    world.now_ms += 1000
     for agent in ("first", "second"):
         world.report(agent, UnregisterAgent())
         world.now_ms += 1000

@@ -359,6 +359,7 @@ def test_a_scheduler_that_was_superseded_under_an_earlier_master_cannot_take_its
     assert "newer scheduler" in successor.told("f", ErrorEvent)[0].message
     successor.subscribe("f", session="s2")
     assert successor.core.state.frameworks[F].active
+    assert successor.core.state.frameworks[F].session == SessionId("s2")
 
 
 def test_a_framework_that_only_an_agent_knows_is_given_to_the_principal_that_subscribes() -> None:
@@ -368,6 +369,8 @@ def test_a_framework_that_only_an_agent_knows_is_given_to_the_principal_that_sub
     framework = world.core.state.frameworks[F]
     world.call("f", Heartbeat())
     assert framework.principal == ""
+    assert world.told("f", ErrorEvent) == [], "a scheduler that has not noticed anything yet must not end"
+    assert world.told("f", Resubscribe) == [Resubscribe()]
     world.subscribe("f")
     assert framework.principal == "default"
     assert framework.active
