@@ -199,7 +199,13 @@ def one_leader(answers: Mapping[str, str | None]) -> list[str]:
 
 
 def flower_truth(
-    story: Story, framework_id: str, tasks: Mapping[str, str], workers: Mapping[str, bool], agents: Collection[str]
+    story: Story,
+    framework_id: str,
+    tasks: Mapping[str, str],
+    workers: Mapping[str, bool],
+    agents: Collection[str],
+    *,
+    began_ms: int = 0,
 ) -> list[str]:
     """Flower shows tasks as they are: what runs STARTED, what finished SUCCESS, nothing else of the load alive.
 
@@ -209,6 +215,7 @@ def flower_truth(
         tasks: Flower's state of each task it lists.
         workers: Flower's workers, and whether each is online.
         agents: Those that there are.
+        began_ms: When Flower and the agents began their present lives; what ended before, none of them needs to know.
     """
     complaints: list[str] = []
     for task_id, task in story.tasks.items():
@@ -217,7 +224,10 @@ def flower_truth(
         if not words and task.runs():
             complaints += [] if state == "STARTED" else [f"Flower shows {task_id}, which runs, as {state}"]
         elif words and words[-1].state is TaskState.FINISHED:
-            complaints += [] if state == "SUCCESS" else [f"Flower shows {task_id}, which finished, as {state}"]
+            forgotten = state is None and words[-1].made_ms < began_ms
+            complaints += (
+                [] if state == "SUCCESS" or forgotten else [f"Flower shows {task_id}, which finished, as {state}"]
+            )
         elif words and state in _FLOWER_ALIVE:
             complaints.append(f"Flower shows {task_id}, {words[-1].state.name}, as {state}")
     complaints += [

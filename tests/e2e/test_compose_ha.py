@@ -17,6 +17,7 @@ from mesolite.errors import MesoliteError
 from .compose_rig import MASTERS, REDIS, SENTINELS, ComposeRig, running_cluster
 from .conftest import eventually
 from .load import LoadProcess
+from .load_journal import now_ms
 from .trial import Trials, lasts
 
 pytestmark = [
@@ -31,8 +32,8 @@ pytestmark = [
 
 #: Short tasks that come due in a second: 200 of them last longer than each of the faults, so that some flow when it ends.
 PACE_PER_S = 5.0
-#: Enough to flow while every container is restarted.
-ROLLING_WAVE = 400
+#: So that they flow until the last of the containers has been restarted, and after.
+SHORTS_PER_RESTART = 20
 #: Sentinel's failover, a lease that lapses, agents that register again.
 RECOVERY_S = 60.0
 
@@ -196,10 +197,13 @@ def test_kill_9_of_the_frameworks_scheduler(trials: Trials, capsys: pytest.Captu
 def test_every_container_is_restarted_one_after_another(
     rig: ComposeRig, trials: Trials, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with trials.of("restart every container, one after another", capsys, wave=ROLLING_WAVE) as fault:
+    with trials.of("restart every container, one after another", capsys) as fault:
         agents = [("agent", number + 1) for number in range(rig.agents)]
         once = [(service, 1) for service in (*REDIS, *SENTINELS, *MASTERS, "flower")]
         for service, number in [*once, *agents]:
+            trials.load.push(SHORTS_PER_RESTART)
             rig.restart(service, number)
             rig.wait_until_ready()
+        fault.flower_began_ms = now_ms()
+        trials.load.push(SHORTS_PER_RESTART)
         fault.remarks.append(f"{len(once) + len(agents)} containers restarted")

@@ -69,6 +69,8 @@ class Fault:
 
     #: When it broke.
     struck_ms: int
+    #: Flower and the agents were started again too, so that they need not know what ended before this.
+    flower_began_ms: int = 0
     #: Further things to report, in words.
     remarks: list[str] = field(default_factory=list[str])
 
@@ -82,6 +84,7 @@ class Trials:
         self._engine = engine
         #: The long tasks, and the containers that they began in.
         self._longs: Mapping[TaskId, judge.Container] = {}
+        self._flower_began_ms = 0
 
     def begin(self) -> None:
         """Start the load and wait for its long tasks; from then on their containers must stay."""
@@ -108,7 +111,10 @@ class Trials:
         fault = Fault(now_ms())
         yield fault
         mended_ms = now_ms()
-        self.load.wait_for(works, wave, within_s=WAVE_TIMEOUT_S)
+        self._flower_began_ms = max(self._flower_began_ms, fault.flower_began_ms)
+        # More may have been asked for meanwhile.
+        works = range(works.start, self.load.goal)
+        self.load.wait_for(works, len(works), within_s=WAVE_TIMEOUT_S)
         flowed_ms = now_ms()
         story = self._rest()
         gap_ms = story.longest_gap_ms(fault.struck_ms, max(_last_start_ms(story), fault.struck_ms))
@@ -117,7 +123,7 @@ class Trials:
         remarks = [
             f"{took_s:.1f} s",
             f"broken for {(mended_ms - fault.struck_ms) / 1000:.1f} s",
-            f"{wave} short tasks in {(flowed_ms - fault.struck_ms) / 1000:.1f} s from the fault on",
+            f"{len(works)} short tasks in {(flowed_ms - fault.struck_ms) / 1000:.1f} s from the fault on",
             f"longest gap between two starts {gap_ms / 1000:.2f} s",
             f"{len(story.tasks)} tasks so far, {sum(judge.lost_attempts(story).values())} lost and tried again "
             f"{dict(judge.lost_attempts(story)) or ''}",
@@ -196,7 +202,8 @@ class Trials:
     def _flower(self) -> list[str]:
         flower = witness.FlowerApi(self.site.flower_url)
         story, framework_id = self.load.story(), self.load.framework_id
-        return judge.flower_truth(story, framework_id, flower.tasks(), flower.workers(), self.site.agent_ids())
+        tasks, workers, agents = flower.tasks(), flower.workers(), self.site.agent_ids()
+        return judge.flower_truth(story, framework_id, tasks, workers, agents, began_ms=self._flower_began_ms)
 
     def _settles(self, what: str, complaints: Callable[[], list[str]]) -> None:
         """Wait until there is nothing to complain about; at the deadline, complain."""

@@ -226,6 +226,19 @@ def test_masters_that_do_not_agree_are_noticed(answers: dict[str, str | None]) -
     assert judge.one_leader(answers)
 
 
+def truth(tasks: dict[str, str], workers: dict[str, bool], began_ms: int = 0) -> list[str]:
+    shown = {f"load/{task_id}": state for task_id, state in tasks.items()}
+    return judge.flower_truth(Story.of(WELL), "load", shown, workers, ["agent-1"], began_ms=began_ms)
+
+
+def test_a_flower_that_began_anew_may_have_forgotten_what_ended_and_nothing_else() -> None:
+    online = {"mesolite@agent-1": True}
+    assert truth({LONG: "STARTED"}, online, began_ms=1301) == []
+    assert truth({LONG: "STARTED"}, online, began_ms=1300)
+    assert truth({LONG: "STARTED", SHORT: "STARTED"}, online, began_ms=1301)
+    assert truth({SHORT: "SUCCESS"}, online, began_ms=1301)
+
+
 @pytest.mark.parametrize(
     ("tasks", "workers"),
     [
@@ -239,10 +252,6 @@ def test_masters_that_do_not_agree_are_noticed(answers: dict[str, str | None]) -
     ],
 )
 def test_a_flower_that_shows_something_else_is_noticed(tasks: dict[str, str], workers: dict[str, bool]) -> None:
-    def truth(tasks: dict[str, str], workers: dict[str, bool]) -> list[str]:
-        shown = {f"load/{task_id}": state for task_id, state in tasks.items()}
-        return judge.flower_truth(Story.of(WELL), "load", shown, workers, ["agent-1"])
-
     assert truth({LONG: "STARTED", SHORT: "SUCCESS"}, {"mesolite@agent-1": True}) == []
     assert truth(tasks, workers)
 
