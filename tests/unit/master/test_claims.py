@@ -143,8 +143,10 @@ def test_an_outage_in_which_nobody_was_heard_is_no_proof_that_the_holder_is_dead
     world.register("a1", session="other", life=("other disk", 1))
     world.now_ms += 60_000
     world.apply(ListeningResumed(now_ms=world.now_ms))
+    world.clear()
     world.register("a1", session="other", life=("other disk", 1))
     assert session_of(world) == "s1"
+    assert world.commanded("a1", ShutdownAgent) == [], "nor that it lives"
 
 
 @pytest.mark.parametrize("life", [("disk", 1), ("disk", 0), ("", 1)])
