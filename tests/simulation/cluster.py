@@ -77,6 +77,7 @@ class Cluster:
             return
         twin = program.twin()
         self.world.note("chaos", f"{twin.name} begins under the id of {program.name}")
+        self.world.journal.doubled.add(program.framework_id)
         self.programs.append(twin)
         self.world.actors.append(twin)
         self.world.readers[framework_stream(program.framework_id)].append(twin)

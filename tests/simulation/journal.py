@@ -57,8 +57,8 @@ class Journal:
     void_offers: set[OfferId] = field(default_factory=set[OfferId])
     #: What was seen to go wrong by somebody who is no checker.
     wrongs: list[str] = field(default_factory=list[str])
-    #: Of framework processes, in the order in which they began.
-    sessions: dict[SessionId, int] = field(default_factory=dict[SessionId, int])
+    #: Frameworks of which two processes lived at once.
+    doubled: set[FrameworkId] = field(default_factory=set[FrameworkId])
     #: Agents that left for good: what they had not told is lost, and where not even their leaving was heard of, the task stays
     #: out of sight.
     left: set[AgentId] = field(default_factory=set[AgentId])
@@ -107,14 +107,6 @@ class Journal:
         for offer in offers:
             if offer.offer_id in self.void_offers:
                 self.wrongs.append(f"{session} was shown offer {offer.offer_id} of a past master")
-
-    def begun(self, session: SessionId) -> None:
-        """A framework's process began."""
-        self.sessions[session] = len(self.sessions)
-
-    def is_older(self, session: SessionId, other: SessionId) -> bool:
-        """Whether one framework process began before another."""
-        return self.sessions.get(session, 0) < self.sessions.get(other, 0)
 
     def is_out_of_sight(self, key: TaskKey) -> bool:
         """Whether a task's agent left, and the last that its scheduler heard is that nobody knows."""

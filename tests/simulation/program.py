@@ -83,7 +83,6 @@ class Program(Process):
         session = SessionId(f"{self.name}-{rng.getrandbits(32):08x}")
         self.session = session
         self._newest_epoch = 0
-        self.world.journal.begun(session)
         self.world.note(self.name, f"begins as {session}")
         self.driver = self._new_driver(session, rng)
         self._sender = Sender(self.wire.store, calls_stream(), MAX_CALLS_LENGTH, self.clock)

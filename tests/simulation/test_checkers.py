@@ -1,6 +1,7 @@
 """The checkers can object to what breaks a rule, and only to that."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -8,7 +9,9 @@ import pytest
 
 from mesolite.agent.containerizer.contract import ContainerSpec
 from mesolite.agent.containerizer.fake import FakeContainer, Fate
+from mesolite.agent.records import AgentRecord
 from mesolite.ids import AgentId, ContainerId, FrameworkId, SessionId, TaskId
+from mesolite.lease import Grant
 from mesolite.protocol import DeadLetter, EventBatch, Source, TaskState, TaskStatus, encode, encode_dead_letter
 from mesolite.transport.keys import DEAD_LETTERS, reports_stream
 
@@ -16,10 +19,12 @@ from .checkers import (
     Bounds,
     Checker,
     FinalWord,
+    LeaderReturns,
     NoOverCommit,
     NoUpdateLost,
     OneEnd,
     OneLaunch,
+    OneScheduler,
     OneWriter,
     Undisturbed,
     Violation,
@@ -172,6 +177,74 @@ def test_no_over_commit_objects_to_containers_that_hold_more_than_there_is() -> 
 def test_one_writer_objects_to_an_older_master_behind_a_newer() -> None:
     world, checker = cluster(), OneWriter()
     for epoch, wrong in ((1, False), (3, False), (2, True)):
-        batch = EventBatch(session=SessionId("s"), epoch=epoch, number=1, events=())
-        world.world.broker.append("framework:f", encode(batch), 100)
-        assert objects(checker, world) == wrong
+        assert objects(checker, said(world, epoch, 1)) == wrong
+
+
+def test_one_writer_objects_to_a_word_that_comes_twice() -> None:
+    world, checker = cluster(), OneWriter()
+    for number, wrong in ((1, False), (0, False), (2, False), (0, False), (2, True)):
+        assert objects(checker, said(world, 1, number)) == wrong
+
+
+def test_one_writer_objects_to_what_others_saw_go_wrong() -> None:
+    world = cluster()
+    journal = world.world.journal
+    journal.saved(AgentId("a1"), [AgentRecord(AgentId("a1"), 7, "boot")])
+    assert not objects(OneWriter(), world)
+    journal.saved(AgentId("a1"), [AgentRecord(AgentId("a1"), 6, "boot")])
+    assert objects(OneWriter(), world)
+
+
+def test_one_writer_objects_to_a_launch_that_a_past_master_wanted() -> None:
+    world = cluster()
+    facts(world).launches.append((AgentId("a1"), ContainerId("c1")))
+    assert objects(OneWriter(), world)
+    facts(world).told_in_time = True
+    assert not objects(OneWriter(), world)
+
+
+def test_one_writer_objects_to_two_leaders_and_to_a_shared_epoch() -> None:
+    plan = draw(1)
+    plan.paces.machine_suspended = plan.paces.clock_jumps = plan.clocks.server_skew_ms = 0
+    for epochs, wrong in (((5, None), False), ((5, 6), True), ((5, 5), True)):
+        world = Cluster(dataclasses.replace(plan, masters=2, waits_for_replicas=True), Trace())
+        for master, epoch in zip(world.masters, epochs, strict=True):
+            grant = Grant(epoch=epoch, until_ms=0) if epoch is not None else None
+            master.session, master.grant = master.name, fixed(grant)
+        world.world.moved = world.masters[0].keeping
+        assert objects(OneWriter(), world) == wrong
+
+
+def test_a_long_time_without_a_leader_is_objected_to_once_there_is_peace() -> None:
+    world, checker = cluster(), LeaderReturns()
+    world.world.moved = world.masters[0]
+    world.world.clock.advance(1_000_000)
+    assert not objects(checker, world)
+    world.world.peace()
+    assert not objects(checker, world)
+    world.world.clock.advance(world.world.plan.leaderless_ms + 1)
+    assert objects(checker, world)
+
+
+def test_one_scheduler_objects_to_two_that_go_on_and_to_none() -> None:
+    world = Cluster(dataclasses.replace(draw(1), batches=(), plains=(("*",),), trouble_ms=0), Trace())
+    assert objects(OneScheduler(), world), "nobody lives yet"
+    while world.world.step(world.world.now_ms + 1000):
+        if world.programs[0].driver is not None:
+            break
+    assert not objects(OneScheduler(), world)
+    world.double(world.programs[0])
+    world.programs[1].begin(world.world.now_ms)
+    assert objects(OneScheduler(), world)
+
+
+def fixed(grant: Grant | None) -> Callable[[], Grant | None]:
+    """Return what always answers the same."""
+    return lambda: grant
+
+
+def said(world: Cluster, epoch: int, number: int) -> Cluster:
+    """Let a master say something to a framework."""
+    batch = EventBatch(session=SessionId("s"), epoch=epoch, number=number, events=())
+    world.world.broker.append("framework:f", encode(batch), 100)
+    return world

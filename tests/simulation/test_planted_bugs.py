@@ -7,17 +7,42 @@ import pytest
 
 from mesolite.agent.core import AgentCore
 from mesolite.agent.lifecycle import TABLE, Cause, FollowUp, Phase, Step
+from mesolite.agent.link import Decision, Intake, MasterLink
+from mesolite.agent.records import AgentRecord
 from mesolite.agent.task import Task
 from mesolite.agent.taskbook import TaskBook
+from mesolite.frameworks.driver.subscription import TRANSITIONS
+from mesolite.frameworks.driver.subscription import Cause as DriverCause
+from mesolite.frameworks.driver.subscription import Phase as DriverPhase
 from mesolite.frameworks.driver.tasks import TaskLedger, Verdict
 from mesolite.ids import ContainerId, TaskId
-from mesolite.master.state import MasterState
-from mesolite.protocol import RegisteredTask, TaskState, TaskStatus
-from mesolite.transport.contract import LeaseState
+from mesolite.lease import Grant, LeaseCore, LeaseKeeper
+from mesolite.master import subscription
+from mesolite.master.context import Context
+from mesolite.master.state import Framework, MasterState
+from mesolite.protocol import (
+    CallBatch,
+    CommandBatch,
+    HeartbeatEvent,
+    RegisteredTask,
+    TaskState,
+    TaskStatus,
+)
+from mesolite.transport.contract import Lease, LeaseState
 from mesolite.transport.memory import MemoryStore
 from mesolite.transport.memory_broker import MemoryStream
 
-from .checkers import Bounds, Checker, NoOverCommit, NoUpdateLost, OneEnd, OneLaunch, OneWriter, Undisturbed
+from .checkers import (
+    Bounds,
+    Checker,
+    LeaderReturns,
+    NoOverCommit,
+    NoUpdateLost,
+    OneEnd,
+    OneLaunch,
+    OneWriter,
+    Undisturbed,
+)
 from .run import SimulationFailed, run
 
 #: A planted bug shows within so many seeds.
@@ -52,7 +77,8 @@ def test_an_agent_that_forgets_what_it_launched_is_found(monkeypatch: pytest.Mon
     recover = AgentCore.recover.__func__  # type: ignore[attr-defined]
 
     def forgetful(cls: type[AgentCore], records: Iterable[Any], *args: Any, **kwargs: Any) -> AgentCore:
-        core: AgentCore = recover(cls, (), *args, **kwargs)
+        kept = [record for record in records if isinstance(record, AgentRecord)]
+        core: AgentCore = recover(cls, kept, *args, **kwargs)
         return core
 
     monkeypatch.setattr(AgentCore, "recover", classmethod(forgetful))
@@ -126,15 +152,84 @@ def test_a_store_that_lets_a_deposed_master_write_is_found(monkeypatch: pytest.M
     assert "came behind" in found_by(OneWriter, "master_sleeps", "process_stops")
 
 
-def test_an_epoch_that_a_forgetful_store_gives_out_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    claim_lease = MemoryStore.claim_lease
+def test_a_master_that_does_not_mind_being_outranked_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A master whose clock ran ahead led for a moment, and the store forgot: those who follow its epoch hear no other."""
+    spoil = LeaseKeeper.spoil
 
-    def count(store: MemoryStore, *, holder: str, address: str, ttl_ms: int, at_least: int = 1) -> LeaseState:
-        return claim_lease(store, holder=holder, address=address, ttl_ms=ttl_ms)
+    def deaf(keeper: LeaseKeeper, epoch: int, at_least: int) -> None:
+        if at_least == epoch + 1:
+            spoil(keeper, epoch, at_least)
 
-    monkeypatch.setattr(MemoryStore, "claim_lease", count)
-    said = found_by(OneWriter, "store_forgets", "master_dies")
-    assert "is had by" in said or "came behind one of epoch" in said
+    monkeypatch.setattr(LeaseKeeper, "spoil", deaf)
+    assert "no rest" in found_by(None, "skew_ms", "store_forgets", "store_splits", "master_dies")
+
+
+def test_a_lease_that_is_prolonged_whoever_took_it_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def renew(store: MemoryStore, lease: Lease, *, ttl_ms: int) -> LeaseState:
+        store.release_lease(store.lease().lease or lease)
+        store.claim_lease(holder=lease.holder, address=lease.address, ttl_ms=ttl_ms)
+        return LeaseState(lease=lease, left_ms=ttl_ms)
+
+    monkeypatch.setattr(MemoryStore, "renew_lease", renew)
+    said = found_by(OneWriter, "master_sleeps", "process_stops", "write_late")
+    assert "two masters lead at once" in said or "is had by" in said
+
+
+def test_a_master_that_works_on_when_its_lease_has_lapsed_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def for_ever(core: LeaseCore, now_ms: int) -> Grant | None:
+        return grant(core, -1)
+
+    grant = LeaseCore.grant
+    monkeypatch.setattr(LeaseCore, "grant", for_ever)
+    said = found_by(OneWriter, "master_sleeps", "master_cut_off")
+    assert "two masters lead at once" in said or "is had by" in said
+
+
+def test_a_commit_that_may_happen_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that moves no cursor: nothing but its own count tells that it has happened."""
+    monkeypatch.setattr("mesolite.master.shell._next_commit", str)
+    assert "came behind word" in found_by(OneWriter, "write_unanswered", "write_late")
+
+
+def test_an_agent_that_listens_to_past_masters_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    take = MasterLink.take
+
+    def credulous(link: MasterLink, batch: CommandBatch, now_ms: int) -> Decision:
+        if batch.epoch < link.epoch:
+            return Decision(intake=Intake.TAKEN, commands=batch.commands)
+        return take(link, batch, now_ms)
+
+    monkeypatch.setattr(MasterLink, "take", credulous)
+    said = found_by(OneWriter, "command_late", "master_sleeps", "process_stops", "store_splits")
+    assert "on the word of a past master" in said
+
+
+def test_a_standby_that_never_tries_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tire(core: LeaseCore) -> int | None:
+        return None if core.leader is not None else deadline(core)
+
+    deadline = LeaseCore.next_deadline_ms
+    monkeypatch.setattr(LeaseCore, "next_deadline_ms", tire)
+    assert "nobody has led" in found_by(LeaderReturns, "master_dies", "master_sleeps", "master_cut_off")
+
+
+def test_a_scheduler_that_is_not_told_of_its_successor_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the framework back, and the two go on so for ever."""
+    identify = subscription.identify
+
+    def forgetful(context: Context, principal: str, batch: CallBatch) -> Framework | None:
+        framework = identify(context, principal, batch)
+        if framework is not None:
+            framework.superseded.clear()
+        return framework
+
+    def say_nothing(message: str) -> HeartbeatEvent:
+        return HeartbeatEvent()
+
+    monkeypatch.setattr(subscription, "identify", forgetful)
+    monkeypatch.setattr(subscription, "ErrorEvent", say_nothing)
+    monkeypatch.setitem(TRANSITIONS, (DriverPhase.SUBSCRIBED, DriverCause.SUPERSEDED), (DriverPhase.SUBSCRIBED, ()))
+    assert "several processes of" in found_by(None, "framework_doubled")
 
 
 def test_a_master_that_does_not_take_back_what_a_task_held_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
