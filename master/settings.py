@@ -25,9 +25,10 @@ MAX_STRANGERS: Final = 100_000
 STRANGER_INTERVAL_MS: Final = 1000
 #: Processes that claim the id of another agent. Each is one machine that somebody set up wrongly.
 MAX_RIVALS: Final = 1000
-#: Agents that return to a new master, in a second: about what one master takes up (bench/rebuild.py), so that no more wait in its
-#: stream than it reads. Ten come within 2 ms, 10,000 within 2.5 s.
-REREGISTRATIONS_PER_S: Final = 4000
+#: Agents that return to a new master, in a second: nine tenths of what one master takes up with ten tasks on each
+#: (bench/rebuild.py). With more they wait in its stream, and repeat themselves meanwhile, which makes it worse: at 5,000 it took
+#: half as long again. Ten come within 3 ms, 10,000 within 3 s.
+REREGISTRATIONS_PER_S: Final = 3500
 #: Absent agents that are remembered, and for how long (Mesos: registry_max_agent_count and registry_max_agent_age). One that an
 #: operator declared gone is forgotten for want of room only.
 MAX_ABSENT_AGENTS: Final = 102_400
