@@ -120,7 +120,8 @@ class ComposeRig:
     def wait_until_ready(self, *, within_s: float = READY_WITHIN_S) -> None:
         """Wait until a master leads, all agents are active, Redis has its replicas and Flower answers."""
         self._wait(self.leader, "a master leads", within_s)
-        self._wait(lambda: self.active_agents() >= self.agents, f"{self.agents} agents are active", within_s)
+        # No more either: one that was scaled away is offered from until its silence is noticed (three heartbeats, 15 s).
+        self._wait(lambda: self.active_agents() == self.agents, f"{self.agents} agents are active", within_s)
         self._wait(self.is_redis_whole, "the primary has its replicas, and each Sentinel knows the others", within_s)
         self._wait(self._flower_answers, "Flower answers", within_s)
 
