@@ -160,6 +160,7 @@ class DriverCore:
             case WakeupRequested():
                 self._timers.wake_at(event.at_ms)
             case StoreReturned():
+                self._subscribe_anew(event.now_ms)
                 self._restate_all(event.now_ms)
             case CallsImpossible():
                 self._give_up(event.calls, TaskState.ERROR, event.reason, event.now_ms)
@@ -308,6 +309,11 @@ class DriverCore:
         asking = (self._subscribe_call(), Teardown())
         self._last_words += [(Teardown(),) if subscribed else asking, asking]
         self._timers.teardown_said(now_ms)
+
+    def _subscribe_anew(self, now_ms: int) -> None:
+        """Have the master take back all offers: of some it may wait for an answer that Redis forgot, until their timeout."""
+        if self.phase is Phase.SUBSCRIBED and self._timers.may_subscribe_anew(now_ms):
+            self._outbox.add(self._subscribe_call())
 
     def _restate_all(self, now_ms: int) -> None:
         if self.phase is Phase.SUBSCRIBED:

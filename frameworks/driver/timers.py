@@ -28,6 +28,8 @@ class Timers:
         #: A SUBSCRIBE is to leave with this step.
         self._subscribe_prepared = False
         self._reconcile_ms = 0
+        #: Before this a standing subscription is not renewed again.
+        self._renewal_ms = 0
         self._wake_ms: int | None = None
         self._teardown_patience_ms = settings.teardown_patience_ms
         #: When TEARDOWN is said again, and when no more.
@@ -79,6 +81,13 @@ class Timers:
         """Whether a SUBSCRIBE is to leave now; says so once."""
         prepared, self._subscribe_prepared = self._subscribe_prepared, False
         return prepared
+
+    def may_subscribe_anew(self, now_ms: int) -> bool:
+        """Whether a standing subscription is to be renewed: once for one outage, which both of the shell's threads may report."""
+        due = now_ms >= self._renewal_ms
+        if due:
+            self._renewal_ms = now_ms + SUBSCRIBE_RETRY_MS
+        return due
 
     def subscribed(self, now_ms: int) -> None:
         """The subscription stands: heartbeats and periodic reconciliation count from here."""

@@ -162,7 +162,7 @@ def test_a_second_scheduler_with_the_same_id_takes_over(another: OpenStore, mast
     new = shell_on(another, second, "session-2")
     new.start()
     eventually(lambda: not old.alive)
-    assert second.subscriptions == 1
+    eventually(lambda: second.subscriptions == 1)
     assert new.alive
     new.stop()
     new.join(10)

@@ -343,6 +343,21 @@ def test_after_an_outage_of_redis_everything_is_said_and_asked_again() -> None:
     assert [call.tasks[0].task_id for call in calls if isinstance(call, Reconcile)] == ["task-1"]
 
 
+def test_after_an_outage_of_redis_no_offer_waits_for_an_answer_that_it_forgot() -> None:
+    """An ACCEPT that was forgotten leaves its offers with a framework that has let go of them: a renewal takes them back."""
+    bench = Bench().holding(offer("offer-1"), offer("offer-2"))
+    bench.want(accept(task()))
+    bench.calls()
+    for _ in range(2):
+        bench.apply(bench.core.apply(StoreReturned(now_ms=bench.now_ms)))
+    assert bench.calls().count(Subscribe(FRAMEWORK)) == 1, "the shell's threads notice one outage each"
+    assert bench.hear(CONFIRMATION) == [DeliverRescinded(offer_ids=(OfferId("offer-2"),))]
+    assert not bench.has_ended()
+    bench.tick(5000)
+    bench.apply(bench.core.apply(StoreReturned(now_ms=bench.now_ms)))
+    assert Subscribe(FRAMEWORK) in bench.calls(), "the next outage is another one"
+
+
 def test_an_unchanged_demand_is_said_once() -> None:
     bench = Bench().subscribed()
     demand = Demand(role="*", shape=scalars(cpus=1).to_wire(), count=3)
