@@ -10,7 +10,8 @@ from mesolite.errors import CommitRefused, RedisUnavailable, Unavailable
 from mesolite.ids import AgentId, FrameworkId, SessionId
 from mesolite.lease import LeaseKeeper, LeaseSettings
 from mesolite.master import MasterSettings, MasterShell
-from mesolite.master.allocator import HierarchicalDrfAllocator
+from mesolite.master.allocator import Grant, HierarchicalDrfAllocator
+from mesolite.master.shell import LONG_BATCH_MS, READ_LIMIT
 from mesolite.protocol import (
     AgentInfo,
     CallBatch,
@@ -146,6 +147,31 @@ def test_a_commit_whose_answer_is_lost_happens_exactly_once(where: str) -> None:
     cluster.register()
     cluster.shell.step(0)
     assert [batch.number for batch in cluster.events()] == [1, 2]
+
+
+def test_a_batch_that_took_long_is_followed_by_shorter_ones_until_that_is_over() -> None:
+    cluster = Cluster()
+    took_ms = [LONG_BATCH_MS + 1]
+
+    class SlowAllocator(HierarchicalDrfAllocator):
+        def allocate(self, now_ms: int) -> list[Grant]:
+            cluster.clock.advance(took_ms[0])
+            return super().allocate(now_ms)
+
+    shell = MasterShell(
+        leadership=cluster.keeper,
+        store=cluster.store,
+        bus=cluster.bus,
+        settings=MasterSettings(),
+        new_allocator=SlowAllocator,
+        clock=cluster.clock,
+    )
+    shell.turn(0)
+    for _ in range(4 * READ_LIMIT):
+        cluster.outside.append(reports_stream(), b"?", max_length=4 * READ_LIMIT)
+    assert [shell.step(0), shell.step(0)] == [READ_LIMIT // 2, READ_LIMIT // 4]
+    took_ms[0] = LONG_BATCH_MS
+    assert [shell.step(0) for _ in range(4)] == [READ_LIMIT // 8, READ_LIMIT // 4, READ_LIMIT // 2, READ_LIMIT]
 
 
 def test_a_master_whose_epoch_was_taken_changes_nothing() -> None:
