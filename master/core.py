@@ -220,7 +220,9 @@ class MasterCore:
         for (framework_id, session), events in context.outbox.events.items():
             framework = context.state.frameworks.get(framework_id)
             number = 0
-            if framework is not None:
+            # One that has ended is outside the numbering: an agent that comes back with its tasks brings it into the books
+            # again, and its numbers would begin again within the epoch. A scheduler that saw higher ones would be deaf to them.
+            if framework is not None and not framework.ending:
                 framework.event_number += 1
                 framework.last_told_ms = context.now_ms
                 number = framework.event_number

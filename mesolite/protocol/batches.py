@@ -42,7 +42,7 @@ class EventBatch(Struct, frozen=True, kw_only=True):
     session: SessionId
     epoch: int
     #: Grows by one with each batch to this framework within an epoch, from 1; a hole means lost events. 0 marks a batch
-    #: outside the numbering: from a master that does not know the framework.
+    #: outside the numbering: from a master that does not know the framework, or knows that it has ended.
     number: int
     events: tuple[Event, ...]
 

@@ -5,12 +5,16 @@ from msgspec.structs import replace
 
 from mesolite.ids import AgentId, FrameworkId, SessionId, TaskId
 from mesolite.master import MasterSettings
+from mesolite.master.effects import TellFramework
+from mesolite.master.events import CallsArrived, Tick
 from mesolite.protocol import (
     AgentHeartbeat,
     AgentInfo,
+    CallBatch,
     ErrorEvent,
     Failure,
     FrameworkInfo,
+    Heartbeat,
     Kill,
     KillPolicy,
     KillTask,
@@ -343,3 +347,17 @@ def test_an_agent_of_another_principal_is_turned_away() -> None:
     world.report("a1", UnregisterAgent(), principal="mallory")
     assert AgentId("a1") in world.core.state.agents
     assert "another principal" in world.set_aside[0].reason
+
+
+def test_what_is_said_to_an_ended_framework_is_outside_the_numbering() -> None:
+    """It may leave the books and come into them again within an epoch, with an agent that was away; numbers would begin again."""
+    world = World()
+    running_task(world)
+    world.call("f", Teardown())
+    batch = CallBatch(
+        framework_id=FrameworkId("f"), session=SessionId("s1"), epoch=1, number=1000, calls=(Heartbeat(),)
+    )
+    world.core.apply(CallsArrived(now_ms=world.now_ms, principal="default", batch=batch))
+    effects = world.core.apply(Tick(now_ms=world.now_ms))
+    told = [effect.batch for effect in effects if isinstance(effect, TellFramework)]
+    assert [(each.number, type(each.events[0])) for each in told] == [(0, ErrorEvent)]
