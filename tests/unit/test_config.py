@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
+from mesolite.agent.containerizer.policy import ContainerPolicy
 from mesolite.config import AgentConfig, ClusterConfig, MasterConfig, UpConfig, check_config, read_config_file
 from mesolite.errors import ConfigError
 
@@ -100,6 +101,13 @@ def test_a_file_that_is_wrong_is_refused_by_name(tmp_path: Path, text: str, said
 def test_a_missing_file_is_an_error_that_names_the_flag(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--config"):
         read_config_file(tmp_path / "absent.toml")
+
+
+def test_what_an_agent_is_not_told_about_containers_is_what_containerizers_do_by_themselves() -> None:
+    """Two places state these defaults; a third would not help."""
+    config, policy = AgentConfig(), ContainerPolicy()
+    assert (config.pids_limit, config.max_output_bytes) == (policy.pids_limit, policy.max_output_bytes)
+    assert (config.fetch_file_roots, config.image) == (policy.fetch_file_roots, policy.default_image)
 
 
 def test_one_agent_id_does_not_fit_agents_that_share_a_pattern() -> None:
