@@ -136,8 +136,8 @@ class Wire:
         if self._world.rng.random() < self._world.chances.read_failed:
             self._fail("read failed")
 
-    def write(self, way: Way, what: str, do: Callable[[], None]) -> None:
-        """Go through with a write, or raise, and perhaps do it nevertheless."""
+    def write(self, way: Way, what: str, do: Callable[[Server], None]) -> None:
+        """Go through with a write to whatever server is reached, or raise, and perhaps do it nevertheless."""
         world = self._world
         self._fuse.burn()
         server = self._reach(way, what)
@@ -149,7 +149,7 @@ class Wire:
             self._send_later(server, what, do)
             self._fail(f"{what}: late")
         dice -= chances.write_late
-        do()
+        do(server)
         if dice < chances.write_unanswered or self._is_cut(Way.ANSWER):
             self._fail(f"{what}: unanswered")
         self._fuse.burn()
@@ -165,7 +165,7 @@ class Wire:
         if self._world.waits_for_replicas and self.store_server.alone:
             self._fail(f"{what}: no replica has it")
 
-    def _send_later(self, server: Server, what: str, do: Callable[[], None]) -> None:
+    def _send_later(self, server: Server, what: str, do: Callable[[Server], None]) -> None:
         def arrive() -> None:
             if arrive in self._on_the_way:
                 self._on_the_way.remove(arrive)
@@ -174,12 +174,12 @@ class Wire:
         self._on_the_way.append(arrive)
         self._world.later(self._world.rng.randint(1, LATEST_WRITE_MS), arrive)
 
-    def _arrive(self, server: Server, what: str, do: Callable[[], None]) -> None:
+    def _arrive(self, server: Server, what: str, do: Callable[[Server], None]) -> None:
         if not server.broker.available or server.refuses_writes:
             return
         self._world.note(self.who, f"{what}: arrives late")
         try:
-            do()
+            do(server)
         except CommitRefused:
             self._world.note(self.who, f"{what}: refused, and nobody hears it")
 
@@ -214,17 +214,21 @@ class WiredStore:
 
     def append(self, stream: str, payload: bytes, *, max_length: int) -> str:
         """See `Store`."""
-        store = self._store
-        self.append_many((Append(stream=stream, payload=payload, max_length=max_length),))
-        return store.last_id(stream)
+        ids: list[str] = []
+        append = Append(stream=stream, payload=payload, max_length=max_length)
+
+        def do(server: Server) -> None:
+            ids.append(MemoryStore(server.broker).append(stream, payload, max_length=max_length))
+            self._wire.wrote((append,))
+
+        self._wire.write(Way.WRITE, f"append to {stream}", do)
+        return ids[-1]
 
     def append_many(self, appends: Sequence[Append]) -> None:
         """See `Store`."""
 
-        store = self._store
-
-        def do() -> None:
-            store.append_many(appends)
+        def do(server: Server) -> None:
+            MemoryStore(server.broker).append_many(appends)
             self._wire.wrote(appends)
 
         self._wire.write(Way.WRITE, f"append to {appends[0].stream}" if appends else "append", do)
@@ -252,17 +256,17 @@ class WiredStore:
 
     def delete_stream(self, stream: str) -> None:
         """See `Store`."""
-        store = self._store
-        self._wire.write(Way.WRITE, f"delete {stream}", lambda: store.delete_stream(stream))
+        self._wire.write(Way.WRITE, f"delete {stream}", lambda server: MemoryStore(server.broker).delete_stream(stream))
 
     def claim_lease(self, *, holder: str, address: str, ttl_ms: int, at_least: int = 1) -> LeaseState:
         """See `Store`."""
-        store, states = self._store, list[LeaseState]()
-        self._wire.write(
-            Way.WRITE,
-            "claim",
-            lambda: states.append(store.claim_lease(holder=holder, address=address, ttl_ms=ttl_ms, at_least=at_least)),
-        )
+        states: list[LeaseState] = []
+
+        def do(server: Server) -> None:
+            store = MemoryStore(server.broker)
+            states.append(store.claim_lease(holder=holder, address=address, ttl_ms=ttl_ms, at_least=at_least))
+
+        self._wire.write(Way.WRITE, "claim", do)
         self._wire.replicated("claim")
         lease = states[-1].lease
         if lease is not None and lease.holder == holder:
@@ -271,15 +275,18 @@ class WiredStore:
 
     def renew_lease(self, lease: Lease, *, ttl_ms: int) -> LeaseState:
         """See `Store`."""
-        store, states = self._store, list[LeaseState]()
-        self._wire.write(Way.WRITE, "renew", lambda: states.append(store.renew_lease(lease, ttl_ms=ttl_ms)))
+        states: list[LeaseState] = []
+
+        def do(server: Server) -> None:
+            states.append(MemoryStore(server.broker).renew_lease(lease, ttl_ms=ttl_ms))
+
+        self._wire.write(Way.WRITE, "renew", do)
         self._wire.replicated("renew")
         return states[-1]
 
     def release_lease(self, lease: Lease) -> None:
         """See `Store`."""
-        store = self._store
-        self._wire.write(Way.WRITE, "release", lambda: store.release_lease(lease))
+        self._wire.write(Way.WRITE, "release", lambda server: MemoryStore(server.broker).release_lease(lease))
 
     def lease(self) -> LeaseState:
         """See `Store`."""
@@ -304,18 +311,17 @@ class WiredStore:
     def commit(self, commit: Commit) -> None:
         """See `Store`."""
 
-        store = self._store
-
-        def do() -> None:
-            store.commit(commit)
+        def do(server: Server) -> None:
+            MemoryStore(server.broker).commit(commit)
             self._wire.wrote(commit.appends)
 
         self._wire.write(Way.WRITE, "commit", do)
 
     def put(self, key: str, value: bytes, *, ttl_ms: int | None = None) -> None:
         """See `Store`."""
-        store = self._store
-        self._wire.write(Way.WRITE, f"put {key}", lambda: store.put(key, value, ttl_ms=ttl_ms))
+        self._wire.write(
+            Way.WRITE, f"put {key}", lambda server: MemoryStore(server.broker).put(key, value, ttl_ms=ttl_ms)
+        )
 
     def get(self, key: str) -> bytes | None:
         """See `Store`."""
@@ -343,9 +349,8 @@ class WiredBus:
 
     def send_many(self, messages: Sequence[tuple[str, bytes]]) -> None:
         """See `CommandBus`: one round trip, in which each message has its own fate."""
-        server = self._wire.bus_server
 
-        def do() -> None:
+        def do(server: Server) -> None:
             for queue, payload in messages:
                 self._deliver(server, queue, payload)
 
@@ -359,8 +364,7 @@ class WiredBus:
 
     def delete(self, queue: str) -> None:
         """See `CommandBus`."""
-        bus = self._bus
-        self._wire.write(Way.SEND, f"delete {queue}", lambda: bus.delete(queue))
+        self._wire.write(Way.SEND, f"delete {queue}", lambda server: MemoryBus(server.broker).delete(queue))
 
     def close(self) -> None:
         """See `CommandBus`."""
