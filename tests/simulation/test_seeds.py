@@ -14,10 +14,15 @@ SEEDS: Final = int(os.environ.get("MESOLITE_SEEDS", "2000"))
 PARTS: Final = 100
 
 
-def regressions() -> list[int]:
-    """The seeds of regressions.txt; the rest of each line says why."""
+def regressions() -> list[tuple[int, list[str]]]:
+    """The seeds of regressions.txt, and their heavy faults; the rest of each line says why."""
     lines = Path(__file__).with_name("regressions.txt").read_text(encoding="utf-8").splitlines()
-    return [int(line.split()[0]) for line in lines if line and not line.startswith("#")]
+    found: list[tuple[int, list[str]]] = []
+    for line in lines:
+        if line and not line.startswith("#"):
+            seed, _, faults = line.split()[0].partition("+")
+            found.append((int(seed), faults.split(",") if faults else []))
+    return found
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -30,8 +35,8 @@ def test_the_cluster_keeps_its_promises(part: int) -> None:
 
 def test_what_once_went_wrong_does_not_again() -> None:
     """Goal: no bug comes back. Method: every seed of regressions.txt; in one test, because there may be none."""
-    for seed in regressions():
-        assert run(seed).lines > 0
+    for seed, faults in regressions():
+        assert run(seed, faults=faults).lines > 0
 
 
 def test_runs_are_worth_something() -> None:
