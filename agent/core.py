@@ -14,6 +14,7 @@ from mesolite.ids import SessionId
 from mesolite.protocol import (
     AcknowledgeStatuses,
     AgentInfo,
+    AgentStopping,
     Command,
     ExecutorMessage,
     KillTask,
@@ -41,6 +42,7 @@ from .events import (
     ContainersRecovered,
     ContainersReported,
     DiskChanged,
+    ProcessStopping,
     ReportsLost,
     ShutdownRequested,
     TaskEndRequested,
@@ -150,6 +152,9 @@ class AgentCore:
                 self.book.admission.shortage = event.shortage
             case ContainerizerChanged():
                 self.book.admission.trouble = event.trouble
+            case ProcessStopping():
+                if self.link.registered and not self._stopped:
+                    outbox.reports.append(AgentStopping())
             case ShutdownRequested():
                 self._shut_down(event.message, now_ms, outbox)
             case _:

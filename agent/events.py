@@ -83,6 +83,13 @@ class ContainerizerChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessStopping:
+    """This life ends, as far as anybody knows to be followed by another; tasks run on. Nothing is applied after it."""
+
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShutdownRequested:
     """The operator wants this agent to end its tasks and leave the cluster for good."""
 
@@ -99,5 +106,6 @@ AgentEvent: TypeAlias = (
     | ReportsLost
     | DiskChanged
     | ContainerizerChanged
+    | ProcessStopping
     | ShutdownRequested
 )

@@ -53,6 +53,7 @@ from .events import (
     ContainersRecovered,
     ContainersReported,
     DiskChanged,
+    ProcessStopping,
     ReportsLost,
     ShutdownRequested,
     TaskEndRequested,
@@ -215,6 +216,8 @@ class AgentShell:
             reader.start()
             while not stop.is_set() and not self.left:
                 self.work(COMMAND_WAIT_MS)
+            if not self.left:
+                self.handle([ProcessStopping(now_ms=self._clock.now_ms())])
         except CheckpointFailed as error:
             # The stop came while the disk was waited for; the next life goes on from the last checkpoint.
             _log.error("agent.stopped_without_checkpoint", reason=str(error))

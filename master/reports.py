@@ -5,6 +5,7 @@ from typing import assert_never
 from mesolite.protocol import (
     AgentHeartbeat,
     AgentMessage,
+    AgentStopping,
     ExecutorExited,
     Failure,
     FrameworkMessage,
@@ -46,6 +47,8 @@ def apply_report(context: Context, agent: Agent, report: Report) -> str | None:
             framework = context.state.frameworks.get(report.framework_id)
             if framework is not None and framework.active:
                 context.tell(framework, FrameworkMessage(agent.info.agent_id, report.executor_id, report.data))
+        case AgentStopping():
+            context.set_active(agent, False)
         case UnregisterAgent():
             unregister(context, agent)
         case _:

@@ -88,7 +88,7 @@ class Agent:
     #: Sum of its outstanding offers, and of its tasks that hold resources; both stamped with roles.
     offered: Resources = EMPTY
     used: Resources = EMPTY
-    #: False while it is quiet or too far behind with its commands: no offers of it are made.
+    #: False while it is quiet, stopped, or too far behind with its commands: no offers of it are made.
     active: bool = True
     #: Silent for so long that it is to be removed, once the limit on removals allows it.
     overdue: bool = False

@@ -91,6 +91,7 @@ from .events import (
 from .reports import (
     AgentHeartbeat,
     AgentMessage,
+    AgentStopping,
     ExecutorExited,
     RegisterAgent,
     RegisteredExecutor,
@@ -189,6 +190,7 @@ __all__ = [
     # reports
     "AgentHeartbeat",
     "AgentMessage",
+    "AgentStopping",
     "ExecutorExited",
     "RegisterAgent",
     "RegisteredExecutor",

@@ -72,8 +72,18 @@ class AgentMessage(Struct, frozen=True, gc=False, tag="MESSAGE"):
     data: bytes
 
 
+class AgentStopping(Struct, frozen=True, gc=False, tag="STOPPING"):
+    """The agent's process ends, and its tasks run on: nothing is to be launched there until it speaks again.
+
+    Mesos's master sees the same by the socket that closes (reference 1.15). Without this word, one that is lost or of a process
+    that is killed, it is the agent's silence that tells, after three heartbeats.
+    """
+
+
 class UnregisterAgent(Struct, frozen=True, gc=False, tag="UNREGISTER_AGENT"):
     """The agent stops for good: it has killed its tasks."""
 
 
-Report: TypeAlias = RegisterAgent | StatusUpdate | AgentHeartbeat | ExecutorExited | AgentMessage | UnregisterAgent
+Report: TypeAlias = (
+    RegisterAgent | StatusUpdate | AgentHeartbeat | ExecutorExited | AgentMessage | AgentStopping | UnregisterAgent
+)

@@ -6,12 +6,13 @@ import pytest
 
 from mesolite.agent.checkpoint import MemoryCheckpoint
 from mesolite.agent.effects import Checkpoint, Refusal, SendReports, StopAgent
-from mesolite.agent.events import CommandsArrived, ReportsLost, ShutdownRequested
+from mesolite.agent.events import CommandsArrived, ProcessStopping, ReportsLost, ShutdownRequested
 from mesolite.agent.records import AgentRecord
 from mesolite.agent.settings import GAP_REPEAT_MS, MAX_TASKS, REGISTRATION_BACKOFF_CAP_MS, SILENT_HEARTBEATS
 from mesolite.ids import AgentId, SessionId
 from mesolite.protocol import (
     AgentHeartbeat,
+    AgentStopping,
     CommandBatch,
     Registered,
     Reregister,
@@ -392,6 +393,22 @@ def test_an_agent_that_is_told_to_stop_ends_its_tasks_first() -> None:
     assert world.done(StopAgent) == [StopAgent(message="gone")]
     assert world.reports()[-1] == UnregisterAgent(), "the tasks' last words come before it"
     assert world.core.next_deadline_ms() is None
+
+
+def test_an_agent_whose_process_ends_says_so_and_leaves_its_tasks_alone() -> None:
+    world = World()
+    world.running("t")
+    world.clear()
+    world.apply(ProcessStopping(now_ms=world.now_ms))
+    assert world.reports()[-1] == AgentStopping()
+    assert world.kills() == []
+
+
+def test_an_agent_that_nobody_knows_says_nothing_when_its_process_ends() -> None:
+    world = World(joined=False)
+    world.clear()
+    world.apply(ProcessStopping(now_ms=world.now_ms))
+    assert world.reports() == []
 
 
 def test_an_idle_agent_stops_at_once() -> None:

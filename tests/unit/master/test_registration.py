@@ -10,6 +10,7 @@ from mesolite.master.events import CallsArrived, Tick
 from mesolite.protocol import (
     AgentHeartbeat,
     AgentInfo,
+    AgentStopping,
     CallBatch,
     ErrorEvent,
     Failure,
@@ -311,6 +312,21 @@ def test_an_agent_with_tasks_of_an_ended_framework_is_told_to_end_them() -> None
     world.clear()
     world.subscribe("f", session="s3")
     assert "removed" in world.told("f", ErrorEvent)[0].message
+
+
+def test_nothing_is_offered_of_an_agent_whose_process_ends_until_it_speaks_again() -> None:
+    """Before, what was launched there waited for a machine that was being scaled away, until it was UNREACHABLE."""
+    world = World()
+    running_task(world)
+    world.report("a1", AgentStopping())
+    assert not world.core.state.agents[AgentId("a1")].offers
+    world.clear()
+    world.tick(MasterSettings().heartbeat_interval_ms)
+    assert world.told("f", Offers) == []
+    assert world.states("f", "t") == [], "its tasks run on"
+    world.report("a1", AgentHeartbeat())
+    world.tick(0)
+    assert len(world.core.state.agents[AgentId("a1")].offers) == 1
 
 
 def test_an_agent_that_leaves_takes_its_tasks_along() -> None:
