@@ -9,6 +9,7 @@ comes on top is ours. Of a Redis primary that died, the Sentinels take their tim
 redis-py client with Sentinel support needs for its first write, on the same servers and of the same kill, is taken off.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 from requests.exceptions import RequestException
 
+from mesolite.config import AgentConfig
 from mesolite.embedded_redis import EmbeddedRedis
 from mesolite.ports import LOOPBACK, free_port
 from mesolite.transport import open_store
@@ -139,7 +141,7 @@ class Gap:
     placed_s: float
     #: Until the next master had the lease.
     lease_s: float = 0.0
-    #: Until the bare client had written.
+    #: What a peer needed: the bare client until it had written, or a bare container until it had started, right afterwards.
     peer_s: float = 0.0
 
 
@@ -183,7 +185,12 @@ def master_gaps(runs: int, containerizer: str) -> list[Gap]:
             lease_s = time.monotonic() - killed_s
             launches = framework.wait_for_launches(1, after_s=killed_s, timeout_s=DEADLINE_S)
             gaps.append(
-                Gap(launch_s=launches.running_s - killed_s, placed_s=launches.placed_s - killed_s, lease_s=lease_s)
+                Gap(
+                    launch_s=launches.running_s - killed_s,
+                    placed_s=launches.placed_s - killed_s,
+                    lease_s=lease_s,
+                    peer_s=bare_container_s() if containerizer == "docker" else 0.0,
+                )
             )
             _say(f"leading master killed, {containerizer}", gaps[-1])
             leader.start_again()
@@ -225,6 +232,19 @@ def redis_gaps(runs: int, down_after_ms: int) -> list[Gap]:
             primary.start()
             _settle(framework)
     return gaps
+
+
+def bare_container_s() -> float:
+    """How long Docker takes to start a container, without us."""
+    # Docker's SDK has no types for it.
+    client: Any = docker.APIClient(timeout=60)
+    with closing(client):
+        began_s = time.monotonic()
+        made: str = client.create_container(os.environ.get("MESOLITE_IMAGE", AgentConfig().image), "true")["Id"]
+        client.start(made)
+        took_s = time.monotonic() - began_s
+        client.remove_container(made, force=True)
+    return took_s
 
 
 class Peer:
@@ -303,6 +323,11 @@ def measure(runs: int) -> Outcome:
             ),
             Figure(name="  until the next has the lease", unit="s", values=[gap.lease_s for gap in gaps]),
             Figure(name="  until an offer is accepted", unit="s", values=[gap.placed_s for gap in gaps]),
+            *(
+                [Figure(name="  bare container, at that time", unit="s", values=[gap.peer_s for gap in gaps])]
+                if containerizer == "docker"
+                else []
+            ),
         ]
     for down_after_ms in DOWN_AFTER_MS:
         gaps = redis_gaps(runs, down_after_ms)

@@ -200,7 +200,7 @@ class Fleet:
         decision = agent.link.take(batch, now_ms)
         for command in decision.commands:
             if isinstance(command, Reregister):
-                agent.link.leave(now_ms, int(command.spread_ms * self._rng.random()))
+                agent.link.asked_to_register(now_ms, command.spread_ms, self._rng.random())
             elif isinstance(command, Registered):
                 agent.link.join(command.heartbeat_interval_ms, now_ms)
         if decision.intake is not Intake.REFUSED and batch.first_number > 0:
