@@ -26,8 +26,8 @@ from .story import Story
 WAVE: Final = 200
 #: Of them, so many are done when it dies: everything is in motion then.
 IN_MOTION: Final = 15
-#: Two processors start some four containers a second; outages and their repair come on top.
-WAVE_TIMEOUT_S: Final = 180.0
+#: Two idle processors start four containers a second and more; busy ones a fifth of that, and outages come on top.
+WAVE_TIMEOUT_S: Final = 360.0
 #: For masters, agents and Flower to agree again. Agents register within 10 s of a new master, Flower looks every few seconds.
 TRUTH_TIMEOUT_S: Final = 60.0
 
