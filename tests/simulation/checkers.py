@@ -167,8 +167,9 @@ class OneWriter(Checker):
     def __init__(self) -> None:
         #: Per server and stream, how far it was read, and the epoch and number of the newest word.
         self._read: dict[tuple[int, str], tuple[str, int, int]] = {}
-        #: Who had an epoch.
+        #: Who had an epoch, and those that two had.
         self._had: dict[int, str] = {}
+        self._shared: set[int] = set()
 
     def check(self, cluster: Cluster) -> None:
         """See `Checker`."""
@@ -197,7 +198,7 @@ class OneWriter(Checker):
                 if batch.epoch < before:
                     raise Violation(f"{name}: a word of epoch {batch.epoch} came behind one of epoch {before}")
                 # 0 is outside the numbering: said to somebody whom the master does not know.
-                if batch.epoch == before and 0 < batch.number <= last:
+                if batch.epoch == before and 0 < batch.number <= last and before not in self._shared:
                     raise Violation(f"{name}: word {batch.number} of epoch {before} came behind word {last}")
                 last = batch.number or (last if batch.epoch == before else 0)
                 position, before = entry.entry_id, batch.epoch
@@ -207,8 +208,11 @@ class OneWriter(Checker):
         grants = [(grant.epoch, master) for master in cluster.masters if (grant := master.grant()) is not None]
         for epoch, master in grants:
             had = self._had.setdefault(epoch, master.session)
+            if had == master.session:
+                continue
             # Without WAIT two servers may give out one number, the old primary and the new.
-            if had != master.session and cluster.world.plan.waits_for_replicas:
+            self._shared.add(epoch)
+            if cluster.world.plan.waits_for_replicas:
                 raise Violation(f"epoch {epoch} is had by {master.session}, and was by {had}")
         if len(grants) > 1 and cluster.world.plan.leases_are_exact:
             raise Violation(f"two masters lead at once: {[(epoch, master.name) for epoch, master in grants]}")

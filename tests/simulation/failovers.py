@@ -43,6 +43,8 @@ class Failovers:
 
         def take_over() -> None:
             self._under_way = False
+            if world.peace_ms is not None:
+                return
             world.note("chaos", "a Redis takes over that forgot the newest writes")
             old = world.servers.promote(replica)
             world.servers.end(old)
@@ -64,6 +66,8 @@ class Failovers:
 
         def take_over() -> None:
             self._under_way = False
+            if world.peace_ms is not None:
+                return
             old = world.servers.promote(replica)
             world.note("chaos", f"a second Redis takes over beside the first, which refuses writes: {refuses_ms}")
             self._move(old, _LONGEST_SPLIT_MS)

@@ -104,6 +104,9 @@ class Program(Process):
             self.wake_at(now_ms + RETRY_MS)
             if self._position is None:
                 return
+        if self.world.peace_ms is not None and self.framework_id in self.world.journal.ended and not driver.ended:
+            # Another process of it wanted the end, and was not heard because this one is the newer.
+            self.actions.append(lambda driver: None if driver.ended else driver.teardown())
         actions, self.actions = self.actions, []
         for batch in driver.step(now_ms, batches or (), actions):
             payloads, impossible = pack(batch)
