@@ -50,6 +50,13 @@ class ForgetAgent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DropStream:
+    """Nobody reads any more what a framework was told: it ended, and so many others after it that its id is forgotten, too."""
+
+    framework_id: FrameworkId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewerEpochHeard:
     """Somebody follows a newer epoch than this one, which the store forgot: they hear this master only once its own is higher.
 
@@ -59,4 +66,6 @@ class NewerEpochHeard:
     epoch: int
 
 
-MasterEffect: TypeAlias = TellFramework | SaveRegistry | SetAside | CommandAgent | ForgetAgent | NewerEpochHeard
+MasterEffect: TypeAlias = (
+    TellFramework | SaveRegistry | SetAside | CommandAgent | ForgetAgent | DropStream | NewerEpochHeard
+)

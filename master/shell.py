@@ -34,7 +34,16 @@ from mesolite.transport.keys import (
 
 from .allocator import Allocator
 from .core import MasterCore
-from .effects import CommandAgent, ForgetAgent, MasterEffect, NewerEpochHeard, SaveRegistry, SetAside, TellFramework
+from .effects import (
+    CommandAgent,
+    DropStream,
+    ForgetAgent,
+    MasterEffect,
+    NewerEpochHeard,
+    SaveRegistry,
+    SetAside,
+    TellFramework,
+)
 from .events import CallsArrived, GarbageArrived, ListeningResumed, MasterEvent, ReportsArrived, Tick
 from .settings import MasterSettings
 
@@ -266,6 +275,7 @@ class MasterShell:
         registry: dict[str, bytes | None] = {}
         appends: list[Append] = []
         after: list[CommandAgent | ForgetAgent] = []
+        dropped: list[str] = []
         newer: int | None = None
         for effect in effects:
             match effect:
@@ -275,6 +285,8 @@ class MasterShell:
                     appends.append(_append(effect))
                 case CommandAgent() | ForgetAgent():
                     after.append(effect)
+                case DropStream():
+                    dropped.append(framework_stream(effect.framework_id))
                 case NewerEpochHeard():
                     newer = effect.epoch
                 case _:
@@ -286,6 +298,7 @@ class MasterShell:
                 cursor_to=cursor_to,
                 registry=registry,
                 appends=appends,
+                delete_streams=dropped,
             )
             self._uncertain = (commit, after)
             self._store.commit(commit)

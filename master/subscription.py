@@ -22,6 +22,7 @@ from mesolite.resources import Quantities
 
 from . import registry
 from .context import Context
+from .effects import DropStream
 from .settings import MAX_COMPLETED_FRAMEWORKS, MAX_FRAMEWORKS, QUIET_HEARTBEATS
 from .state import Framework
 from .validation import framework_error, roles_error
@@ -195,6 +196,7 @@ def forget_if_empty(context: Context, framework: Framework) -> None:
         oldest = next(iter(completed))
         del completed[oldest]
         context.outbox.save(registry.FRAMEWORK + oldest, None)
+        context.outbox.effects.append(DropStream(framework_id=oldest))
 
 
 def _newcomer(context: Context, principal: str, batch: CallBatch, subscribe: Subscribe | None) -> Framework | None:

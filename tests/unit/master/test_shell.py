@@ -23,6 +23,7 @@ from mesolite.protocol import (
     Resubscribe,
     Subscribe,
     Subscribed,
+    Teardown,
     decode_commands,
     decode_dead_letter,
     decode_events,
@@ -306,3 +307,20 @@ def test_a_master_that_hears_of_a_newer_epoch_takes_one_above_it() -> None:
     assert cluster.epoch_held() is None
     cluster.lead(cluster.keeper, cluster.shell)
     assert (cluster.epoch_held() or 0) > newer
+
+
+def test_what_ended_frameworks_were_told_goes_with_the_memory_of_their_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each `mesolite run` is a framework; their streams would fill Redis, one by one."""
+    monkeypatch.setattr("mesolite.master.subscription.MAX_COMPLETED_FRAMEWORKS", 1)
+    cluster = Cluster()
+    ids = [FrameworkId(f"f{n}") for n in range(3)]
+    for framework_id in ids:
+        subscribe = Subscribe(framework_info=FrameworkInfo(framework_id=framework_id, name="f"))
+        for number, calls in ((1, (subscribe,)), (2, (Teardown(),))):
+            batch = CallBatch(
+                framework_id=framework_id, session=S, epoch=cluster.shell.epoch, number=number, calls=calls
+            )
+            cluster.outside.append(calls_stream(), encode(batch), max_length=100)
+        cluster.shell.turn(0)
+    assert cluster.outside.streams("framework:") == [framework_stream(ids[-1])]
+    assert set(cluster.outside.registry()) == {f"framework:{ids[-1]}"}

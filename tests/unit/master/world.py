@@ -7,6 +7,7 @@ from mesolite.master import MasterCore, MasterSettings
 from mesolite.master.allocator import HierarchicalDrfAllocator
 from mesolite.master.effects import (
     CommandAgent,
+    DropStream,
     ForgetAgent,
     MasterEffect,
     NewerEpochHeard,
@@ -267,6 +268,8 @@ class World:
                     self.set_aside.append(effect)
                 case ForgetAgent():
                     self.forgotten_queues.append(effect.agent_id)
+                case DropStream():
+                    self.events.pop(effect.framework_id, None)
                 case NewerEpochHeard():
                     self.newer_epochs.append(effect.epoch)
                 case _:
