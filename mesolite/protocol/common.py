@@ -31,7 +31,7 @@ class TaskState(enum.Enum):
     UNREACHABLE = "TASK_UNREACHABLE"
     UNKNOWN = "TASK_UNKNOWN"
 
-    #: By identity, as they are compared. Enum's own hash is a call of Python code, which every look at a table of states would pay.
+    #: By identity, as they are compared. Enum's own hash is Python code, which every look at a table of states would pay for.
     __hash__ = object.__hash__
 
 
