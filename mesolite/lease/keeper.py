@@ -46,7 +46,9 @@ class LeaseKeeper:
         self._changed: Final = threading.Condition(self._lock)
         self._closed: Final = threading.Event()
         self._thread: threading.Thread | None = None
+        #: What was last told in the log.
         self._led: int | None = None
+        self._is_away = False
 
     def grant(self) -> Grant | None:
         """Return the right to lead, if there is one at this moment; from any thread, without waiting."""
@@ -124,10 +126,16 @@ class LeaseKeeper:
         try:
             state = self._answer(effect)
         except Unavailable as unavailable:
-            _log.debug("lease.store_away", reason=str(unavailable))
+            if not self._is_away:
+                # A standby asks nothing else of the store; this is all that an operator hears of a wrong address.
+                _log.warning("lease.store_away", reason=str(unavailable))
+            self._is_away = True
             with self._lock:
                 self._core.apply(Unanswered(now_ms=self._clock.now_ms()))
             return
+        if self._is_away:
+            _log.info("lease.store_returned")
+        self._is_away = False
         with self._changed:
             self._core.apply(Answered(now_ms=self._clock.now_ms(), asked_ms=asked_ms, state=state))
             self._changed.notify_all()
