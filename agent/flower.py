@@ -23,6 +23,7 @@ from mesolite.transport.keys import DEFAULT_CLUSTER, agent_queue, key_prefix
 from .effects import TaskChange
 from .flower_answers import ControlAnswers, OnTerminate
 from .flower_control import ControlMailbox
+from .flower_endings import Endings
 from .flower_events import EventPublisher, worker_name
 from .flower_ledger import Sampler, TaskLedger
 from .flower_repeats import Repeats
@@ -51,6 +52,7 @@ class FlowerPresence:
         cluster: str = DEFAULT_CLUSTER,
         transport_options: Mapping[str, object] | None = None,
         shown_tasks_per_s: float = DEFAULT_SHOWN_TASKS_PER_S,
+        endings: Endings | None = None,
     ) -> None:
         """Prepare; nothing is connected before `start`.
 
@@ -64,10 +66,14 @@ class FlowerPresence:
             cluster: Stands in the names of the agent's queue and of a key that agents share.
             transport_options: For kombu, beyond its timeouts.
             shown_tasks_per_s: Above this rate new tasks are left out, except those that fail; nothing is repeated faster.
+            endings: Where ends are kept for the next life; without it a kill -9 may keep the newest from Flower.
         """
         self.worker: Final = worker_name(agent_id)
         self._details = details
         self._ledger = TaskLedger(time.time)
+        self._endings = endings
+        for task in endings.load() if endings is not None else ():
+            self._ledger.remember(task)
         self._sampler = Sampler(shown_tasks_per_s, time.monotonic)
         self._repeats = Repeats(
             self._ledger,
@@ -120,6 +126,8 @@ class FlowerPresence:
         task = self._ledger.ended(view, ending)
         if task is None or not task.shown:
             return
+        if self._endings is not None:
+            self._endings.add(task)
         if before is not None and before.shown:
             self._events.put(ending_event(task))
         else:

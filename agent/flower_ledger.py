@@ -100,6 +100,14 @@ class TaskLedger:
                     self._revoked.popitem(last=False)
             return replace(task)
 
+    def remember(self, task: KnownTask) -> None:
+        """Enter a task that ended in a former life of the agent, to be said again; it counts for nothing else."""
+        with self._lock:
+            if task.ending is not None and task.view.shown_id not in self._live:
+                self._ended[task.view.shown_id] = task
+                if len(self._ended) > MAX_ENDED_TASKS:
+                    self._ended.popitem(last=False)
+
     def find(self, shown_id: str) -> KnownTask | None:
         """Return a task as it is now."""
         with self._lock:

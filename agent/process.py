@@ -31,6 +31,7 @@ from .detect import attributes_of, resources_of
 from .disk import DiskWatch
 from .events import ShutdownRequested, TaskEndRequested
 from .flower import AgentView, FlowerObserver, FlowerPresence
+from .flower_endings import Endings
 from .http import AgentHttp
 from .inbox import Inbox
 from .lifecycle import Phase
@@ -107,7 +108,7 @@ def _assemble(
     )
     observers: list[FlowerObserver] = []
     if config.flower:
-        presence = _flower(config, info, inbox, clock)
+        presence = _flower(config, info, inbox, clock, work_dir.path)
         presence.start()
         cleanup.callback(presence.close)
         observers.append(FlowerObserver(presence))
@@ -244,7 +245,7 @@ def _info(config: AgentConfig, agent_id: AgentId, hostname: str, work_dir: Path,
     )
 
 
-def _flower(config: AgentConfig, info: AgentInfo, inbox: Inbox, clock: SystemClock) -> FlowerPresence:
+def _flower(config: AgentConfig, info: AgentInfo, inbox: Inbox, clock: SystemClock, work_dir: Path) -> FlowerPresence:
     view = AgentView(
         hostname=info.hostname,
         containerizer=info.containerizer,
@@ -261,4 +262,6 @@ def _flower(config: AgentConfig, info: AgentInfo, inbox: Inbox, clock: SystemClo
         ),
         cluster=config.cluster,
         shown_tasks_per_s=config.flower_tasks_per_s,
+        # Of another agent's, which had this directory before, nothing is told.
+        endings=Endings(work_dir / f"flower-{info.agent_id}.jsonl"),
     )
