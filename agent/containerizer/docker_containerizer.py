@@ -69,6 +69,10 @@ _REATTACH_S: Final = 2.0
 #: The log of an adopted container ends with it. Its death may have been told to an earlier life, while the list, which is behind
 #: the events, still showed it running.
 _LISTED_S: Final = 0.3
+#: How long a start that a former life asked for may still be on its way in the Engine: 0.2 s on an idle machine, and 3 s were
+#: seen on a busy one. And how often to look.
+_STARTING_S: Final = 5.0
+_STARTING_LOOK_S: Final = 0.05
 #: How often the engine's list is held against ours, in case an event was missed.
 _SWEEP_S: Final = 30.0
 _RECONNECT_S: Final = 1.0
@@ -178,7 +182,7 @@ class DockerContainerizer:
             DockerUnavailable: The engine does not answer; try again.
         """
         adopted: list[ContainerId] = []
-        for found in self._engine.find(self._filters):
+        for found in self._settled():
             container_id = ContainerId(found.labels.get(CONTAINER_LABEL, ""))
             if found.state in ("created", "removing") or not container_id:
                 self._engine.remove(found.engine_id)
@@ -190,6 +194,19 @@ class DockerContainerizer:
         self._submit(self._sweep)
         self._due.set()
         return adopted
+
+    def _settled(self) -> list[FoundContainer]:
+        """List the containers, once the Engine is done with what a former life asked of it.
+
+        A start that was under way when the agent was killed goes on without it: what is listed as created may run a moment
+        later, and to take it for never started would be to deny a task that ran.
+        """
+        deadline_s = time.monotonic() + _STARTING_S
+        while True:
+            found = self._engine.find(self._filters)
+            if all(each.state != "created" for each in found) or time.monotonic() >= deadline_s:
+                return found
+            self._closing.wait(_STARTING_LOOK_S)
 
     def forget(self, container_ids: Sequence[ContainerId]) -> None:
         """See `Containerizer`."""
