@@ -4,7 +4,9 @@ import gc
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import docker
@@ -20,7 +22,7 @@ from mesolite.agent.containerizer.contract import (
     ContainerStarted,
 )
 from mesolite.agent.containerizer.docker_containerizer import DockerContainerizer
-from mesolite.agent.containerizer.docker_engine import DockerEngine
+from mesolite.agent.containerizer.docker_engine import DockerEngine, FoundContainer
 from mesolite.agent.containerizer.policy import ContainerPolicy
 from mesolite.errors import DockerUnavailable
 from mesolite.ids import AgentId, ContainerId
@@ -289,6 +291,32 @@ def test_a_container_removed_behind_our_back_is_reported(host: DockerHost, docke
     event = eventually(lambda: final(host, spec))
     assert isinstance(event, ContainerExited)
     assert event.exit_code in (None, 137)
+
+
+def test_a_start_that_was_under_way_when_the_agent_died_is_waited_for(
+    host: DockerHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: a container that the Engine is about to start is not taken for one that never ran.
+
+    Method: the first three listings of the next life show it as it was a moment before.
+    """
+    containerizer = host.open()
+    spec = host.spec("sh", "-c", "while [ ! -e go ]; do sleep 0.05; done; exit 7")
+    containerizer.launch(spec)
+    eventually(lambda: ContainerStarted(container_id=spec.container_id) in host.events)
+    containerizer.close()
+    find, listings = DockerEngine.find, count(1)
+
+    def of_a_moment_ago(engine: DockerEngine, labels: list[str]) -> list[FoundContainer]:
+        found = find(engine, labels)
+        return [replace(each, state="created") for each in found] if next(listings) <= 3 else found
+
+    monkeypatch.setattr(DockerEngine, "find", of_a_moment_ago)
+    assert host.open().recover() == [spec.container_id]
+    (spec.sandbox / "go").touch()
+    event = eventually(lambda: final(host, spec))
+    assert isinstance(event, ContainerExited)
+    assert event.exit_code == 7
 
 
 def test_two_agents_of_one_name_do_not_adopt_each_others_containers(host: DockerHost, tmp_path: Path) -> None:
