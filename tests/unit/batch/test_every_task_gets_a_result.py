@@ -170,12 +170,8 @@ class World:
         return not self.core.unfinished_jobs and not running
 
 
-@settings(max_examples=150, deadline=None)
-@given(seed=st.integers(min_value=0, max_value=2**32))
-def test_with_a_journal_every_task_gets_exactly_one_result_whenever_its_program_dies(seed: int) -> None:
-    """What was found counts from the journal, because what a program was told may have died with it."""
-    world = World(seed, dies=True)
-    assert world.journal is not None
+def live_through(world: World) -> None:
+    """Let two jobs, of which one is cancelled, suffer for a while, and then come to rest undisturbed."""
     world.submit("steady")
     world.submit("killed")
     for step in range(60):
@@ -186,6 +182,15 @@ def test_with_a_journal_every_task_gets_exactly_one_result_whenever_its_program_
         if world.at_rest():
             break
         world.step(faults=False)
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(min_value=0, max_value=2**32))
+def test_with_a_journal_every_task_gets_exactly_one_result_whenever_its_program_dies(seed: int) -> None:
+    """What was found counts from the journal, because what a program was told may have died with it."""
+    world = World(seed, dies=True)
+    assert world.journal is not None
+    live_through(world)
     results = {(each.job_id, each.index): each for each in world.journal.load().results}
     assert results.keys() == {(job, index) for job in ("steady", "killed") for index in range(TASKS)}
     told = [(each.job_id, each.index, each.task_id) for each in world.listener.results]
@@ -199,16 +204,7 @@ def test_with_a_journal_every_task_gets_exactly_one_result_whenever_its_program_
 @given(seed=st.integers(min_value=0, max_value=2**32))
 def test_every_task_gets_exactly_one_result_whatever_happens_to_messages(seed: int) -> None:
     world = World(seed)
-    world.submit("steady")
-    world.submit("killed")
-    for step in range(60):
-        world.step(faults=True)
-        if step == 20:
-            world.cancel("killed")
-    for _ in range(600):
-        if world.at_rest():
-            break
-        world.step(faults=False)
+    live_through(world)
     counts = Counter((result.job_id, result.index) for result in world.listener.results)
     assert counts == {(job, index): 1 for job in ("steady", "killed") for index in range(TASKS)}
     assert {summary.job_id for summary in world.listener.summaries} == {"steady", "killed"}
