@@ -1,6 +1,6 @@
 """Imports point one way, and cores import nothing that acts.
 
-    kernel <- executors <- agent        kernel <- master        kernel <- frameworks        the CLI may import them all
+    kernel <- executors <- agent        kernel <- master        kernel <- executors <- frameworks        the CLI may import them all
 
 Inside a part imports are relative, to the kernel absolute: a part can be read, moved and renamed as one thing.
 """
@@ -21,7 +21,8 @@ MAY_IMPORT: Final = {
     "executors": frozenset({"kernel"}),
     "agent": frozenset({"kernel", "executors"}),
     "master": frozenset({"kernel"}),
-    "frameworks": frozenset({"kernel"}),
+    # A framework is a scheduler and its executors (docs/decisions/frameworks-bring-executors.md).
+    "frameworks": frozenset({"kernel", "executors"}),
 }
 
 #: The one place that knows every part: it starts them.

@@ -43,6 +43,12 @@ class ContainerSpec:
     read_only_root: bool = False
     #: Identity: found again by these after the agent process restarts.
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    #: An executor's: the directory of the sockets by which it reaches the agent. Inside it lies at SOCKETS_MOUNT, read-only, and
+    #: a plain process finds it relative to its sandbox (paths of sockets are short); `MESOS_DOMAIN_SOCKET` names the socket of
+    #: the executor protocol in it, `MESOLITE_SOCKETS` the directory. None for a task without an executor.
+    socket_dir: Path | None = None
+    #: An executor's: the directory with the Python executor, inside at BUNDLE_MOUNT, read-only; `MESOLITE_BUNDLE` names it.
+    bundle_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +95,17 @@ class ContainerExited:
     message: str = ""
 
 
-ContainerEvent: TypeAlias = ContainerPreparing | ContainerStarted | ContainerLaunchFailed | ContainerExited
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerResizeFailed:
+    """New limits could not be set, all or some of them; it runs on. Less memory than is in use is the usual reason."""
+
+    container_id: ContainerId
+    message: str
+
+
+ContainerEvent: TypeAlias = (
+    ContainerPreparing | ContainerStarted | ContainerLaunchFailed | ContainerExited | ContainerResizeFailed
+)
 
 #: Called from any thread; must not block.
 EventSink: TypeAlias = Callable[[ContainerEvent], None]
@@ -117,6 +133,13 @@ class Containerizer(Protocol):
 
         A second call may shorten the grace. A container still being prepared ends with `ContainerExited` and exit code
         None, or `ContainerLaunchFailed`.
+        """
+        ...
+
+    def resize(self, container_id: ContainerId, *, cpus_milli: int, mem_mib: int) -> None:
+        """Give a container other limits while it runs (units as in `ContainerSpec`); one that is still starting gets them then.
+
+        Done in the order of asking; the newest word counts. Unknown or ended: ignored. Failure gives `ContainerResizeFailed`.
         """
         ...
 

@@ -22,6 +22,9 @@ from .contract import ContainerSpec
 
 #: The sandbox's place inside a container (reference 1.17).
 SANDBOX_MOUNT: Final = "/mnt/mesos/sandbox"
+#: Where an executor finds the sockets of its agent, and the Python executor.
+SOCKETS_MOUNT: Final = "/mnt/mesos/agent"
+BUNDLE_MOUNT: Final = "/mnt/mesos/bundle"
 #: More than any sane task needs, far below the kernel's 32,768, so that one fork bomb leaves the host usable.
 DEFAULT_PIDS_LIMIT: Final = 1024
 #: Per stream, and once more for the rotated file: what Mesos's logrotate module keeps by default (10 MB).

@@ -4,9 +4,9 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from mesolite.ids import ExecutorId, FrameworkId, TaskId
+from mesolite.ids import ContainerId, ExecutorId, FrameworkId, TaskId
 
-from .common import FrameworkInfo, KillPolicy, TaskInfo
+from .common import ExecutorInfo, FrameworkInfo, KillPolicy, TaskInfo
 
 
 class Registered(Struct, frozen=True, gc=False, tag="REGISTERED"):
@@ -23,11 +23,24 @@ class Reregister(Struct, frozen=True, gc=False, tag="REREGISTER"):
     spread_ms: int = 0
 
 
-class RunTask(Struct, frozen=True, gc=False, tag="RUN_TASK"):
+class RunTask(Struct, frozen=True, gc=False, tag="RUN_TASK", omit_defaults=True):
     """Launch one task, at most once for its id."""
 
     framework: FrameworkInfo
     task: TaskInfo
+    #: With a task that has an executor: the master has charged the executor's own resources for a new one. Where the master
+    #: takes the executor for running and it is not, or the other way round, the agent refuses the task: the books would err.
+    launch_executor: bool = False
+
+
+class RunTaskGroup(Struct, frozen=True, gc=False, tag="RUN_TASK_GROUP", omit_defaults=True):
+    """Launch tasks under one executor, all or none; they reach it in one piece."""
+
+    framework: FrameworkInfo
+    executor: ExecutorInfo
+    tasks: tuple[TaskInfo, ...]
+    #: As in `RunTask`.
+    launch_executor: bool = False
 
 
 class KillTask(Struct, frozen=True, gc=False, tag="KILL_TASK", omit_defaults=True):
@@ -73,6 +86,20 @@ class ShutdownExecutor(Struct, frozen=True, gc=False, tag="SHUTDOWN_EXECUTOR"):
     executor_id: ExecutorId
 
 
+class ExecutorAcknowledgement(Struct, frozen=True, gc=False, array_like=True):
+    """The master has entered that this life of an executor ended."""
+
+    framework_id: FrameworkId
+    executor_id: ExecutorId
+    container_id: ContainerId
+
+
+class AcknowledgeExecutors(Struct, frozen=True, gc=False, tag="ACKNOWLEDGE_EXECUTORS"):
+    """Stop repeating that these executors ended."""
+
+    acknowledgements: tuple[ExecutorAcknowledgement, ...]
+
+
 class ShutdownAgent(Struct, frozen=True, gc=False, tag="SHUTDOWN_AGENT"):
     """Kill everything and stop: the agent was declared gone or its id is taken by another."""
 
@@ -83,10 +110,12 @@ Command: TypeAlias = (
     Registered
     | Reregister
     | RunTask
+    | RunTaskGroup
     | KillTask
     | AcknowledgeStatuses
     | ShutdownFramework
     | ExecutorMessage
     | ShutdownExecutor
+    | AcknowledgeExecutors
     | ShutdownAgent
 )

@@ -4,7 +4,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from mesolite.ids import ExecutorId, FrameworkId
+from mesolite.ids import ContainerId, ExecutorId, FrameworkId
 
 from .common import AgentInfo, ExecutorInfo, FrameworkInfo, TaskInfo, TaskState, TaskStatus
 
@@ -25,6 +25,8 @@ class RegisteredExecutor(Struct, frozen=True, gc=False):
 
     framework_id: FrameworkId
     executor: ExecutorInfo
+    #: This life of it: the same id may be launched again later, in another container.
+    container_id: ContainerId
 
 
 class RegisterAgent(Struct, frozen=True, gc=False, tag="REGISTER_AGENT", omit_defaults=True):
@@ -57,11 +59,14 @@ class AgentHeartbeat(Struct, frozen=True, gc=False, tag="HEARTBEAT"):
 
 
 class ExecutorExited(Struct, frozen=True, gc=False, tag="EXITED_EXECUTOR", omit_defaults=True):
-    """An executor ended."""
+    """An executor ended; repeated with back-off until `AcknowledgeExecutors`, because the master charges its resources until then."""
 
     framework_id: FrameworkId
     executor_id: ExecutorId
+    container_id: ContainerId
     exit_code: int | None = None
+    #: For people: how it ended.
+    message: str = ""
 
 
 class AgentMessage(Struct, frozen=True, gc=False, tag="MESSAGE"):

@@ -1,0 +1,1 @@
+"""The Python executor: runs functions in worker processes of one container. Standard library only, and cloudpickle."""
