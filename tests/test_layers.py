@@ -1,6 +1,8 @@
 """Imports point one way, and cores import nothing that acts.
 
-    kernel <- executors <- agent        kernel <- master        kernel <- executors <- frameworks        the CLI may import them all
+    kernel <- executors <- agent, frameworks        kernel <- master        kernel <- frameworks
+
+The CLI may import them all.
 
 Inside a part imports are relative, to the kernel absolute: a part can be read, moved and renamed as one thing.
 """
