@@ -59,7 +59,7 @@ class AgentHeartbeat(Struct, frozen=True, gc=False, tag="HEARTBEAT"):
 
 
 class ExecutorExited(Struct, frozen=True, gc=False, tag="EXITED_EXECUTOR", omit_defaults=True):
-    """An executor ended; repeated with back-off until `AcknowledgeExecutors`, because the master charges its resources until then."""
+    """An executor ended. Repeated until `AcknowledgeExecutors`, because the master charges its resources until then."""
 
     framework_id: FrameworkId
     executor_id: ExecutorId
