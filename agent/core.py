@@ -9,9 +9,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, assert_never
 
+from msgspec.structs import replace
+
 from mesolite.executors import KillCause, Outcome
 from mesolite.ids import SessionId
 from mesolite.protocol import (
+    AcknowledgeExecutors,
     AcknowledgeStatuses,
     AgentInfo,
     AgentStopping,
@@ -22,6 +25,7 @@ from mesolite.protocol import (
     Registered,
     Reregister,
     RunTask,
+    RunTaskGroup,
     ShutdownAgent,
     ShutdownExecutor,
     ShutdownFramework,
@@ -32,6 +36,7 @@ from .containerizer.contract import (
     ContainerExited,
     ContainerLaunchFailed,
     ContainerPreparing,
+    ContainerResizeFailed,
     ContainerStarted,
 )
 from .effects import AgentEffect, Refusal, StopAgent
@@ -204,6 +209,8 @@ class AgentCore:
             case ContainerLaunchFailed():
                 message = f"{event.stage}: {event.message}"
                 self.book.container_changed(event.container_id, Cause.LAUNCH_FAILED, message, now_ms, outbox)
+            case ContainerResizeFailed():
+                outbox.reject(Refusal.UNKNOWN_CONTAINER, f"container {event.container_id[:64]!r} was never resized")
             case _:
                 assert_never(event)
 
@@ -249,6 +256,12 @@ class AgentCore:
             case ShutdownAgent():
                 self._refused = not self._was_taken
                 self._shut_down(command.message or "the master told it to", now_ms, outbox)
+            case RunTaskGroup():
+                for task in command.tasks:
+                    self.book.launch(command.framework, replace(task, executor=command.executor), now_ms, outbox)
+            case AcknowledgeExecutors():
+                for each in command.acknowledgements:
+                    outbox.reject(Refusal.UNKNOWN_EXECUTOR, f"executor {each.executor_id[:64]!r} is not here")
             case ExecutorMessage() | ShutdownExecutor():
                 outbox.reject(Refusal.UNKNOWN_EXECUTOR, f"executor {command.executor_id[:64]!r} is not here")
             case _:
