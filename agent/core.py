@@ -26,6 +26,7 @@ from mesolite.protocol import (
     Reregister,
     RunTask,
     RunTaskGroup,
+    RunTasks,
     ShutdownAgent,
     ShutdownExecutor,
     ShutdownFramework,
@@ -256,7 +257,7 @@ class AgentCore:
             case ShutdownAgent():
                 self._refused = not self._was_taken
                 self._shut_down(command.message or "the master told it to", now_ms, outbox)
-            case RunTaskGroup():
+            case RunTasks() | RunTaskGroup():
                 for task in command.tasks:
                     self.book.launch(command.framework, replace(task, executor=command.executor), now_ms, outbox)
             case AcknowledgeExecutors():

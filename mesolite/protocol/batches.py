@@ -45,6 +45,8 @@ class EventBatch(Struct, frozen=True, kw_only=True):
     #: outside the numbering: from a master that does not know the framework, or knows that it has ended.
     number: int
     events: tuple[Event, ...]
+    #: Number of this session's newest call batch that the master has dealt with; those above it may still wait for a master.
+    heard: int = 0
 
 
 class CommandBatch(Struct, frozen=True, kw_only=True):

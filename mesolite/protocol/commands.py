@@ -30,6 +30,18 @@ class RunTask(Struct, frozen=True, gc=False, tag="RUN_TASK", omit_defaults=True)
     task: TaskInfo
     #: With a task that has an executor: the master has charged the executor's own resources for a new one. Where the master
     #: takes the executor for running and it is not, or the other way round, the agent refuses the task: the books would err.
+    #: An executor that was charged so and is not launched, for whatever reason, is answered with EXITED_EXECUTOR.
+    launch_executor: bool = False
+
+
+class RunTasks(Struct, frozen=True, gc=False, tag="RUN_TASKS", omit_defaults=True):
+    """Launch independent tasks that share an executor: so many RUN_TASKs in one piece, which is how thousands a second travel."""
+
+    framework: FrameworkInfo
+    executor: ExecutorInfo
+    #: Each without its `executor`, which is said once, above.
+    tasks: tuple[TaskInfo, ...]
+    #: As in `RunTask`; it goes with the first task.
     launch_executor: bool = False
 
 
@@ -38,6 +50,7 @@ class RunTaskGroup(Struct, frozen=True, gc=False, tag="RUN_TASK_GROUP", omit_def
 
     framework: FrameworkInfo
     executor: ExecutorInfo
+    #: Each without its `executor`.
     tasks: tuple[TaskInfo, ...]
     #: As in `RunTask`.
     launch_executor: bool = False
@@ -110,6 +123,7 @@ Command: TypeAlias = (
     Registered
     | Reregister
     | RunTask
+    | RunTasks
     | RunTaskGroup
     | KillTask
     | AcknowledgeStatuses

@@ -4,7 +4,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from mesolite.ids import AgentId, ExecutorId, FrameworkId, OfferId
+from mesolite.ids import AgentId, ContainerId, ExecutorId, FrameworkId, OfferId
 from mesolite.resources import Resource
 
 from .common import Demand, Offer, TaskStatus
@@ -42,6 +42,10 @@ class Failure(Struct, frozen=True, gc=False, tag="FAILURE", omit_defaults=True):
     agent_id: AgentId
     executor_id: ExecutorId | None = None
     exit_code: int | None = None
+    #: Which life of the executor ended, where its agent said so.
+    container_id: ContainerId | None = None
+    #: For people: how it ended.
+    message: str = ""
 
 
 class ErrorEvent(Struct, frozen=True, gc=False, tag="ERROR"):

@@ -4,7 +4,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from mesolite.ids import ContainerId, ExecutorId, FrameworkId
+from mesolite.ids import ContainerId, ExecutorId, FrameworkId, TaskId
 
 from .common import AgentInfo, ExecutorInfo, FrameworkInfo, TaskInfo, TaskState, TaskStatus
 
@@ -27,6 +27,9 @@ class RegisteredExecutor(Struct, frozen=True, gc=False):
     executor: ExecutorInfo
     #: This life of it: the same id may be launched again later, in another container.
     container_id: ContainerId
+    #: The task with which it was launched: that of RUN_TASK with `launch_executor`, the first of RUN_TASKS and RUN_TASK_GROUP.
+    #: Ids of tasks are never used twice, so master and agent name a life of an executor by it before any container is there.
+    launched_by: TaskId
 
 
 class RegisterAgent(Struct, frozen=True, gc=False, tag="REGISTER_AGENT", omit_defaults=True):
@@ -59,11 +62,17 @@ class AgentHeartbeat(Struct, frozen=True, gc=False, tag="HEARTBEAT"):
 
 
 class ExecutorExited(Struct, frozen=True, gc=False, tag="EXITED_EXECUTOR", omit_defaults=True):
-    """An executor ended. Repeated until `AcknowledgeExecutors`, because the master charges its resources until then."""
+    """An executor ended, or was to be launched and was not.
+
+    Repeated until `AcknowledgeExecutors`, because the master charges its resources until then.
+    """
 
     framework_id: FrameworkId
     executor_id: ExecutorId
+    #: Its container; of one that was never launched an id that no container has.
     container_id: ContainerId
+    #: As in `RegisteredExecutor`: tells the master which of its charges this ends.
+    launched_by: TaskId
     exit_code: int | None = None
     #: For people: how it ended.
     message: str = ""
