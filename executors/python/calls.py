@@ -15,7 +15,8 @@ class End(enum.IntEnum):
 
     #: The function returned; the payload is the pickled value.
     RETURNED = 0
-    #: The function raised; the payload is `pickle.dumps((exception or None, type name, message, traceback text))`.
+    #: The function raised; the payload is `codec.pack_raised`: the pickled exception or None, type name, message, traceback text.
+    #: (The exception is pickled apart, so that one that the caller cannot unpickle does not take its texts with it.)
     RAISED = 1
     #: The worker process ended under it: `os._exit`, a signal, a crash. The message says which.
     DIED = 2
