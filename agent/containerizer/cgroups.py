@@ -6,6 +6,7 @@ its own again and an operator sees whose they are.
 """
 
 import contextlib
+import errno
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,6 +59,25 @@ class Group:
         _write_if_there(memory / "memory.memsw.limit_in_bytes", str(memory_bytes))
         (cpu / "cpu.cfs_period_us").write_text(str(_PERIOD_US))
         (cpu / "cpu.cfs_quota_us").write_text(str(quota_us))
+
+    def resize(self, cpus_milli: int, mem_mib: int) -> None:
+        """Give it other limits while processes are in it. CPU first, which nothing stands against.
+
+        Raises:
+            OSError: More memory is in use than it is to have (EBUSY, as version 1 says it); it keeps the limit that it had.
+        """
+        memory, cpu = self.directories["memory"], self.directories["cpu"]
+        quota_us = cpus_milli * _PERIOD_US // 1000
+        limit_bytes = mem_mib * _MEBIBYTE
+        if self.version == 2:
+            (cpu / "cpu.max").write_text(f"{quota_us} {_PERIOD_US}")
+            # Version 2 does not refuse: it kills until the rest fits.
+            if kept_bytes(memory) > limit_bytes:
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+            (memory / "memory.max").write_text(str(limit_bytes))
+            return
+        (cpu / "cpu.cfs_quota_us").write_text(str(quota_us))
+        _resize_memory_v1(memory, limit_bytes)
 
     def enter(self, pid: int) -> None:
         """Move a process into it; what it starts from then on is in it too."""
@@ -165,10 +185,48 @@ def _own_groups(proc_root: Path) -> dict[str, str]:
     return own
 
 
+def _resize_memory_v1(memory: Path, limit_bytes: int) -> None:
+    """Set both limits of version 1, of which that without swap may at no moment be the larger (`cgroup-v1/memory.rst`, 2.4)."""
+    limit, with_swap = memory / "memory.limit_in_bytes", memory / "memory.memsw.limit_in_bytes"
+    old_bytes = int(limit.read_text())
+    if limit_bytes >= old_bytes:
+        _write_if_there(with_swap, str(limit_bytes))
+        limit.write_text(str(limit_bytes))
+        return
+    limit.write_text(str(limit_bytes))
+    try:
+        _write_if_there(with_swap, str(limit_bytes))
+    except OSError:
+        limit.write_text(str(old_bytes))
+        raise
+
+
+def kept_bytes(memory: Path) -> int:
+    """How much of a version 2 group's memory the kernel cannot simply take back: all but what files on disk hold too.
+
+    0 where it does not say, so that the kernel decides.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        counts = dict(line.split() for line in (memory / "memory.stat").read_text().splitlines())
+        return (
+            int((memory / "memory.current").read_text())
+            - int(counts.get("inactive_file", 0))
+            - int(counts.get("active_file", 0))
+        )
+    return 0
+
+
 def _write_if_there(path: Path, text: str) -> None:
     """Swap accounting may be off in the kernel; then memory alone is limited, and there is no file to say so."""
     if path.exists():
         path.write_text(text)
+
+
+def docker_groups(cgroup_root: Path = CGROUP_ROOT) -> tuple[str, ...]:
+    """Patterns, with `{id}`, of a Docker container's memory group, where the kernel has version 2; none with version 1."""
+    if not (cgroup_root / "cgroup.controllers").exists():
+        return ()
+    return (f"{cgroup_root}/docker/{{id}}", f"{cgroup_root}/system.slice/docker-{{id}}.scope")
 
 
 def docker_peak_paths(cgroup_root: Path = CGROUP_ROOT) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ MEMORY_LABEL: Final = "mesolite.mem_mib"
 _PERIOD_US: Final = 100_000
 _MEBIBYTE: Final = 1024 * 1024
 #: The engine refuses less (moby `daemon/daemon_unix.go`, linuxMinMemory: 6 MiB since 20.10).
-_MIN_MEM_MIB: Final = 6
+MIN_MEM_MIB: Final = 6
 #: The engine's own copy of the output, from which a restarted agent goes on: two files of this size at most.
 _LOG_OPTIONS: Final = {"max-size": "10m", "max-file": "2"}
 _NETWORK_MODES: Final = {Network.BRIDGE: "bridge", Network.HOST: "host", Network.NONE: "none"}
@@ -67,18 +67,25 @@ def container_body(spec: ContainerSpec, policy: ContainerPolicy, user: User, own
     }
 
 
+def limits(cpus_milli: int, mem_mib: int) -> dict[str, int]:
+    """A container's limits, as its making and `POST /containers/ID/update` take them."""
+    memory_bytes = max(mem_mib, MIN_MEM_MIB) * _MEBIBYTE
+    return {
+        "CpuPeriod": _PERIOD_US,
+        "CpuQuota": cpus_milli * _PERIOD_US // 1000,
+        "Memory": memory_bytes,
+        # Equal to the memory limit: no swap.
+        "MemorySwap": memory_bytes,
+    }
+
+
 def _host_config(spec: ContainerSpec, policy: ContainerPolicy) -> dict[str, Any]:
-    memory_bytes = max(spec.mem_mib, _MIN_MEM_MIB) * _MEBIBYTE
     mounts = [_mount(str(spec.sandbox), SANDBOX_MOUNT, read_only=False)]
     for volume in spec.volumes:
         host_path, container_path = allowed_volume(volume, spec, policy)
         mounts.append(_mount(str(host_path), container_path, read_only=volume.read_only))
     config: dict[str, Any] = {
-        "CpuPeriod": _PERIOD_US,
-        "CpuQuota": spec.cpus_milli * _PERIOD_US // 1000,
-        "Memory": memory_bytes,
-        # Equal to the memory limit: no swap.
-        "MemorySwap": memory_bytes,
+        **limits(spec.cpus_milli, spec.mem_mib),
         "PidsLimit": policy.pids_limit,
         "NetworkMode": _NETWORK_MODES[spec.network],
         "Mounts": mounts,

@@ -47,11 +47,13 @@ from .docker_config import (
 )
 from .docker_engine import DEAD_STATES, DockerEngine, EventStream, FoundContainer
 from .docker_launch import DockerLauncher
+from .docker_limits import limit_mib, set_limits
 from .docker_output import LogFollower, OutputPump, open_files
 from .docker_record import SIGKILL_CODE, Phase, Record
 from .docker_watch import EngineWatch
 from .policy import ContainerPolicy, default_user, resolve_user
 from .pools import Stage, submit
+from .resizing import NewLimits, Resizer
 
 #: Removals and kills never wait behind launches.
 _ENDING_THREADS: Final = 4
@@ -69,10 +71,6 @@ _REATTACH_S: Final = 2.0
 #: The log of an adopted container ends with it. Its death may have been told to an earlier life, while the list, which is behind
 #: the events, still showed it running.
 _LISTED_S: Final = 0.3
-#: How long a start that a former life asked for may still be on its way in the Engine: 0.2 s on an idle machine, and 3 s were
-#: seen on a busy one. And how often to look.
-_STARTING_S: Final = 5.0
-_STARTING_LOOK_S: Final = 0.05
 #: How often the engine's list is held against ours, in case an event was missed.
 _SWEEP_S: Final = 30.0
 _RECONNECT_S: Final = 1.0
@@ -132,6 +130,7 @@ class DockerContainerizer:
             output_ended=self._output_ended,
             trouble=lambda: self._watch.trouble,
         )
+        self._resizer = Resizer(self._set_limits, sink)
         self._ending = ThreadPoolExecutor(_ENDING_THREADS, thread_name_prefix="docker-end")
         self._threads = [
             threading.Thread(target=self._watch_events, name="docker-events", daemon=True),
@@ -175,6 +174,15 @@ class DockerContainerizer:
             self._submit(self._terminate, record)
         self._due.set()
 
+    def resize(self, container_id: ContainerId, *, cpus_milli: int, mem_mib: int) -> None:
+        """See `Containerizer`."""
+        with self._lock:
+            record = self._records.get(container_id)
+            if record is None or record.died:
+                return
+            running = record.phase is Phase.RUNNING
+            self._resizer.ask(container_id, NewLimits(cpus_milli, mem_mib), running=running)
+
     def recover(self) -> list[ContainerId]:
         """See `Containerizer`.
 
@@ -182,7 +190,7 @@ class DockerContainerizer:
             DockerUnavailable: The engine does not answer; try again.
         """
         adopted: list[ContainerId] = []
-        for found in self._settled():
+        for found in self._engine.find_settled(self._filters, self._closing):
             container_id = ContainerId(found.labels.get(CONTAINER_LABEL, ""))
             if found.state in ("created", "removing") or not container_id:
                 self._engine.remove(found.engine_id)
@@ -194,19 +202,6 @@ class DockerContainerizer:
         self._submit(self._sweep)
         self._due.set()
         return adopted
-
-    def _settled(self) -> list[FoundContainer]:
-        """List the containers, once the Engine is done with what a former life asked of it.
-
-        A start that was under way when the agent was killed goes on without it: what is listed as created may run a moment
-        later, and to take it for never started would be to deny a task that ran.
-        """
-        deadline_s = time.monotonic() + _STARTING_S
-        while True:
-            found = self._engine.find(self._filters)
-            if all(each.state != "created" for each in found) or time.monotonic() >= deadline_s:
-                return found
-            self._closing.wait(_STARTING_LOOK_S)
 
     def forget(self, container_ids: Sequence[ContainerId]) -> None:
         """See `Containerizer`."""
@@ -230,6 +225,7 @@ class DockerContainerizer:
         for thread in self._threads:
             thread.join()
         self._launcher.close()
+        self._resizer.close()
         self._ending.shutdown(wait=True, cancel_futures=True)
         self._pump.close()
         for record in self._records.values():
@@ -245,6 +241,7 @@ class DockerContainerizer:
         with self._lock:
             record.phase = Phase.RUNNING
             kill = record.kill_at_s is not None
+        self._resizer.started(record.container_id)
         self._finish_if_over(record)
         self._due.set()
         if kill:
@@ -254,6 +251,7 @@ class DockerContainerizer:
         """Nothing runs: say so, as a kill where one was asked for."""
         with self._lock:
             self._records.pop(record.container_id, None)
+            self._resizer.ended(record.container_id)
             killed = record.kill_at_s is not None
         record.let_go()
         self._forget_files(record)
@@ -268,8 +266,8 @@ class DockerContainerizer:
 
     def _adopt(self, container_id: ContainerId, found: FoundContainer) -> None:
         sandbox = Path(found.labels.get(SANDBOX_LABEL, ""))
-        mem_mib = found.labels.get(MEMORY_LABEL, "")
-        record = Record(container_id, sandbox, int(mem_mib) if mem_mib.isdigit() else None)
+        mem_mib = limit_mib(self._engine, found.engine_id, found.labels.get(MEMORY_LABEL, ""))
+        record = Record(container_id, sandbox, mem_mib)
         record.engine_id = found.engine_id
         record.died = found.state in DEAD_STATES
         with self._lock:
@@ -307,6 +305,22 @@ class DockerContainerizer:
             with self._lock:
                 record.destroyed = False
                 record.kill_at_s = time.monotonic() + _RECONNECT_S
+
+    def _set_limits(self, container_id: ContainerId, limits: NewLimits) -> str:
+        with self._lock:
+            record = self._records.get(container_id)
+            if record is None or record.died:
+                return ""
+        trouble = set_limits(self._engine, record.engine_id, limits)
+        if not trouble:
+            with self._lock:
+                record.mem_mib = limits.mem_mib
+            return ""
+        # What is ending cannot be changed any more, and the engine says so before it says that it ended.
+        give_up_s = time.monotonic() + _CAUSE_S
+        while not record.died and time.monotonic() < give_up_s and not self._closing.wait(_TICK_S):
+            pass
+        return "" if record.died else trouble
 
     def _watch_events(self) -> None:
         while True:
@@ -367,6 +381,7 @@ class DockerContainerizer:
         with self._lock:
             record.phase = Phase.ENDED
             record.close_peak()
+        self._resizer.ended(record.container_id)
         event = record.exited()
         record.let_go()
         self._sink(event)

@@ -7,6 +7,8 @@ second are what an agent is measured by, and the high-level client asks twice fo
 import contextlib
 import os
 import socket
+import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -30,6 +32,10 @@ _SIGTERM_BIT: Final = 1 << 14
 #: States from which a container does not come back; a paused one does.
 DEAD_STATES: Final = frozenset({"exited", "dead"})
 _MESSAGE_CHARACTERS: Final = 600
+#: How long a start that a former life asked for may still be on its way in the Engine: 0.2 s on an idle machine, and 3 s were
+#: seen on a busy one. And how often to look.
+_STARTING_S: Final = 5.0
+_STARTING_LOOK_S: Final = 0.05
 
 
 class NoSuchImage(LaunchError):
@@ -52,6 +58,15 @@ class EndState:
 
     exit_code: int | None
     oom_killed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveState:
+    """What the engine knows of a container that may run."""
+
+    running: bool
+    #: 0 where it has no limit, or is gone.
+    memory_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +239,16 @@ class DockerEngine:
             return not (int(first[1], 16) | int(first[2], 16)) & _SIGTERM_BIT
         return False
 
+    def update(self, engine_id: str, limits: Mapping[str, int]) -> None:
+        """Give it other limits (`POST /containers/ID/update`), all or none; one that is gone is ignored.
+
+        Raises:
+            LaunchError: The kernel or the engine refused.
+        """
+        with _translated(engine_id), _ignoring(404):
+            response = self._client.post(f"{self._url(engine_id)}/update", json=dict(limits), timeout=REQUEST_TIMEOUT_S)
+            _raise_for(response)
+
     def remove(self, engine_id: str) -> None:
         """Remove it with its anonymous volumes, by force where it runs; one that is gone, or going, is ignored."""
         with _translated(engine_id), _ignoring(404, 409):
@@ -238,6 +263,15 @@ class DockerEngine:
                 return EndState(exit_code=None, oom_killed=False)
             return EndState(exit_code=int(state["ExitCode"]), oom_killed=bool(state["OOMKilled"]))
 
+    def state(self, engine_id: str) -> "LiveState":
+        """Whether it runs, and its memory limit of this moment: labels keep the one it was made with."""
+        with _translated(engine_id):
+            try:
+                found = self._client.inspect_container(engine_id)
+            except docker.errors.NotFound:
+                return LiveState(running=False, memory_bytes=0)
+            return LiveState(running=bool(found["State"]["Running"]), memory_bytes=int(found["HostConfig"]["Memory"]))
+
     def find(self, labels: list[str]) -> list[FoundContainer]:
         """All containers that bear all these labels, running or not."""
         with _translated("containers"):
@@ -246,6 +280,23 @@ class DockerEngine:
             FoundContainer(engine_id=str(row["Id"]), labels=dict(row["Labels"]), state=str(row["State"]))
             for row in rows
         ]
+
+    def find_settled(self, labels: list[str], hurry: threading.Event) -> list[FoundContainer]:
+        """All containers that bear all these labels, once the engine is done with what a former life of the agent asked of it.
+
+        A start that was under way when the agent was killed goes on without it: what is listed as created may run a moment
+        later, and to take it for never started would be to deny a task that ran.
+
+        Args:
+            labels: As in `find`.
+            hurry: Set where nobody waits any more.
+        """
+        deadline_s = time.monotonic() + _STARTING_S
+        while True:
+            found = self.find(labels)
+            if all(each.state != "created" for each in found) or time.monotonic() >= deadline_s:
+                return found
+            hurry.wait(_STARTING_LOOK_S)
 
     def events(self, labels: list[str], container_label: str) -> "EventStream":
         """Deaths and out-of-memory kills of labelled containers from now on.

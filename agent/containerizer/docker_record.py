@@ -34,7 +34,8 @@ class Record:
     def __init__(self, container_id: ContainerId, sandbox: Path, mem_mib: int | None) -> None:
         self.container_id = container_id
         self.sandbox = sandbox
-        self.mem_limit_bytes = mem_mib * _MEBIBYTE if mem_mib is not None else None
+        #: The memory limit of this moment; None where it could not be learnt.
+        self.mem_mib = mem_mib
         #: STARTING covers preparing too: whoever holds the record then is one pool thread.
         self.phase = Phase.STARTING
         self.since_s = time.monotonic()
@@ -93,10 +94,10 @@ class Record:
         code, peak, message = self.exit_code, self.peak_bytes, ""
         if self.died_as_asked and code == SIGKILL_CODE and not self.oom_killed:
             code = _SIGTERM_CODE
-        if self.oom_killed and self.mem_limit_bytes is not None:
+        if self.oom_killed and self.mem_mib is not None:
             # The last sample came before the moment that counts; at that moment the limit was reached.
-            peak = max(peak or 0, self.mem_limit_bytes)
-            message = f"memory limit of {self.mem_limit_bytes // _MEBIBYTE} MiB exceeded"
+            peak = max(peak or 0, self.mem_mib * _MEBIBYTE)
+            message = f"memory limit of {self.mem_mib} MiB exceeded"
         elif self.oom_killed:
             message = "memory limit exceeded"
         elif self.files is not None and self.files.lost_bytes:

@@ -9,7 +9,8 @@ What a container does is read from its argument vector, also where `sh -c` wraps
     echo WORDS...               writes to stdout and ends
     sleep SECONDS               ends after that time, or of SIGTERM
     ignore-term SECONDS         the same, but only SIGKILL ends it early
-    allocate MIB                uses that much memory and ends; beyond its limit it is killed for it
+    allocate MIB [SECONDS]      uses that much memory at the end of that time; beyond its limit it is killed for it
+    hold MIB SECONDS            uses that much memory for that time; its limit cannot be made less
     oom                         exceeds its memory limit
     missing                     there is no such executable
     anything else               as true
@@ -19,7 +20,7 @@ An image or URI whose text contains "missing" cannot be had.
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +33,7 @@ from .contract import (
     ContainerExited,
     ContainerLaunchFailed,
     ContainerPreparing,
+    ContainerResizeFailed,
     ContainerSpec,
     ContainerStarted,
     EventSink,
@@ -53,19 +55,20 @@ class Fate:
 
     duration_ms: int = 0
     exit_code: int = 0
-    oom_killed: bool = False
-    peak_mem_bytes: int = _MEBIBYTE
+    #: Memory in use all the time, which a limit cannot take away.
+    held_mib: int = 0
+    #: Memory that it wants at its end; None: as much as there is, and more.
+    wanted_mib: int | None = 0
     hears_sigterm: bool = True
     output: str = ""
     is_missing: bool = False
 
 
-def fate_of(argv: Sequence[str], mem_mib: int) -> Fate:
+def fate_of(argv: Sequence[str]) -> Fate:
     """Read a container's fate from what it executes."""
     words = list(argv)
     if len(words) == 3 and words[0].endswith("sh") and words[1] == "-c":
         words = shlex.split(words[2]) or ["true"]
-    exceeded = Fate(exit_code=_SIGKILL_CODE, oom_killed=True, peak_mem_bytes=mem_mib * _MEBIBYTE)
     match words:
         case ["false"]:
             return Fate(exit_code=1)
@@ -78,9 +81,13 @@ def fate_of(argv: Sequence[str], mem_mib: int) -> Fate:
         case ["ignore-term", seconds]:
             return Fate(duration_ms=int(float(seconds) * 1000), hears_sigterm=False)
         case ["allocate", mib]:
-            return Fate(peak_mem_bytes=int(mib) * _MEBIBYTE) if int(mib) < mem_mib else exceeded
+            return Fate(wanted_mib=int(mib))
+        case ["allocate", mib, seconds]:
+            return Fate(duration_ms=int(float(seconds) * 1000), wanted_mib=int(mib))
+        case ["hold", mib, seconds]:
+            return Fate(duration_ms=int(float(seconds) * 1000), held_mib=int(mib), wanted_mib=int(mib))
         case ["oom"]:
-            return exceeded
+            return Fate(wanted_mib=None)
         case ["missing"]:
             return Fate(is_missing=True)
         case _:
@@ -94,13 +101,33 @@ class FakeContainer:
     spec: ContainerSpec
     fate: Fate
     ends_ms: int
-    exit_code: int
-    oom_killed: bool
+    #: Of the signal that ends it early; None where none does.
+    signal_code: int | None = None
 
     def end(self, at_ms: int, exit_code: int) -> None:
         """End it by a signal, if it does not end by itself before."""
         if at_ms < self.ends_ms:
-            self.ends_ms, self.exit_code, self.oom_killed = at_ms, exit_code, False
+            self.ends_ms, self.signal_code = at_ms, exit_code
+
+    @property
+    def oom_killed(self) -> bool:
+        """At its end it wants more memory than it may have then."""
+        wanted_mib = self.fate.wanted_mib
+        return self.signal_code is None and (wanted_mib is None or wanted_mib >= self.spec.mem_mib)
+
+    @property
+    def exit_code(self) -> int:
+        """What it ends with."""
+        if self.signal_code is not None:
+            return self.signal_code
+        return _SIGKILL_CODE if self.oom_killed else self.fate.exit_code
+
+    @property
+    def peak_mem_bytes(self) -> int:
+        """The most memory that it had."""
+        wanted_mib = 0 if self.signal_code is not None else self.fate.wanted_mib
+        mib = self.spec.mem_mib if self.oom_killed or wanted_mib is None else max(1, self.fate.held_mib, wanted_mib)
+        return mib * _MEBIBYTE
 
 
 class FakeHost:
@@ -150,6 +177,8 @@ class FakeContainerizer:
         self._launches: dict[ContainerId, _Launch] = {}
         #: Containers whose end is to be reported by this one.
         self._watched: set[ContainerId] = set()
+        #: Resizes that failed and were not reported yet, each with its time.
+        self._refused: list[tuple[int, ContainerResizeFailed]] = []
         self._closed = False
 
     @property
@@ -184,6 +213,22 @@ class FakeContainerizer:
             container.end(now_ms, _SIGTERM_CODE)
         container.end(now_ms + grace_ms, _SIGKILL_CODE)
 
+    def resize(self, container_id: ContainerId, *, cpus_milli: int, mem_mib: int) -> None:
+        """See `Containerizer`."""
+        launch = self._launches.get(container_id)
+        if launch is not None:
+            launch.spec = replace(launch.spec, cpus_milli=cpus_milli, mem_mib=mem_mib)
+        container = self._host.containers.get(container_id) if container_id in self._watched else None
+        if container is None:
+            return
+        held_mib = container.fate.held_mib
+        if held_mib > mem_mib:
+            message = f"memory cannot be limited to {mem_mib} MiB: {held_mib} MiB are in use"
+            failed = ContainerResizeFailed(container_id=container_id, message=message)
+            self._refused.append((self._host.clock.now_ms(), failed))
+            return
+        container.spec = replace(container.spec, cpus_milli=cpus_milli, mem_mib=mem_mib)
+
     def recover(self) -> list[ContainerId]:
         """See `Containerizer`."""
         self._host.containers |= self._host.ended
@@ -200,6 +245,7 @@ class FakeContainerizer:
         """See `Containerizer`. A crash of the agent is the same thing."""
         self._closed = True
         self._launches.clear()
+        self._refused.clear()
         self._watched.clear()
 
     # -- time ---------------------------------------------------------------------------------------------------------
@@ -228,19 +274,23 @@ class FakeContainerizer:
             for container_id in self._watched
             if container_id in self._host.containers
         ]
-        return min(starting + ends, default=None)
+        refused = [(at_ms, failed.container_id) for at_ms, failed in self._refused]
+        return min(starting + ends + refused, default=None)
 
     def _step(self, at_ms: int, container_id: ContainerId) -> None:
+        for due_ms, failed in self._refused:
+            if due_ms == at_ms and failed.container_id == container_id:
+                self._refused.remove((due_ms, failed))
+                self._sink(failed)
+                return
         launch = self._launches.get(container_id)
         if launch is None:
             self._end(container_id)
             return
         event = launch.steps.pop(0)[1]
         if isinstance(event, ContainerStarted):
-            fate = fate_of(launch.spec.argv, launch.spec.mem_mib)
-            self._host.containers[container_id] = FakeContainer(
-                launch.spec, fate, at_ms + fate.duration_ms, fate.exit_code, fate.oom_killed
-            )
+            fate = fate_of(launch.spec.argv)
+            self._host.containers[container_id] = FakeContainer(launch.spec, fate, at_ms + fate.duration_ms)
             self._watched.add(container_id)
         if not launch.steps:
             del self._launches[container_id]
@@ -255,7 +305,7 @@ class FakeContainerizer:
                 container_id,
                 container.exit_code,
                 oom_killed=container.oom_killed,
-                peak_mem_bytes=container.fate.peak_mem_bytes,
+                peak_mem_bytes=container.peak_mem_bytes,
                 message=f"memory limit of {container.spec.mem_mib} MiB exceeded" if container.oom_killed else "",
             )
         )
@@ -287,7 +337,7 @@ class FakeContainerizer:
         if spec.image is not None and "missing" in spec.image:
             message = f"image {spec.image} cannot be pulled"
             return ContainerLaunchFailed(container_id=container_id, stage="image", message=message)
-        if fate_of(spec.argv, spec.mem_mib).is_missing:
+        if fate_of(spec.argv).is_missing:
             message = f"there is no executable {spec.argv[0]!r}"
             return ContainerLaunchFailed(container_id=container_id, stage="start", message=message)
         return None

@@ -40,12 +40,13 @@ from .contract import (
 from .output import bound_in_place, open_output
 from .policy import ContainerPolicy, User, check_allowed, default_user, give_sandbox, resolve_user
 from .pools import Stage, submit
+from .process_members import end_over_limit, members_of, send, set_limits, signal_members
 from .process_record import ProcessRecord
 from .process_run import (
     Notes,
     boot_id,
     discard_notes,
-    mark_of,
+    keep_limit,
     read_exit_code,
     read_notes,
     reap,
@@ -54,6 +55,7 @@ from .process_run import (
     write_notes,
 )
 from .process_table import ProcessTable
+from .resizing import NewLimits, Resizer
 
 #: Starting takes milliseconds; more threads would only contend.
 _LAUNCH_THREADS: Final = 2
@@ -119,6 +121,7 @@ class ProcessContainerizer:
         self._preparing = ThreadPoolExecutor(_PREPARING_THREADS, thread_name_prefix="process-prepare")
         self._launching = ThreadPoolExecutor(_LAUNCH_THREADS, thread_name_prefix="process-launch")
         self._ending = ThreadPoolExecutor(_LAUNCH_THREADS, thread_name_prefix="process-end")
+        self._resizer = Resizer(self._set_limits, sink)
         self._thread = threading.Thread(target=self._watch, name="process-watch", daemon=True)
         self._thread.start()
 
@@ -161,6 +164,14 @@ class ProcessContainerizer:
             record.kill_at_s = deadline_s if record.kill_at_s is None else min(record.kill_at_s, deadline_s)
         self._wake()
 
+    def resize(self, container_id: ContainerId, *, cpus_milli: int, mem_mib: int) -> None:
+        """See `Containerizer`."""
+        with self._lock:
+            record = self._records.get(container_id)
+            if record is None or record.ending:
+                return
+            self._resizer.ask(container_id, NewLimits(cpus_milli, mem_mib), running=record.pidfd is not None)
+
     def recover(self) -> list[ContainerId]:
         """See `Containerizer`."""
         adopted: list[ContainerId] = []
@@ -195,6 +206,7 @@ class ProcessContainerizer:
             self._closing.set()
         for pool in (self._preparing, self._launching, self._ending):
             pool.shutdown(wait=True, cancel_futures=True)
+        self._resizer.close()
         self._wake()
         self._thread.join()
         self._selector.close()
@@ -299,6 +311,7 @@ class ProcessContainerizer:
     def _fail(self, record: ProcessRecord, stage: Stage, message: str) -> None:
         with self._lock:
             self._records.pop(record.container_id, None)
+        self._resizer.ended(record.container_id)
         record.let_go()
         self._remove_group(record)
         discard_notes(self._containers_dir / record.container_id)
@@ -319,7 +332,22 @@ class ProcessContainerizer:
         with self._lock:
             self._records[record.container_id] = record
             self._new.append(record)
+        self._resizer.started(record.container_id)
         self._wake()
+
+    def _set_limits(self, container_id: ContainerId, limits: NewLimits) -> str:
+        with self._lock:
+            record = self._records.get(container_id)
+        if record is None:
+            return ""
+        trouble = set_limits(record, limits)
+        with self._lock:
+            # Of one that has ended nothing may be written down: it may be forgotten already.
+            if record.ending or container_id not in self._records:
+                return ""
+            if not trouble:
+                keep_limit(self._containers_dir / container_id, limits.mem_mib)
+        return trouble
 
     def _wake(self) -> None:
         with contextlib.suppress(OSError):
@@ -337,7 +365,7 @@ class ProcessContainerizer:
                 else:
                     self._selector.register(record.pidfd, selectors.EVENT_READ, record)
             now_s = time.monotonic()
-            self._watch_memory(watched)
+            end_over_limit([record for record in watched.values() if record.group is None], self._table)
             self._act_on_kills(watched, now_s)
             if now_s >= next_output_check_s:
                 next_output_check_s = now_s + _OUTPUT_CHECK_S
@@ -363,52 +391,15 @@ class ProcessContainerizer:
         patience_s = _WATCH_S if kills or self._tree is None else _OUTPUT_CHECK_S
         return max(0.0, min([patience_s, *(kill_s - time.monotonic() for kill_s in kills)]))
 
-    def _watch_memory(self, watched: dict[ContainerId, ProcessRecord]) -> None:
-        """Where no control group does it: kill what uses too much."""
-        loose = {mark_of(record.container_id): record for record in watched.values() if record.group is None}
-        if not loose:
-            return
-        sessions = {mark: record.shell_pid for mark, record in loose.items()}
-        for mark, members in self._table.members(sessions).items():
-            record = loose[mark]
-            used_bytes = sum(process.rss_bytes for process in members if process.pid != record.shell_pid)
-            record.peak_bytes = max(record.peak_bytes or 0, used_bytes)
-            if used_bytes > record.mem_limit_bytes:
-                record.over_limit = True
-                for process in members:
-                    if process.pid != record.shell_pid:
-                        _send(process.pid, signal.SIGKILL)
-
     def _act_on_kills(self, watched: dict[ContainerId, ProcessRecord], now_s: float) -> None:
         for record in watched.values():
             if record.kill_at_s is None:
                 continue
             if now_s >= record.kill_at_s:
-                self._signal(record, signal.SIGKILL)
+                signal_members(record, signal.SIGKILL)
             elif not record.asked_to_end:
                 # The task may not be there yet: then nobody has heard, and the next round asks again.
-                record.asked_to_end = self._signal(record, signal.SIGTERM) > 0
-
-    def _signal(self, record: ProcessRecord, signal_number: signal.Signals) -> int:
-        """Signal all processes of a container but the shell, which must live to tell.
-
-        Returns:
-            How many will hear it. The shell's child is not among them until it has become the task: a signal that comes
-            between fork and exec finds the shell's trap still set, and is lost.
-        """
-        pids = [pid for pid in self._members(record) if pid != record.shell_pid]
-        shell = _command_line(record.shell_pid)
-        hearing = sum(_command_line(pid) != shell for pid in pids)
-        for pid in pids:
-            _send(pid, signal_number)
-        return hearing
-
-    def _members(self, record: ProcessRecord) -> list[int]:
-        if record.group is not None:
-            return record.group.pids()
-        mark = mark_of(record.container_id)
-        # A table of its own: several threads come here, and they come rarely.
-        return [process.pid for process in ProcessTable().members({mark: record.shell_pid})[mark]]
+                record.asked_to_end = signal_members(record, signal.SIGTERM) > 0
 
     def _bound_outputs(self, watched: dict[ContainerId, ProcessRecord]) -> None:
         for record in watched.values():
@@ -439,6 +430,7 @@ class ProcessContainerizer:
         with self._lock:
             self._records.pop(record.container_id, None)
             self._ended.add(record.container_id)
+        self._resizer.ended(record.container_id)
         self._sink(record.exited(exit_code, message, oom_killed=oom_killed))
 
     def _remove_group(self, record: ProcessRecord) -> None:
@@ -452,22 +444,10 @@ class ProcessContainerizer:
 
     def _empty(self, record: ProcessRecord) -> bool:
         deadline_s = time.monotonic() + _EMPTY_WITHIN_S
-        while pids := self._members(record):
+        while pids := members_of(record):
             for pid in pids:
-                _send(pid, signal.SIGKILL)
+                send(pid, signal.SIGKILL)
             if time.monotonic() > deadline_s:
                 return False
             self._pause.wait(_EMPTY_RETRY_S)
         return True
-
-
-def _command_line(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
-def _send(pid: int, signal_number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal_number)

@@ -20,8 +20,8 @@ class ProcessRecord:
     def __init__(self, container_id: ContainerId, sandbox: Path, mem_mib: int) -> None:
         self.container_id = container_id
         self.sandbox = sandbox
+        #: The limit of this moment.
         self.mem_mib = mem_mib
-        self.mem_limit_bytes = mem_mib * _MEBIBYTE
         self.user: User = DEFAULT_USER
         #: The shell that keeps the exit code; also the number of the container's session.
         self.shell_pid = 0
@@ -40,6 +40,11 @@ class ProcessRecord:
         #: Seen with more memory than allowed, and killed for it.
         self.over_limit = False
         self.peak_bytes: int | None = None
+
+    @property
+    def mem_limit_bytes(self) -> int:
+        """The limit of this moment, in bytes."""
+        return self.mem_mib * _MEBIBYTE
 
     def is_unwanted(self) -> bool:
         """A kill was asked for."""

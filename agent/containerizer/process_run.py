@@ -50,6 +50,7 @@ class Notes(msgspec.Struct, frozen=True):
 
     container_id: ContainerId
     sandbox: str
+    #: The limit, as it was set last.
     mem_mib: int
     user: tuple[int, int]
     boot_id: str
@@ -174,6 +175,14 @@ def read_notes(notes_dir: Path) -> Notes | None:
         return msgspec.json.decode((notes_dir / _NOTES).read_bytes(), type=Notes)
     except (OSError, msgspec.MsgspecError):
         return None
+
+
+def keep_limit(notes_dir: Path, mem_mib: int) -> None:
+    """Write down a new memory limit. Where the disk takes nothing, the next life of the agent knows the one before."""
+    notes = read_notes(notes_dir)
+    if notes is not None:
+        with contextlib.suppress(OSError):
+            write_notes(notes_dir, msgspec.structs.replace(notes, mem_mib=mem_mib))
 
 
 def read_exit_code(notes_dir: Path) -> int | None:

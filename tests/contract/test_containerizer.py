@@ -12,6 +12,7 @@ from mesolite.agent.containerizer.contract import (
     ContainerExited,
     ContainerLaunchFailed,
     ContainerPreparing,
+    ContainerResizeFailed,
     ContainerSpec,
     ContainerStarted,
 )
@@ -221,6 +222,109 @@ def test_a_child_killed_for_memory_is_told_even_where_the_program_goes_on(host: 
     spec = host.spec(*(with_child if host.is_real else host.exhausts_memory), mem_mib=32)
     containerizer.launch(spec)
     assert exit_of(host, spec).oom_killed
+
+
+def wait_for_limits(host: Host, spec: ContainerSpec, cpus_milli: int, mem_mib: int) -> None:
+    """Wait until it is held to them; CPU is not limited everywhere."""
+    host.wait_for(lambda: host.limits_of(spec) in ((cpus_milli, mem_mib), (None, mem_mib)))
+
+
+def test_a_container_that_was_given_more_memory_may_use_it(host: Host) -> None:
+    containerizer = host.open()
+    spec = host.spec(*host.uses_40_mib, mem_mib=16)
+    containerizer.launch(spec)
+    host.wait_for(lambda: started(host, spec))
+    containerizer.resize(spec.container_id, cpus_milli=800, mem_mib=128)
+    wait_for_limits(host, spec, 800, 128)
+    host.let_go(spec)
+    event = exit_of(host, spec)
+    assert (event.exit_code, event.oom_killed) == (0, False)
+
+
+def test_the_limit_that_a_death_for_memory_names_is_the_one_of_then(host: Host) -> None:
+    """Also in a life of the agent after the one in which it was set."""
+    containerizer = host.open()
+    spec = host.spec(*host.uses_40_mib, mem_mib=128)
+    containerizer.launch(spec)
+    host.wait_for(lambda: started(host, spec))
+    containerizer.resize(spec.container_id, cpus_milli=500, mem_mib=24)
+    wait_for_limits(host, spec, 500, 24)
+    _, recovered = host.restart(containerizer)
+    assert recovered == [spec.container_id]
+    host.let_go(spec)
+    event = exit_of(host, spec)
+    assert event.oom_killed
+    assert event.message == "memory limit of 24 MiB exceeded"
+
+
+def test_less_memory_than_is_in_use_is_refused_and_the_container_runs_on(host: Host) -> None:
+    containerizer = host.open()
+    spec = host.spec(*host.holds_40_mib, mem_mib=96)
+    containerizer.launch(spec)
+    host.wait_for(lambda: started(host, spec))
+    if host.is_real:
+        host.wait_for(lambda: "ready" in output_of(spec, "stderr"))
+    containerizer.resize(spec.container_id, cpus_milli=500, mem_mib=16)
+    host.wait_for(lambda: isinstance(host.events_of(spec)[-1], ContainerResizeFailed))
+    event = host.events_of(spec)[-1]
+    assert isinstance(event, ContainerResizeFailed)
+    assert "16 MiB" in event.message
+    assert host.limits_of(spec)[1] == 96
+    containerizer.resize(spec.container_id, cpus_milli=300, mem_mib=80)
+    wait_for_limits(host, spec, 300, 80)
+    containerizer.kill(spec.container_id, grace_ms=0)
+    assert not exit_of(host, spec).oom_killed
+
+
+def test_a_container_that_is_still_starting_gets_its_new_limits_then(host: Host) -> None:
+    containerizer = host.open()
+    spec = host.spec("sleep", "3600")
+    containerizer.launch(spec)
+    containerizer.resize(spec.container_id, cpus_milli=700, mem_mib=80)
+    host.wait_for(lambda: started(host, spec))
+    wait_for_limits(host, spec, 700, 80)
+
+
+def test_of_many_new_limits_the_last_counts(host: Host) -> None:
+    containerizer = host.open()
+    spec = host.spec("sleep", "3600")
+    containerizer.launch(spec)
+    host.wait_for(lambda: started(host, spec))
+    for mem_mib in range(32, 96):
+        containerizer.resize(spec.container_id, cpus_milli=10 * mem_mib, mem_mib=mem_mib)
+    wait_for_limits(host, spec, 950, 95)
+    # The next is done after all that came before it.
+    containerizer.resize(spec.container_id, cpus_milli=600, mem_mib=60)
+    wait_for_limits(host, spec, 600, 60)
+    assert [type(event) for event in host.events_of(spec)] == [ContainerStarted]
+
+
+def test_new_limits_for_the_unknown_or_the_ended_are_ignored(host: Host) -> None:
+    containerizer = host.open()
+    spec, other = host.spec("true"), host.spec("true")
+    containerizer.resize(ContainerId("never-seen"), cpus_milli=100, mem_mib=32)
+    containerizer.launch(spec)
+    exit_of(host, spec)
+    containerizer.resize(spec.container_id, cpus_milli=100, mem_mib=32)
+    containerizer.launch(other)
+    exit_of(host, other)
+    assert [type(event) for event in host.events] == 2 * [ContainerStarted, ContainerExited]
+
+
+def test_new_limits_that_meet_the_end_of_a_container_are_no_failure(host: Host) -> None:
+    """Nobody can know, when asking, whether it still runs."""
+    containerizer = host.open()
+    specs = [host.spec("true") for _ in range(8)]
+    for spec in specs:
+        containerizer.launch(spec)
+
+    def all_ended() -> bool:
+        for spec in specs:
+            containerizer.resize(spec.container_id, cpus_milli=200, mem_mib=48)
+        return all(ended(host, spec) for spec in specs)
+
+    host.wait_for(all_ended)
+    assert {type(event) for event in host.events} == {ContainerStarted, ContainerExited}
 
 
 def test_a_running_container_survives_the_agent_and_is_adopted(host: Host) -> None:

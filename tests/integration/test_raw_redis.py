@@ -86,13 +86,13 @@ def test_a_user_who_may_do_less_is_that_user_on_the_socket(redis_url: str) -> No
     user = f"user-{secrets.token_hex(4)}"
     host = redis_url.rpartition("@")[2]
     with contextlib.closing(connect(redis_url)) as client:
-        client.execute_command("ACL", "SETUSER", user, "on", ">less", "~pool:*", "+get", "+ping")
+        client.acl_setuser(user, enabled=True, passwords=["+less"], keys=["pool:*"], commands=["+get", "+ping"])
         try:
             with connect_raw(f"redis://{user}:less@{host}", timeout_s=TIMEOUT_S) as connection:
                 assert ask(connection, "PING") == b"+PONG"
                 assert ask(connection, "GET", "secret").startswith(b"-NOPERM")
         finally:
-            client.execute_command("ACL", "DELUSER", user)
+            client.acl_deluser(user)
 
 
 def test_a_unix_socket_will_do(tmp_path: Path) -> None:

@@ -122,6 +122,12 @@ class WatchedContainerizer:
             self._journal.task(key).killed = True
         self.fake.kill(container_id, grace_ms=grace_ms)
 
+    def resize(self, container_id: ContainerId, *, cpus_milli: int, mem_mib: int) -> None:
+        """See `Containerizer`."""
+        self._fuse.burn()
+        self.fake.resize(container_id, cpus_milli=cpus_milli, mem_mib=mem_mib)
+        self._fuse.burn()
+
     def recover(self) -> list[ContainerId]:
         """See `Containerizer`."""
         return self.fake.recover()

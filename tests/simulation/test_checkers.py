@@ -168,7 +168,7 @@ def test_no_over_commit_objects_to_containers_that_hold_more_than_there_is() -> 
             image=None,
         )
         fate = Fate(duration_ms=9000)
-        agent.host.containers[spec.container_id] = FakeContainer(spec, fate, world.world.now_ms + 9000, 0, False)
+        agent.host.containers[spec.container_id] = FakeContainer(spec, fate, world.world.now_ms + 9000)
     assert objects(NoOverCommit(), world)
     world.world.clock.advance(9000)
     assert not objects(NoOverCommit(), world), "they have ended by themselves"

@@ -1,5 +1,6 @@
 """What the fake containerizer promises beyond the contract: time under the caller's hand, and the same run every time."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,24 @@ from mesolite.agent.containerizer.contract import (
     ContainerSpec,
     ContainerStarted,
 )
-from mesolite.agent.containerizer.fake import FakeContainerizer, FakeHost, fate_of
+from mesolite.agent.containerizer.fake import FakeContainer, FakeContainerizer, FakeHost, fate_of
 from mesolite.clock import ManualClock
 from mesolite.ids import ContainerId
 from mesolite.protocol import Uri
+
+
+def make_spec(name: str, argv: Sequence[str], uris: tuple[Uri, ...] = (), image: str | None = None) -> ContainerSpec:
+    """Name a container of 32 MiB without a sandbox on disk."""
+    return ContainerSpec(
+        container_id=ContainerId(name),
+        argv=tuple(argv),
+        environment={},
+        sandbox=Path("/nowhere"),
+        cpus_milli=100,
+        mem_mib=32,
+        image=image,
+        uris=uris,
+    )
 
 
 class Agent:
@@ -32,18 +47,7 @@ class Agent:
 
     def launch(self, name: str, *argv: str, uris: tuple[Uri, ...] = (), image: str | None = None) -> None:
         """Launch without a sandbox on disk."""
-        self.fake.launch(
-            ContainerSpec(
-                container_id=ContainerId(name),
-                argv=argv,
-                environment={},
-                sandbox=Path("/nowhere"),
-                cpus_milli=100,
-                mem_mib=32,
-                image=image,
-                uris=uris,
-            )
-        )
+        self.fake.launch(make_spec(name, argv, uris, image))
 
     def story(self) -> list[tuple[int, str, str]]:
         """Time, container, kind of event."""
@@ -162,5 +166,5 @@ def test_a_killed_container_ends_now_and_a_deaf_one_after_the_grace(host: FakeHo
     ],
 )
 def test_a_fate_is_read_from_the_arguments(argv: list[str], code: int, oom: bool) -> None:
-    fate = fate_of(argv, 32)
-    assert (fate.exit_code, fate.oom_killed) == (code, oom)
+    container = FakeContainer(make_spec("a", argv), fate_of(argv), ends_ms=0)
+    assert (container.exit_code, container.oom_killed) == (code, oom)
