@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from mesolite.ids import ContainerId
+from mesolite.ids import ContainerId, FrameworkId
 from mesolite.protocol import ExecutorCall, ExecutorEvent
 
 
@@ -46,8 +46,12 @@ class ExecutorLinks(Protocol):
         """Name the directory with the sockets of a container, on the host; `open` makes it. Needs no I/O."""
         ...
 
-    def open(self, container_id: ContainerId) -> None:
-        """Make the directory and listen in it; where both are there already, nothing happens.
+    def open(self, container_id: ContainerId, framework_id: FrameworkId) -> None:
+        """Make the directory and listen in it, before the container is launched; where it listens already, nothing happens.
+
+        Args:
+            container_id: Whose sockets these are.
+            framework_id: Whose executor it is: what of the framework's it may reach (blocks) follows from it.
 
         Raises:
             OSError: The host does not let us.
