@@ -66,6 +66,7 @@ SHELLS: Final = {
     "agent/shell.py": "applies, checkpoints, reports, acts",
     "agent/workdir.py": "locks the agent's directory and keeps its id",
     "agent/containerizer/*.py": "runs containers",
+    "agent/executor_links/doors.py": "makes sockets in directories",
     "agent/fetcher.py": "downloads",
     "agent/files.py": "reads sandboxes",
     "agent/flower*.py": "speaks Celery's events and remote control",

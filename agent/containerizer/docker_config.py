@@ -7,7 +7,15 @@ from mesolite.ids import AgentId, ContainerId
 from mesolite.protocol import Network
 
 from .contract import ContainerSpec
-from .policy import SANDBOX_MOUNT, ContainerPolicy, User, allowed_volume
+from .policy import (
+    BUNDLE_MOUNT,
+    SANDBOX_MOUNT,
+    SOCKETS_MOUNT,
+    ContainerPolicy,
+    User,
+    allowed_volume,
+    executor_environment,
+)
 
 AGENT_LABEL: Final = "mesolite.agent"
 CLUSTER_LABEL: Final = "mesolite.cluster"
@@ -46,6 +54,7 @@ def container_body(spec: ContainerSpec, policy: ContainerPolicy, user: User, own
     environment["MESOS_SANDBOX"] = SANDBOX_MOUNT
     environment["MESOS_DIRECTORY"] = str(spec.sandbox)
     environment["MESOS_CONTAINER_NAME"] = container_name(spec.container_id)
+    environment |= executor_environment(spec, sockets=SOCKETS_MOUNT, bundle=BUNDLE_MOUNT)
     identity = {
         CONTAINER_LABEL: spec.container_id,
         SANDBOX_LABEL: str(spec.sandbox),
@@ -81,6 +90,11 @@ def limits(cpus_milli: int, mem_mib: int) -> dict[str, int]:
 
 def _host_config(spec: ContainerSpec, policy: ContainerPolicy) -> dict[str, Any]:
     mounts = [_mount(str(spec.sandbox), SANDBOX_MOUNT, read_only=False)]
+    # A directory that is mounted read-only keeps its files from being made or removed; its sockets can be connected to.
+    if spec.socket_dir is not None:
+        mounts.append(_mount(str(spec.socket_dir), SOCKETS_MOUNT, read_only=True))
+    if spec.bundle_dir is not None:
+        mounts.append(_mount(str(spec.bundle_dir), BUNDLE_MOUNT, read_only=True))
     for volume in spec.volumes:
         host_path, container_path = allowed_volume(volume, spec, policy)
         mounts.append(_mount(str(host_path), container_path, read_only=volume.read_only))

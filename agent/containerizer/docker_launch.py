@@ -19,7 +19,7 @@ from .docker_config import container_body, container_name
 from .docker_engine import DockerEngine, NoSuchImage
 from .docker_output import OutputPump, open_files
 from .docker_record import Record
-from .policy import ContainerPolicy, User, check_allowed, give_sandbox, resolve_user
+from .policy import ContainerPolicy, User, check_allowed, give_sandbox, give_sockets, resolve_user
 from .pools import Stage, submit
 
 #: Where direct requests to the engine reach their best rate on two cores; more threads only queue inside the engine.
@@ -94,6 +94,8 @@ class DockerLauncher:
         check_allowed(spec, self._policy)
         user = resolve_user(spec.user, self._policy, default=self._user)
         give_sandbox(spec.sandbox, user)
+        if spec.socket_dir is not None:
+            give_sockets(spec.socket_dir, user)
         return user
 
     def _prepare(self, record: Record, spec: ContainerSpec) -> None:

@@ -25,6 +25,8 @@ SANDBOX_MOUNT: Final = "/mnt/mesos/sandbox"
 #: Where an executor finds the sockets of its agent, and the Python executor.
 SOCKETS_MOUNT: Final = "/mnt/mesos/agent"
 BUNDLE_MOUNT: Final = "/mnt/mesos/bundle"
+#: The socket of the executor protocol among those.
+AGENT_SOCKET: Final = "agent.sock"
 #: More than any sane task needs, far below the kernel's 32,768, so that one fork bomb leaves the host usable.
 DEFAULT_PIDS_LIMIT: Final = 1024
 #: Per stream, and once more for the rotated file: what Mesos's logrotate module keeps by default (10 MB).
@@ -176,3 +178,35 @@ def give_sandbox(sandbox: Path, user: User) -> None:
             os.chown(sandbox, user.uid, user.gid, follow_symlinks=False)
     except OSError as error:
         raise LaunchError(f"the sandbox {sandbox} cannot be given to user {user}: {error.strerror}") from None
+
+
+def give_sockets(socket_dir: Path, user: User) -> None:
+    """Make the task's user the owner of the sockets by which its executor reaches the agent, where the agent may.
+
+    Others cannot connect to them: whoever reaches a socket is taken for the executor. The directory stays the agent's.
+
+    Raises:
+        LaunchError: There is no such directory.
+    """
+    try:
+        for path in socket_dir.iterdir():
+            if os.geteuid() == 0:
+                os.chown(path, user.uid, user.gid, follow_symlinks=False)
+    except OSError as error:
+        raise LaunchError(f"the sockets in {socket_dir} cannot be given to user {user}: {error.strerror}") from None
+
+
+def executor_environment(spec: ContainerSpec, *, sockets: str, bundle: str) -> dict[str, str]:
+    """How an executor finds its agent and the Python executor; empty for a container that is none.
+
+    Args:
+        spec: The container.
+        sockets: Where it sees its `socket_dir`.
+        bundle: Where it sees its `bundle_dir`.
+    """
+    variables: dict[str, str] = {}
+    if spec.socket_dir is not None:
+        variables |= {"MESOS_DOMAIN_SOCKET": f"{sockets}/{AGENT_SOCKET}", "MESOLITE_SOCKETS": sockets}
+    if spec.bundle_dir is not None:
+        variables["MESOLITE_BUNDLE"] = bundle
+    return variables

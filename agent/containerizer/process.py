@@ -38,7 +38,7 @@ from .contract import (
     EventSink,
 )
 from .output import bound_in_place, open_output
-from .policy import ContainerPolicy, User, check_allowed, default_user, give_sandbox, resolve_user
+from .policy import ContainerPolicy, User, check_allowed, default_user, give_sandbox, give_sockets, resolve_user
 from .pools import Stage, submit
 from .process_members import end_over_limit, members_of, send, set_limits, signal_members
 from .process_record import ProcessRecord
@@ -245,6 +245,8 @@ class ProcessContainerizer:
                 raise LaunchError(f"{wish} was asked for, which needs an agent with a Docker Engine")
         user = resolve_user(spec.user, self._policy, default=self._user)
         give_sandbox(spec.sandbox, user)
+        if spec.socket_dir is not None:
+            give_sockets(spec.socket_dir, user)
         return user
 
     def _start(self, record: ProcessRecord, spec: ContainerSpec) -> None:

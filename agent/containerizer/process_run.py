@@ -15,6 +15,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +26,9 @@ import msgspec
 from mesolite.errors import LaunchError
 from mesolite.ids import ContainerId
 
-from ..permissions import may_execute
+from ..permissions import may_execute, may_reach
 from .contract import ContainerSpec
-from .policy import User
+from .policy import User, executor_environment
 from .process_table import MARK_VARIABLE, read_process
 
 #: `read` fails when the agent dies before it has said go: then nothing runs. The trap keeps the shell alive through
@@ -86,13 +87,29 @@ def boot_id() -> str:
     return _BOOT_ID.read_text().strip()
 
 
-def environment_of(spec: ContainerSpec) -> dict[str, str]:
+def environment_of(spec: ContainerSpec, user: User) -> dict[str, str]:
     """The task's own variables on top of PATH, LANG and where it is."""
     environment = {"PATH": os.environ.get("PATH", DEFAULT_PATH), "LANG": os.environ.get("LANG", "C.UTF-8")}
+    if spec.bundle_dir is not None and may_use_own_python(user):
+        # The same Python here as there: that of whoever installed Mesolite.
+        environment["MESOLITE_PYTHON"] = sys.executable
     environment |= {"HOME": str(spec.sandbox), **spec.environment}
     environment |= {"MESOS_SANDBOX": str(spec.sandbox), "MESOS_DIRECTORY": str(spec.sandbox)}
     environment[MARK_VARIABLE] = mark_of(spec.container_id)
+    environment |= executor_environment(
+        spec,
+        # A path to a socket has at most 107 bytes (unix(7)), which one from the root easily exceeds.
+        sockets=os.path.relpath(spec.socket_dir.resolve(), spec.sandbox.resolve()) if spec.socket_dir else "",
+        bundle=str(spec.bundle_dir.resolve()) if spec.bundle_dir else "",
+    )
     return environment
+
+
+def may_use_own_python(user: User) -> bool:
+    """Whether a task's user can execute the Python that the agent runs on: by its name, and where links lead from that."""
+    program = Path(sys.executable)
+    real = program.resolve()
+    return bool(sys.executable) and may_execute(program, user) and may_reach(program, user) and may_reach(real, user)
 
 
 def mark_of(container_id: ContainerId) -> str:
@@ -126,7 +143,7 @@ def spawn(spec: ContainerSpec, user: User, notes_dir: Path) -> Waiting:
         LaunchError: No such executable.
         OSError: The host refuses a process, or a file.
     """
-    environment = environment_of(spec)
+    environment = environment_of(spec, user)
     executable = find_executable(spec, environment, user)
     switch = os.geteuid() == 0 and user.uid != 0
     exit_file = os.open(notes_dir / _EXIT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
