@@ -53,8 +53,8 @@ image: ## get or build the image that tasks run in by default
 	@scripts/base-image
 
 clean: ## remove what these commands made here
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .mesolite
-	find . -name __pycache__ -type d -not -path './.venv/*' -exec rm -rf {} +
+	rm -rf .venv .venv-peers build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .mesolite
+	find . -name __pycache__ -type d -not -path './.venv*/*' -exec rm -rf {} +
 
 $(RUN): pyproject.toml scripts/venv scripts/make_venv.py
 	@scripts/venv

@@ -42,7 +42,7 @@ HOME_PATH: Final = re.compile(r"(?<![\w.$}~-])/(?:" + "|".join(["home", "Users",
 TEXT_SUFFIXES: Final = frozenset(
     [".py", ".md", ".toml", ".sh", ".yaml", ".yml", ".lua", ".conf", ".txt", ".html", ".js", ".css"]
 ) | {""}
-NOT_OURS: Final = frozenset([".git", ".venv", ".hypothesis", ".mesolite", "build", "dist", "__pycache__"])
+NOT_OURS: Final = frozenset([".git", ".venv", ".venv-peers", ".hypothesis", ".mesolite", "build", "dist", "__pycache__"])
 
 SOURCES: Final = all_python_files()
 
