@@ -8,9 +8,9 @@ An executor's updates are kept by it until ACKNOWLEDGED, which the agent says on
 the executor connects again, as often as it takes, and says SUBSCRIBE with whatever it keeps.
 """
 
-from typing import Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from mesolite.ids import AgentId, ContainerId, ExecutorId, FrameworkId, TaskId
 
@@ -37,6 +37,10 @@ REPORTABLE_STATES: Final = frozenset(
         TaskState.DROPPED,
     }
 )
+
+
+#: JSON knows numbers without end; what is kept or sent on is not larger than an integer of 64 bits.
+Natural: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class ExecutorTask(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -147,7 +151,7 @@ class ExecutorUpdate(Struct, frozen=True, gc=False, tag="UPDATE", omit_defaults=
     state: TaskState
     #: Tells this update from others of its task (Mesos's uuid): any text of 1 to MAX_UPDATE_ID_LENGTH characters.
     update_id: str
-    timestamp_ms: int = 0
+    timestamp_ms: Natural = 0
     message: str = ""
     reason: Reason | None = None
     data: bytes = b""
@@ -157,7 +161,7 @@ class ExecutorUpdate(Struct, frozen=True, gc=False, tag="UPDATE", omit_defaults=
 class ExecutorSubscribe(Struct, frozen=True, gc=False, tag="SUBSCRIBE", omit_defaults=True):
     """The first line of every connection. All that the executor has and the agent may not know of."""
 
-    version: int = EXECUTOR_PROTOCOL_VERSION
+    version: Natural = EXECUTOR_PROTOCOL_VERSION
     #: Tasks it was told to launch of which no update was ACKNOWLEDGED. What the agent sent and is not among these got lost.
     unacknowledged_tasks: tuple[TaskId, ...] = ()
     #: In the order in which they arose.
@@ -173,10 +177,10 @@ class ExecutorSaid(Struct, frozen=True, gc=False, tag="MESSAGE"):
 class ExecutorTotals(Struct, frozen=True, gc=False, tag="TOTALS", omit_defaults=True):
     """Work that the executor does without a task for each piece: sums since it started, for those who watch (Flower)."""
 
-    succeeded: int = 0
-    failed: int = 0
+    succeeded: Natural = 0
+    failed: Natural = 0
     #: Running now.
-    active: int = 0
+    active: Natural = 0
 
 
 class ExecutorHeartbeat(Struct, frozen=True, gc=False, tag="HEARTBEAT"):
