@@ -44,6 +44,7 @@ CORE_FOLDERS: Final = (
     "executors/",
     "frameworks/driver/",
     "frameworks/batch/",
+    "frameworks/futures/",
 )
 
 #: What acts in those folders, and how. A pattern that matches nothing fails: a stale line would excuse a later core.
@@ -83,6 +84,21 @@ SHELLS: Final = {
     "frameworks/batch/cluster.py": "a batch cluster as programs use it: threads, waiting",
     "frameworks/batch/connecting.py": "finds and reaches a cluster",
     "frameworks/batch/journal.py": "writes to disk",
+    "frameworks/futures/__init__.py": "the part's face, which names its shells",
+    "frameworks/futures/blocks.py": "fetches large results",
+    "frameworks/futures/broken.py": "an error of the standard library's pools",
+    "frameworks/futures/connection.py": "finds a cluster, and runs the driver in a thread",
+    "frameworks/futures/executor.py": "what programs hold",
+    "frameworks/futures/explaining.py": "pickles, which runs the code of users",
+    "frameworks/futures/fine_pool.py": "hands calls to the driver's thread",
+    "frameworks/futures/future.py": "what programs wait for",
+    "frameworks/futures/in_process.py": "runs calls in threads",
+    "frameworks/futures/mapping.py": "waits for results",
+    "frameworks/futures/pickling.py": "pickles, which runs the code of users, and looks at where modules are",
+    "frameworks/futures/pool.py": "opens a pool",
+    "frameworks/futures/progress.py": "draws in the terminal",
+    "frameworks/futures/remote.py": "runs in workers",
+    "frameworks/futures/session.py": "futures, waiting, interpreter exit",
 }
 
 #: Acting, waiting, asking the machine, or telling the world: a shell's business.

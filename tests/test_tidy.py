@@ -19,6 +19,12 @@ MAX_FUNCTION_LINES: Final = 70
 
 #: Where `except Exception` stands, and why nothing narrower will do.
 BROAD_EXCEPTS: Final[dict[str, str]] = {
+    "frameworks/futures/executor.py": "pickling runs the code of whatever is pickled; the future raises it",
+    "frameworks/futures/explaining.py": "pickling runs the code of whatever is pickled; it is asked what fails",
+    "frameworks/futures/in_process.py": "what a call raises, whatever it is, is its outcome",
+    "frameworks/futures/outcomes.py": "unpickling runs the code of whatever is unpickled; the future raises it",
+    "frameworks/futures/remote.py": "whatever an initializer raises breaks the pool, and is said so",
+    "frameworks/futures/session.py": "what a call raises, whatever it is, is its future's to raise",
     "frameworks/driver/shell.py": "a thread has nobody to raise to; `join` raises it",
     "tests/simulation/stoppable.py": "a process of the simulated cluster ends in a thread; whoever waits for it raises it",
 }

@@ -2,11 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
+from typing import Any
 
 import pytest
 
+from mesolite.frameworks.futures import Executor
+from mesolite.frameworks.futures.settings import DEFAULT_MAX_RESULT_BYTES
 from mesolite.transport import MemoryBroker, MemoryStore, Store, open_store
 
+from .futures_pools import MakeExecutor, in_process_pool
 from .stores import OpenStore
 
 
@@ -31,3 +36,26 @@ def another(request: pytest.FixtureRequest, cluster: str) -> Iterator[OpenStore]
 @pytest.fixture
 def store(another: OpenStore) -> Store:
     return another()
+
+
+@pytest.fixture(params=["threads"])
+def make_executor(request: pytest.FixtureRequest) -> Iterator[MakeExecutor]:
+    """Makes executors on the pool in question."""
+    with ExitStack() as opened:
+
+        def make(**options: Any) -> Executor:
+            workers = options.get("max_workers") or 2
+            most = options.get("max_result_bytes", DEFAULT_MAX_RESULT_BYTES)
+            executor = Executor(**options, backend=partial(in_process_pool, workers, most))
+            # Not the executor itself: that somebody lets go of it is among what is tested.
+            session = executor._session  # pyright: ignore[reportPrivateUsage]
+            opened.callback(session.shutdown, wait=False, cancel_futures=True)
+            return executor
+
+        yield make
+
+
+@pytest.fixture
+def executor(make_executor: MakeExecutor) -> Executor:
+    """One with two workers."""
+    return make_executor(max_workers=2)

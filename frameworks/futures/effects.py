@@ -1,0 +1,106 @@
+"""What the cores of futures want done, in this order."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from mesolite.executors.python.calls import Outcome
+from mesolite.ids import AgentId, ExecutorId, OfferId, TaskId
+from mesolite.protocol import Demand, TaskInfo
+
+from .errors import CallError
+from .options import Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchCalls:
+    """Launch those calls that are still wanted when they are claimed; the others come back as `CallsWithdrawn`."""
+
+    offer_ids: tuple[OfferId, ...]
+    #: One for each number.
+    tasks: tuple[TaskInfo, ...]
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchSlots:
+    """Launch workers."""
+
+    offer_ids: tuple[OfferId, ...]
+    tasks: tuple[TaskInfo, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclineOffers:
+    """Give offers back."""
+
+    offer_ids: tuple[OfferId, ...]
+    refuse_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateDemand:
+    """Say what is wanted; free if unchanged."""
+
+    demands: tuple[Demand, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviveOffers:
+    """What was refused is wanted after all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KillTask:
+    """End a task."""
+
+    task_id: TaskId
+    #: How long it may go on with what it does; None: as its kill policy says.
+    grace_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShutdownExecutor:
+    """End an executor that has nothing to do."""
+
+    agent_id: AgentId
+    executor_id: ExecutorId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndCall:
+    """A call has ended so."""
+
+    number: int
+    ending: Outcome | CallError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorUp:
+    """An executor is being launched, for calls of this kind. How many workers it has it says itself."""
+
+    executor_id: ExecutorId
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorOver:
+    """An executor is over for good: it has begun no call that it has not spoken of, and will begin none."""
+
+    executor_id: ExecutorId
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefuseKind:
+    """No call of this kind can be run, now or later."""
+
+    kind: Kind
+    error: CallError
+
+
+ClusterEffect: TypeAlias = StateDemand | DeclineOffers | ReviveOffers | KillTask | ShutdownExecutor
+#: What is not the driver's to do.
+FineRest: TypeAlias = LaunchCalls | EndCall
+CoarseRest: TypeAlias = LaunchSlots | ExecutorUp | ExecutorOver | RefuseKind
+FineEffect: TypeAlias = ClusterEffect | FineRest
+CoarseEffect: TypeAlias = ClusterEffect | CoarseRest

@@ -1,0 +1,112 @@
+"""What the cores of futures hear."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from mesolite.ids import AgentId, ExecutorId, OfferId
+from mesolite.protocol import Demand, Offer, TaskStatus
+from mesolite.resources import Resource
+
+from .options import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class FineCall:
+    """A call that is to be a task."""
+
+    number: int
+    #: The function's, for people.
+    name: str
+    kind: Kind
+    #: `TaskInfo.data`.
+    data: bytes
+    retries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallsArrived:
+    """Calls were submitted."""
+
+    now_ms: int
+    calls: tuple[FineCall, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallsWithdrawn:
+    """Calls were cancelled that were not claimed: they are not launched, or were not although it was asked for."""
+
+    now_ms: int
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallKilled:
+    """A call is to end though it runs."""
+
+    now_ms: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadChanged:
+    """So many calls of a kind have not ended."""
+
+    now_ms: int
+    kind: Kind
+    calls: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offered:
+    """Offers came."""
+
+    now_ms: int
+    offers: tuple[Offer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rescinded:
+    """Offers are void."""
+
+    now_ms: int
+    offer_ids: tuple[OfferId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Updated:
+    """Tasks changed."""
+
+    now_ms: int
+    statuses: tuple[TaskStatus, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorEnded:
+    """An executor is over; or its agent, and every executor on it, where `executor_id` is None."""
+
+    now_ms: int
+    agent_id: AgentId
+    executor_id: ExecutorId | None
+    exit_code: int | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TooLarge:
+    """No agent is large enough for one unit of a demand."""
+
+    now_ms: int
+    demand: Demand
+    largest: tuple[Resource, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticked:
+    """Time passed, or the subscription stands."""
+
+    now_ms: int
+
+
+ClusterEvent: TypeAlias = Offered | Rescinded | Updated | ExecutorEnded | TooLarge | Ticked
+FineEvent: TypeAlias = ClusterEvent | CallsArrived | CallsWithdrawn | CallKilled
+CoarseEvent: TypeAlias = ClusterEvent | LoadChanged

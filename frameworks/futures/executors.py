@@ -1,0 +1,111 @@
+"""Which executors a pool has where, and which of them may still take work."""
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from mesolite.ids import AgentId, ExecutorId, TaskId
+from mesolite.protocol import ExecutorInfo
+
+from .programs import executor_id_of
+
+Sort = TypeVar("Sort", bound=Hashable)
+
+
+@dataclass(slots=True, eq=False)
+class HeldExecutor(Generic[Sort]):
+    """An executor from its launch to its end."""
+
+    info: ExecutorInfo
+    agent_id: AgentId
+    sort: Sort
+    #: Its tasks that have not ended, oldest first; a dict for its order.
+    tasks: dict[TaskId, None] = field(default_factory=dict[TaskId, None])
+    #: Since when it has none; None while it has some.
+    idle_since_ms: int | None = None
+    #: An agent has spoken of it; until then its launch may have come to nothing.
+    confirmed: bool = False
+    #: It was asked to end: nothing new goes there.
+    leaving: bool = False
+
+    @property
+    def executor_id(self) -> ExecutorId:
+        """Its id."""
+        return self.info.executor_id
+
+
+class ExecutorBook(Generic[Sort]):
+    """Executors by what they are for and where."""
+
+    def __init__(self) -> None:
+        self._held: dict[ExecutorId, HeldExecutor[Sort]] = {}
+        #: The one that takes work, for each sort and agent.
+        self._current: dict[tuple[AgentId, Sort], HeldExecutor[Sort]] = {}
+        #: Numbers of sorts, for ids.
+        self._sorts: dict[Sort, int] = {}
+        #: How many executors there have been; so no id is used twice.
+        self._lives = 0
+
+    def __iter__(self) -> Iterator[HeldExecutor[Sort]]:
+        return iter(list(self._held.values()))
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def get(self, executor_id: ExecutorId) -> HeldExecutor[Sort] | None:
+        """The executor of an id."""
+        return self._held.get(executor_id)
+
+    def at(self, agent_id: AgentId, sort: Sort) -> HeldExecutor[Sort] | None:
+        """The executor of an agent that takes work of a sort."""
+        return self._current.get((agent_id, sort))
+
+    def next_id(self, agent_id: AgentId, sort: Sort) -> ExecutorId:
+        """An id for a new executor."""
+        self._lives += 1
+        return executor_id_of(self._sorts.setdefault(sort, len(self._sorts) + 1), self._lives, agent_id)
+
+    def add(self, info: ExecutorInfo, agent_id: AgentId, sort: Sort) -> HeldExecutor[Sort]:
+        """It is being launched."""
+        held = self._held[info.executor_id] = HeldExecutor(info, agent_id, sort)
+        self._current[agent_id, sort] = held
+        return held
+
+    def confirm(self, executor_id: ExecutorId) -> None:
+        """An agent has spoken of one of its tasks."""
+        held = self._held.get(executor_id)
+        if held is not None:
+            held.confirmed = True
+
+    def leave(self, held: HeldExecutor[Sort]) -> None:
+        """It was asked to end."""
+        held.leaving = True
+        self._retire(held)
+
+    def remove(self, held: HeldExecutor[Sort]) -> None:
+        """It is over."""
+        self._held.pop(held.executor_id, None)
+        self._retire(held)
+
+    def on_agent(self, agent_id: AgentId) -> list[HeldExecutor[Sort]]:
+        """All executors of an agent."""
+        return [held for held in self._held.values() if held.agent_id == agent_id]
+
+    def has_current(self, sort: Sort) -> bool:
+        """Whether any executor takes work of a sort."""
+        return any(each == sort for _, each in self._current)
+
+    def task_ended(self, executor_id: ExecutorId, task_id: TaskId, now_ms: int) -> None:
+        """One of an executor's tasks is no more."""
+        held = self._held.get(executor_id)
+        if held is not None and task_id in held.tasks:
+            del held.tasks[task_id]
+            if not held.tasks:
+                held.idle_since_ms = now_ms
+                if not held.confirmed:
+                    # None of the tasks that it was to be launched for arrived.
+                    self.remove(held)
+
+    def _retire(self, held: HeldExecutor[Sort]) -> None:
+        if self._current.get((held.agent_id, held.sort)) is held:
+            del self._current[held.agent_id, held.sort]

@@ -1,0 +1,72 @@
+"""How an executor gets what runs its calls."""
+
+import sys
+from dataclasses import dataclass
+from typing import Literal
+
+from mesolite.errors import ConfigError
+
+from .connection import find, framework, python_settings
+from .fine_pool import FinePool
+from .options import CallOptions
+from .programs import Program
+from .settings import MAX_TASK_DATA_BYTES, MAX_WORKERS
+from .work import Backend, BackendListener
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolOptions:
+    """What a pool is, beside its calls.
+
+    Raises:
+        ConfigError: A value makes no sense; the message names it.
+    """
+
+    name: str
+    mode: Literal["coarse", "fine"]
+    roles: tuple[str, ...]
+    min_workers: int
+    max_workers: int | None
+    idle_timeout_ms: int
+    max_result_bytes: int
+
+    def __post_init__(self) -> None:
+        if self.mode != "fine":
+            raise ConfigError(f'mode is {self.mode!r}; "fine" is what there is')
+        if self.max_workers is not None and not 1 <= self.max_workers <= MAX_WORKERS:
+            raise ConfigError(
+                f"max_workers is {self.max_workers}; 1 to {MAX_WORKERS}, or None for what the cluster offers"
+            )
+        most = MAX_WORKERS if self.max_workers is None else self.max_workers
+        if not 0 <= self.min_workers <= most:
+            raise ConfigError(f"min_workers is {self.min_workers}; 0 to {most}")
+        if self.idle_timeout_ms < 0:
+            raise ConfigError(f"idle_timeout is {self.idle_timeout_ms / 1000}; seconds, not below 0")
+        if self.max_result_bytes < 1:
+            raise ConfigError(f"max_result_bytes is {self.max_result_bytes}; at least 1")
+
+    @property
+    def max_call_bytes(self) -> int:
+        """How large a call may be, function and arguments together."""
+        return MAX_TASK_DATA_BYTES
+
+
+def open_pool(
+    pool: PoolOptions,
+    options: CallOptions,
+    redis_url: str | None,
+    cluster: str | None,
+    principal: str | None,
+    listener: BackendListener,
+) -> Backend:
+    """Connect to a cluster, and start what runs calls there.
+
+    Raises:
+        MesoliteError: See `Executor`.
+    """
+    place = find(redis_url, cluster, principal)
+    info = framework(pool.name, pool.roles)
+    program = Program(
+        name=pool.name, settings=python_settings(pool.max_result_bytes, None), own_python=sys.executable or ""
+    )
+    return FinePool(place, info, program, listener, max_calls=pool.max_workers)

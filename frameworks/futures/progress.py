@@ -1,0 +1,39 @@
+"""A progress bar in the terminal, on request."""
+
+import threading
+
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+
+class ProgressBar:
+    """Shows how many of the submitted calls have ended; from any thread."""
+
+    def __init__(self, title: str, progress: RichProgress | None = None) -> None:
+        self._lock = threading.Lock()
+        self._progress = progress or RichProgress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        )
+        self._task = self._progress.add_task(title, total=0)
+        self._total = 0
+        self._shown = False
+
+    def added(self, count: int) -> None:
+        """See `session.Progress`."""
+        with self._lock:
+            if not self._shown:
+                self._shown = True
+                self._progress.start()
+            self._total += count
+            self._progress.update(self._task, total=self._total)
+
+    def ended(self) -> None:
+        """See `session.Progress`."""
+        self._progress.advance(self._task)
+
+    def close(self) -> None:
+        """See `session.Progress`."""
+        with self._lock:
+            if self._shown:
+                self._shown = False
+                self._progress.stop()
