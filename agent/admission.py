@@ -6,7 +6,7 @@ containers, and because whatever arrives may come from a confused peer: ids beco
 
 from typing import Final, NamedTuple
 
-from mesolite.executors import Limits, Verdict, command_error, limits_of, role_of
+from mesolite.executors.command import Limits, Verdict, command_error, limits_of, role_of
 from mesolite.ids import AgentId, id_error
 from mesolite.protocol import FrameworkInfo, Reason, TaskInfo, TaskState
 from mesolite.resources import Resource

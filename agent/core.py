@@ -11,7 +11,7 @@ from typing import Final, assert_never
 
 from msgspec.structs import replace
 
-from mesolite.executors import KillCause, Outcome
+from mesolite.executors.command import KillCause, Outcome
 from mesolite.ids import SessionId
 from mesolite.protocol import (
     AcknowledgeExecutors,

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from mesolite.executors import argv_of, environment_of
+from mesolite.executors.command import argv_of, environment_of
 from mesolite.ids import AgentId
 from mesolite.protocol import ContainerInfo
 

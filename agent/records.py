@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from mesolite.executors import KillCause
+from mesolite.executors.command import KillCause
 from mesolite.ids import AgentId, ContainerId, FrameworkId, TaskId
 from mesolite.protocol import FrameworkInfo, TaskInfo, TaskStatus
 

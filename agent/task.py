@@ -7,7 +7,7 @@ acknowledged, then the next is sent (mesos `src/slave/task_status_update_manager
 from collections import deque
 from typing import Final, TypeAlias
 
-from mesolite.executors import KillCause
+from mesolite.executors.command import KillCause
 from mesolite.ids import ContainerId, FrameworkId, TaskId
 from mesolite.protocol import TERMINAL_STATES, RegisteredTask, StatusUpdate, TaskInfo, TaskState, TaskStatus
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from mesolite.executors import (
+from mesolite.executors.command import (
     KillCause,
     Outcome,
     Verdict,

@@ -1,31 +1,35 @@
-"""Executors: who starts a framework's tasks on an agent. Pure decisions here; the agent carries them out."""
+"""Executors: who starts a framework's tasks on an agent.
 
-from .command import (
-    KillCause,
-    Limits,
-    Outcome,
-    Verdict,
-    argv_of,
-    command_error,
-    container_status_of,
-    environment_of,
-    grace_of,
-    limits_of,
-    role_of,
-    verdict_of,
+What is named here is for authors of executors of their own, and needs the standard library only. The command executor, whose
+decisions the agent carries out, is in `command`; the Python executor, a program of its own, in `python`.
+"""
+
+from .driver import (
+    ENDS,
+    Executor,
+    ExecutorDriver,
+    ExecutorError,
+    Loop,
+    NoAgent,
+    Reason,
+    State,
+    Subscribed,
+    Task,
+    Timer,
+    TooLarge,
 )
 
 __all__ = [
-    "KillCause",
-    "Limits",
-    "Outcome",
-    "Verdict",
-    "argv_of",
-    "command_error",
-    "container_status_of",
-    "environment_of",
-    "grace_of",
-    "limits_of",
-    "role_of",
-    "verdict_of",
+    "ENDS",
+    "Executor",
+    "ExecutorDriver",
+    "ExecutorError",
+    "Loop",
+    "NoAgent",
+    "Reason",
+    "State",
+    "Subscribed",
+    "Task",
+    "Timer",
+    "TooLarge",
 ]

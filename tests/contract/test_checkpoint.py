@@ -20,7 +20,7 @@ from mesolite.agent.records import (
     TaskRecord,
 )
 from mesolite.errors import CheckpointFailed
-from mesolite.executors import KillCause
+from mesolite.executors.command import KillCause
 from mesolite.ids import AgentId, ContainerId, FrameworkId, TaskId
 from mesolite.protocol import CommandInfo, FrameworkInfo, Source, TaskInfo, TaskState, TaskStatus
 

@@ -2,7 +2,11 @@
 
 import pytest
 
-from mesolite.executors import (
+from mesolite.executors.command import (
+    MAX_GRACE_MS,
+    MIN_CPUS_MILLI,
+    MIN_MEM_MIB,
+    UNSTATED_MEM_MIB,
     KillCause,
     Limits,
     Outcome,
@@ -15,7 +19,6 @@ from mesolite.executors import (
     role_of,
     verdict_of,
 )
-from mesolite.executors.command import MAX_GRACE_MS, MIN_CPUS_MILLI, MIN_MEM_MIB, UNSTATED_MEM_MIB
 from mesolite.ids import AgentId, ContainerId, FrameworkId, TaskId
 from mesolite.protocol import CommandInfo, KillPolicy, Reason, TaskInfo, TaskState
 from mesolite.resources import Resources
