@@ -13,6 +13,7 @@ from mesolite.protocol import TERMINAL_STATES, Failure, Reason, ShutdownAgent, T
 from . import registry
 from .context import Context
 from .effects import ForgetAgent
+from .executors import release
 from .lifecycle import ended_by_master, lost_sight
 from .settings import MAX_ABSENT_AGE_MS, MAX_ABSENT_AGENTS
 from .state import Absence, Agent, Framework, LostAgent, Task
@@ -129,7 +130,7 @@ def _end_tasks_of_lost(context: Context, lost: LostAgent, message: str) -> None:
 
 
 def _take_out(context: Context, agent: Agent, message: str, state: TaskState, reason: Reason) -> None:
-    """Strike an agent out of the books, with a word for each of its tasks."""
+    """Strike an agent out of the books, with a word for each of its tasks, and one for all of a framework's executors."""
     agent_id: AgentId = agent.info.agent_id
     context.withdraw(list(agent.offers.values()))
     affected: dict[FrameworkId, Framework] = {}
@@ -156,6 +157,9 @@ def _take_out(context: Context, agent: Agent, message: str, state: TaskState, re
             context.state.lose_task(task)
         else:
             context.state.remove_task(task)
+    for held in list(agent.executors.values()):
+        affected.setdefault(held.framework_id, context.state.frameworks[held.framework_id])
+        release(context, held)
     context.allocator.remove_agent(agent_id)
     context.state.remove_agent(agent_id)
     for framework in affected.values():

@@ -5,6 +5,7 @@ from typing import assert_never
 from mesolite.errors import ResourceError
 from mesolite.ids import AgentId
 from mesolite.protocol import (
+    MAX_EXECUTOR_DATA_BYTES,
     TERMINAL_STATES,
     Accept,
     Acknowledge,
@@ -220,7 +221,14 @@ def _to_executor(
     agent = context.state.agents.get(call.agent_id)
     if agent is None:
         return f"agent {call.agent_id} is not registered"
-    if agent.commands.full:
+    if isinstance(call, Message) and len(call.data) > MAX_EXECUTOR_DATA_BYTES:
+        return f"data of {len(call.data)} bytes; at most {MAX_EXECUTOR_DATA_BYTES} are passed on"
+    if (framework.info.framework_id, call.executor_id) not in agent.executors:
+        # No mistake of the scheduler's: the executor may have ended a moment ago.
+        context.counts["words_for_unknown_executors"] += 1
+        return None
+    # Messages are best effort, and would take the place of launches; a shutdown is too important for that.
+    if agent.commands.full or (agent.commands.behind and isinstance(call, Message)):
         return f"agent {call.agent_id} is too far behind with its commands"
     context.command(agent, command)
     return None

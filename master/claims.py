@@ -15,13 +15,14 @@ A life that another took over from, and that speaks all the same, is shut down: 
 """
 
 from mesolite.ids import SessionId
-from mesolite.protocol import RegisterAgent, ReportBatch, Reregister, RunTask, ShutdownAgent, UnregisterAgent
+from mesolite.protocol import RegisterAgent, ReportBatch, Reregister, ShutdownAgent, UnregisterAgent
 from mesolite.resources import EMPTY
 
 from . import registry
 from .commandlog import CommandLog
 from .context import Context
 from .effects import ForgetAgent
+from .executors import launched_tasks
 from .settings import MAX_AGENTS, MAX_RIVALS, QUIET_HEARTBEATS
 from .state import Absence, Agent, LostAgent
 from .validation import agent_error, life_error
@@ -203,6 +204,7 @@ def _take_up(agent: Agent, lost: LostAgent) -> None:
     if last is None:
         return
     agent.superseded = last.superseded
+    agent.ended_executors = last.ended_executors
     if last.session == agent.session:
         agent.commands = last.commands
     else:
@@ -218,8 +220,8 @@ def _next_life(context: Context, agent: Agent, batch: ReportBatch, register: Reg
     log = CommandLog()
     same = agent.checkpoint_id == register.checkpoint_id
     for command in agent.commands.unconfirmed() if same else ():
-        if isinstance(command, RunTask):
-            framework = context.state.frameworks.get(command.framework.framework_id)
+        if (launch := launched_tasks(command)) is not None:
+            framework = context.state.frameworks.get(launch[0].framework_id)
             if framework is not None and not framework.ending:
                 log.add(command)
     former: SessionId = agent.session

@@ -26,6 +26,7 @@ from .events import (
     ReportsArrived,
     Tick,
 )
+from .packing import portions
 from .settings import MAX_EPOCH_LEAD_MS, REREGISTRATIONS_PER_S, MasterSettings
 from .state import Absence, MasterState
 from .timers import Timers
@@ -217,17 +218,21 @@ class MasterCore:
     def _event_batches(self) -> list[MasterEffect]:
         context = self._context
         effects: list[MasterEffect] = []
-        for (framework_id, session), events in context.outbox.events.items():
+        for (framework_id, session), said in context.outbox.events.items():
             framework = context.state.frameworks.get(framework_id)
-            number = 0
             # One that has ended is outside the numbering: an agent that comes back with its tasks brings it into the books
             # again, and its numbers would begin again within the epoch. A scheduler that saw higher ones would be deaf to them.
-            if framework is not None and not framework.ending:
-                framework.event_number += 1
-                framework.last_told_ms = context.now_ms
-                number = framework.event_number
-            batch = EventBatch(session=session, epoch=context.epoch, number=number, events=tuple(events))
-            effects.append(TellFramework(framework_id=framework_id, batch=batch))
+            if framework is not None and framework.ending:
+                framework = None
+            heard = framework.last_batch if framework is not None and framework.session == session else 0
+            for events in portions(said):
+                number = 0
+                if framework is not None:
+                    framework.event_number += 1
+                    framework.last_told_ms = context.now_ms
+                    number = framework.event_number
+                batch = EventBatch(session=session, epoch=context.epoch, number=number, events=events, heard=heard)
+                effects.append(TellFramework(framework_id=framework_id, batch=batch))
         context.outbox.events.clear()
         return effects
 

@@ -1,10 +1,11 @@
 """One allocation: what the allocator grants becomes offers, once checked against the books (STYLE: plan, then apply)."""
 
 from mesolite.ids import FrameworkId, OfferId
-from mesolite.protocol import Offer, Offers
+from mesolite.protocol import Offer
 
 from .allocator import Grant
 from .context import Context
+from .packing import offer_events
 from .state import HeldOffer
 
 
@@ -26,7 +27,8 @@ def allocate(context: Context) -> None:
         made.setdefault(grant.framework_id, []).append(_make_offer(context, grant))
     for framework_id, offers in made.items():
         context.counts["offers_made"] += len(offers)
-        context.tell(context.state.frameworks[framework_id], Offers(tuple(offers)))
+        for event in offer_events(offers):
+            context.tell(context.state.frameworks[framework_id], event)
 
 
 def _stands(context: Context, grant: Grant) -> bool:
@@ -54,6 +56,7 @@ def _make_offer(context: Context, grant: Grant) -> Offer:
         )
     )
     info = state.agents[grant.agent_id].info
+    executors = state.frameworks[grant.framework_id].executors.get(grant.agent_id)
     return Offer(
         offer_id=offer_id,
         framework_id=grant.framework_id,
@@ -63,4 +66,5 @@ def _make_offer(context: Context, grant: Grant) -> Offer:
         allocation_role=grant.role,
         agent_url=info.url,
         attributes=info.attributes,
+        executor_ids=tuple(executors) if executors else (),
     )

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from mesolite.ids import AgentId, FrameworkId, SessionId
 from mesolite.protocol import (
+    AcknowledgeExecutors,
     AcknowledgeStatuses,
     Command,
     Event,
+    ExecutorAcknowledgement,
     Malformed,
     Reregister,
     ShutdownAgent,
@@ -14,6 +16,7 @@ from mesolite.protocol import (
 )
 
 from .effects import MasterEffect, SaveRegistry, SetAside
+from .settings import MAX_ACKNOWLEDGEMENTS_PER_COMMAND
 
 
 class Outbox:
@@ -24,6 +27,8 @@ class Outbox:
         self.events: dict[tuple[FrameworkId, SessionId], list[Event]] = {}
         #: Acknowledgements per agent: one command for all of a batch.
         self._acknowledgements: dict[AgentId, list[StatusAcknowledgement]] = {}
+        #: Of ends of executors, likewise.
+        self._executors: dict[AgentId, list[ExecutorAcknowledgement]] = {}
         #: What is said to lives of agents outside of the numbering, since none has begun with them, or none goes on.
         self.unnumbered: dict[tuple[AgentId, SessionId], Reregister | ShutdownAgent] = {}
         #: Agents that have commands to be sent.
@@ -38,16 +43,27 @@ class Outbox:
         """Pass an acknowledgement on."""
         self._acknowledgements.setdefault(agent_id, []).append(acknowledgement)
 
+    def acknowledge_executor(self, agent_id: AgentId, acknowledgement: ExecutorAcknowledgement) -> None:
+        """Let an agent know that the end of an executor was heard."""
+        self._executors.setdefault(agent_id, []).append(acknowledgement)
+
     def acknowledgements_to(self, agent_id: AgentId) -> Sequence[StatusAcknowledgement]:
         """Return what waits to be passed on to an agent."""
         return self._acknowledgements.get(agent_id, ())
 
     def take_acknowledgements(self) -> list[tuple[AgentId, Command]]:
-        """Return one command per agent for all acknowledgements gathered, and forget them."""
-        commands: list[tuple[AgentId, Command]] = [
-            (agent_id, AcknowledgeStatuses(tuple(gathered))) for agent_id, gathered in self._acknowledgements.items()
-        ]
+        """Return as few commands as can be for all acknowledgements gathered, and forget them."""
+        commands: list[tuple[AgentId, Command]] = []
+        for agent_id, gathered in self._acknowledgements.items():
+            for start in range(0, len(gathered), MAX_ACKNOWLEDGEMENTS_PER_COMMAND):
+                some = tuple(gathered[start : start + MAX_ACKNOWLEDGEMENTS_PER_COMMAND])
+                commands.append((agent_id, AcknowledgeStatuses(some)))
+        for agent_id, ended in self._executors.items():
+            for start in range(0, len(ended), MAX_ACKNOWLEDGEMENTS_PER_COMMAND):
+                some_ended = tuple(ended[start : start + MAX_ACKNOWLEDGEMENTS_PER_COMMAND])
+                commands.append((agent_id, AcknowledgeExecutors(some_ended)))
         self._acknowledgements.clear()
+        self._executors.clear()
         return commands
 
     def save(self, key: str, value: bytes | None) -> None:

@@ -13,7 +13,6 @@ from mesolite.protocol import (
     Reason,
     RegisterAgent,
     RegisteredTask,
-    RunTask,
     ShutdownFramework,
     Source,
     TaskState,
@@ -23,7 +22,9 @@ from mesolite.protocol import Registered as RegisteredCommand
 from mesolite.resources import Resources
 
 from .absence import end_unreachable
+from .accept import kept
 from .context import Context
+from .executors import Roll, launched_tasks
 from .lifecycle import ended_by_master, holds_resources, reported
 from .state import Agent, Framework, Task
 from .subscription import UNKNOWN_PRINCIPAL, UNKNOWN_SESSION, forget_if_empty, recovered, still_ending
@@ -41,20 +42,24 @@ def register_again(context: Context, agent: Agent, report: RegisterAgent) -> str
         return error
     context.withdraw(list(agent.offers.values()))
     unlaunched = {
-        (command.framework.framework_id, command.task.task_id)
-        for command in agent.commands.unconfirmed()
-        if isinstance(command, RunTask)
+        (launch[0].framework_id, task.task_id)
+        for launch in map(launched_tasks, agent.commands.unconfirmed())
+        if launch is not None
+        for task in launch[1]
     }
+    roll = Roll(agent, report.executors)
+    roll.strike_out(context)
     listed = {(entry.framework_id, entry.task.task_id): entry for entry in report.tasks}
     for key, task in list(agent.tasks.items()):
         if key not in listed:
             _not_listed(context, agent, task, in_flight=key in unlaunched)
     still_to_launch = _not_listed_of_returning(context, agent, listed, unlaunched)
-    _set_total(context, agent, report.agent_info, [*listed.values(), *still_to_launch])
+    _set_total(context, agent, report.agent_info, [*listed.values(), *still_to_launch], roll)
     agent.commands.resend()
     agent.answer = RegisteredCommand(heartbeat_interval_ms=context.settings.heartbeat_interval_ms)
     context.command(agent, agent.answer)
     _meet_frameworks(context, report)
+    roll.adopt(context)
     acknowledged = context.on_their_way(agent)
     adopted: list[Task] = []
     for entry in (*listed.values(), *still_to_launch):
@@ -67,19 +72,21 @@ def register_again(context: Context, agent: Agent, report: RegisterAgent) -> str
     if agent.returned:
         agent.returned = False
         _say_that_they_run(context, adopted)
-    _shut_down_ended(context, agent, {framework_id for framework_id, _ in (*listed, *unlaunched)})
+    _shut_down_ended(context, agent, roll.frameworks() | {framework_id for framework_id, _ in (*listed, *unlaunched)})
     return None
 
 
 def _meet_frameworks(context: Context, report: RegisterAgent) -> None:
-    """Enter the frameworks that an agent has tasks of and this master has not heard of."""
+    """Enter the frameworks that an agent has tasks or executors of and this master has not heard of."""
+    running = {each.framework_id for each in report.tasks if holds_resources(each.latest_state)}
+    running |= {each.framework_id for each in report.executors}
     for info in report.frameworks:
         framework_id = info.framework_id
         if framework_id in context.state.frameworks:
             continue
         if framework_id not in context.state.completed_frameworks:
             recovered(context, info, UNKNOWN_SESSION, UNKNOWN_PRINCIPAL)
-        elif any(each.framework_id == framework_id and holds_resources(each.latest_state) for each in report.tasks):
+        elif framework_id in running:
             still_ending(context, info)
 
 
@@ -99,12 +106,14 @@ def _set_total(
     agent: Agent,
     info: AgentInfo,
     tasks: list[RegisteredTask],
+    roll: Roll,
 ) -> None:
     """Take over the agent's total; one that shrank below what runs on it has nothing free until enough has ended."""
     total = Resources.of(info.resources)
     used = Resources.sum_of(
         (
             agent.used.unallocated(),
+            roll.to_adopt,
             *(
                 Resources.of(entry.task.resources).unallocated()
                 for entry in tasks
@@ -190,14 +199,16 @@ def _adopted(context: Context, agent: Agent, framework: Framework, entry: Regist
     resources = Resources.of(entry.task.resources)
     if not resources.allocation_roles():
         resources = resources.allocated_to(framework.info.roles[0])
+    executor = entry.task.executor
     return Task(
-        info=entry.task,
+        info=kept(entry.task),
         framework_id=entry.framework_id,
         agent_id=agent.info.agent_id,
         resources=resources,
         state=entry.latest_state,
         status=status,
         accepted_ms=context.now_ms,
+        executor_id=executor.executor_id if executor is not None else None,
         ended_ms=context.now_ms if entry.latest_state in TERMINAL_STATES else 0,
         kill_wanted=kill_wanted,
         kill_policy=framework.wanted_kills.pop(task_id) if kill_wanted else None,

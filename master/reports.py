@@ -3,11 +3,11 @@
 from typing import assert_never
 
 from mesolite.protocol import (
+    MAX_EXECUTOR_DATA_BYTES,
     AgentHeartbeat,
     AgentMessage,
     AgentStopping,
     ExecutorExited,
-    Failure,
     FrameworkMessage,
     RegisterAgent,
     Report,
@@ -20,8 +20,10 @@ from mesolite.protocol import (
 
 from .absence import unregister
 from .context import Context
+from .executors import exited
 from .lifecycle import holds_resources, reported
 from .registration import register_again
+from .settings import MAX_UPDATE_BYTES
 from .state import Agent, Framework
 from .subscription import forget_if_empty
 
@@ -38,12 +40,14 @@ def apply_report(context: Context, agent: Agent, report: Report) -> str | None:
         case AgentHeartbeat():
             return None
         case StatusUpdate():
+            if error := _size_error(report):
+                return error
             _status_update(context, agent, report)
         case ExecutorExited():
-            framework = context.state.frameworks.get(report.framework_id)
-            if framework is not None and framework.active:
-                context.tell(framework, Failure(agent.info.agent_id, report.executor_id, report.exit_code))
+            exited(context, agent, report)
         case AgentMessage():
+            if len(report.data) > MAX_EXECUTOR_DATA_BYTES:
+                return f"data of {len(report.data)} bytes; at most {MAX_EXECUTOR_DATA_BYTES} are passed on"
             framework = context.state.frameworks.get(report.framework_id)
             if framework is not None and framework.active:
                 context.tell(framework, FrameworkMessage(agent.info.agent_id, report.executor_id, report.data))
@@ -53,6 +57,14 @@ def apply_report(context: Context, agent: Agent, report: Report) -> str | None:
             unregister(context, agent)
         case _:
             assert_never(report)
+    return None
+
+
+def _size_error(report: StatusUpdate) -> str | None:
+    """An update that nobody could be told would stop everything behind it."""
+    size = len(report.status.data) + len(report.status.message)
+    if size > MAX_UPDATE_BYTES:
+        return f"data and message of {size} bytes; at most {MAX_UPDATE_BYTES} are passed on"
     return None
 
 

@@ -17,6 +17,18 @@ MAX_REMEMBERED_IDS: Final = 10_000
 #: Tasks of lost agents kept per framework, so that they can return (Mesos: max_unreachable_tasks_per_framework is 1,000; ours is
 #: what one lost agent may hold).
 MAX_UNREACHABLE_TASKS: Final = 100_000
+#: Lives of executors on one agent whose end was told to their frameworks, remembered while the agent may say it again: it does so
+#: for as long as an acknowledgement takes, so of ten thousand that end within a second some are told twice.
+MAX_ENDED_EXECUTORS: Final = 1000
+#: Tasks in one RUN_TASKS. An agent takes a command whole, and what it weighs is what is sent again if it gets lost.
+MAX_TASKS_PER_COMMAND: Final = 1000
+#: What is said to a framework in one batch, by a guess at its size (`packing.py`): a quarter of what a batch may have. One that
+#: has more to hear gets several.
+MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
+#: Data and message of one update; an agent takes MAX_EXECUTOR_DATA_BYTES of data, and its messages are a few lines.
+MAX_UPDATE_BYTES: Final = 2 * 1024 * 1024
+#: Acknowledgements in one command: some hundred KiB.
+MAX_ACKNOWLEDGEMENTS_PER_COMMAND: Final = 10_000
 #: Sessions of a framework that were superseded and are told so when they speak again.
 MAX_SUPERSEDED_SESSIONS: Final = 16
 #: Senders that the master does not know, and has told to introduce themselves.

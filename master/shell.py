@@ -45,6 +45,7 @@ from .effects import (
     TellFramework,
 )
 from .events import CallsArrived, GarbageArrived, ListeningResumed, MasterEvent, ReportsArrived, Tick
+from .packing import pack
 from .settings import MasterSettings
 
 #: Entries of one stream taken in one batch: at 1,000 a commit takes some milliseconds, and nobody waits longer for the next.
@@ -337,15 +338,17 @@ class MasterShell:
         for kind, group in groupby(effects, key=type):
             try:
                 if kind is CommandAgent:
-                    self._bus.send_many([self._message(each) for each in group if isinstance(each, CommandAgent)])
+                    commands = [each for each in group if isinstance(each, CommandAgent)]
+                    self._bus.send_many([message for each in commands for message in self._messages(each)])
                 else:
                     for each in group:
                         self._bus.delete(agent_queue(each.agent_id, self._cluster))
             except Unavailable as unavailable:
                 _log.warning("master.publish_failed", reason=str(unavailable))
 
-    def _message(self, effect: CommandAgent) -> tuple[str, bytes]:
-        return agent_queue(effect.agent_id, self._cluster), encode(effect.batch)
+    def _messages(self, effect: CommandAgent) -> list[tuple[str, bytes]]:
+        queue = agent_queue(effect.agent_id, self._cluster)
+        return [(queue, payload) for payload in pack(effect.batch)]
 
 
 def events_of(entry: Entry, now_ms: int) -> list[MasterEvent]:

@@ -1,8 +1,8 @@
-"""What the master knows: agents, frameworks, offers, tasks, and the books of who holds what.
+"""What the master knows: agents, frameworks, offers, tasks, executors, and the books of who holds what.
 
 Changed only by the core, through the few methods here that keep both sides of each entry: an offer stands in the offer
-table, in its framework and in its agent; a task in its framework and its agent; what either holds is in the agent's
-`offered` or `used`. `check()` recounts everything.
+table, in its framework and in its agent; a task and an executor in their framework and their agent; what each holds is in the
+agent's `offered` or `used`. `check()` recounts everything.
 """
 
 import enum
@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
-from mesolite.ids import AgentId, FrameworkId, OfferId, SessionId, TaskId
+from mesolite.ids import AgentId, ContainerId, ExecutorId, FrameworkId, OfferId, SessionId, TaskId
 from mesolite.protocol import (
     TERMINAL_STATES,
     AgentInfo,
     Demand,
+    ExecutorInfo,
     FrameworkInfo,
     KillPolicy,
     Registered,
@@ -29,7 +30,13 @@ from mesolite.resources import EMPTY, Resources
 from .commandlog import CommandLog
 from .lifecycle import holds_resources
 from .registry import AgentEntry
-from .settings import MAX_COMPLETED_TASKS, MAX_REMEMBERED_IDS, MAX_SUPERSEDED_SESSIONS, MAX_UNREACHABLE_TASKS
+from .settings import (
+    MAX_COMPLETED_TASKS,
+    MAX_ENDED_EXECUTORS,
+    MAX_REMEMBERED_IDS,
+    MAX_SUPERSEDED_SESSIONS,
+    MAX_UNREACHABLE_TASKS,
+)
 
 
 class Task(Struct, eq=False, gc=False, kw_only=True):
@@ -39,6 +46,7 @@ class Task(Struct, eq=False, gc=False, kw_only=True):
     made within seconds when agents come back to a new master, and looking through them took longer than making them.
     """
 
+    #: Without its `data`, which no master needs, and its `executor`, which is kept once for all of its tasks.
     info: TaskInfo
     framework_id: FrameworkId
     agent_id: AgentId
@@ -51,9 +59,26 @@ class Task(Struct, eq=False, gc=False, kw_only=True):
     #: When it was accepted, and when it ended (0 before).
     accepted_ms: int
     ended_ms: int = 0
+    #: Whose task it is, where not its own command's.
+    executor_id: ExecutorId | None = None
     #: A kill was asked for, and with which policy; said again to an agent that registers again, which may not know.
     kill_wanted: bool = False
     kill_policy: KillPolicy | None = None
+
+
+@dataclass(slots=True, eq=False)
+class HeldExecutor:
+    """One life of an executor, charged from the task that launches it to its end (I4)."""
+
+    info: ExecutorInfo
+    framework_id: FrameworkId
+    agent_id: AgentId
+    #: Its own, stamped with the role of the offer that it was launched on.
+    resources: Resources
+    #: Names this life of it: as in `RegisteredExecutor`.
+    launched_by: TaskId
+    #: None until its agent has said so.
+    container_id: ContainerId | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -85,7 +110,7 @@ class Agent:
     incarnation: int = 0
     #: The number of its newest batch; lower ones are repeats.
     last_batch: int = 0
-    #: Sum of its outstanding offers, and of its tasks that hold resources; both stamped with roles.
+    #: Sum of its outstanding offers, and of its executors and those of its tasks that hold resources; both stamped with roles.
     offered: Resources = EMPTY
     used: Resources = EMPTY
     #: False while it is quiet, stopped, or too far behind with its commands: no offers of it are made.
@@ -95,6 +120,13 @@ class Agent:
     #: Back from being unreachable, until it has said what it has: its tasks are said to run again.
     returned: bool = False
     tasks: dict[tuple[FrameworkId, TaskId], Task] = field(default_factory=dict[tuple[FrameworkId, TaskId], Task])
+    executors: dict[tuple[FrameworkId, ExecutorId], HeldExecutor] = field(
+        default_factory=dict[tuple[FrameworkId, ExecutorId], HeldExecutor]
+    )
+    #: Lives of executors whose end their framework was told, oldest first: the agent says it until it knows that it was heard.
+    ended_executors: dict[tuple[FrameworkId, TaskId], None] = field(
+        default_factory=dict[tuple[FrameworkId, TaskId], None]
+    )
     offers: dict[OfferId, HeldOffer] = field(default_factory=dict[OfferId, HeldOffer])
     #: What its newest registration was answered; None before the first that this master took up.
     answer: Registered | None = None
@@ -175,6 +207,10 @@ class Framework:
     demands: tuple[Demand, ...] = ()
     tasks: dict[TaskId, Task] = field(default_factory=dict[TaskId, Task])
     offers: dict[OfferId, HeldOffer] = field(default_factory=dict[OfferId, HeldOffer])
+    #: By agent; agents without any are not among them.
+    executors: dict[AgentId, dict[ExecutorId, HeldExecutor]] = field(
+        default_factory=dict[AgentId, dict[ExecutorId, HeldExecutor]]
+    )
     #: Tasks of agents that are lost; also in no agent's books.
     unreachable: dict[TaskId, Task] = field(default_factory=dict[TaskId, Task])
     completed: deque[Task] = field(default_factory=lambda: deque(maxlen=MAX_COMPLETED_TASKS))
@@ -187,7 +223,7 @@ class Framework:
     silence_saved: bool = False
     #: Kills of tasks that this master does not know, whose agents may still come back with them; oldest first.
     wanted_kills: dict[TaskId, KillPolicy | None] = field(default_factory=dict[TaskId, KillPolicy | None])
-    #: Torn down: its tasks are being killed, and it is gone with the last of them.
+    #: Torn down: its tasks and executors are being killed, and it is gone with the last of them.
     ending: bool = False
     #: Why.
     ending_why: str = ""
@@ -335,6 +371,29 @@ class MasterState:
         if len(framework.unreachable) < MAX_UNREACHABLE_TASKS:
             framework.unreachable[task.info.task_id] = task
 
+    # -- executors
+
+    def add_executor(self, executor: HeldExecutor) -> None:
+        """Enter an executor of a registered agent, and charge it."""
+        agent = self.agents[executor.agent_id]
+        key = (executor.framework_id, executor.info.executor_id)
+        assert key not in agent.executors, f"executor {key} is entered twice"
+        agent.executors[key] = executor
+        framework = self.frameworks[executor.framework_id]
+        framework.executors.setdefault(executor.agent_id, {})[executor.info.executor_id] = executor
+        agent.used += executor.resources
+
+    def remove_executor(self, executor: HeldExecutor) -> None:
+        """Strike out an executor that has ended, or whose agent is lost, and stop charging it."""
+        agent = self.agents[executor.agent_id]
+        del agent.executors[executor.framework_id, executor.info.executor_id]
+        framework = self.frameworks[executor.framework_id]
+        here = framework.executors[executor.agent_id]
+        del here[executor.info.executor_id]
+        if not here:
+            del framework.executors[executor.agent_id]
+        agent.used -= executor.resources
+
     # -- invariants
 
     def check(self) -> None:
@@ -354,13 +413,19 @@ class MasterState:
         name = agent.info.agent_id
         offered = sum((o.resources for o in agent.offers.values()), EMPTY)
         used = sum((t.resources for t in agent.tasks.values() if holds_resources(t.state)), EMPTY)
+        used = sum((executor.resources for executor in agent.executors.values()), used)
         assert offered == agent.offered, f"agent {name}: offers sum to {offered}, booked {agent.offered}"
-        assert used == agent.used, f"agent {name}: tasks sum to {used}, booked {agent.used}"
+        assert used == agent.used, f"agent {name}: tasks and executors sum to {used}, booked {agent.used}"
         held = (offered + used).unallocated()
         assert agent.total.contains(held), f"agent {name} is over-committed: {held} of {agent.total}"
         for (framework_id, task_id), task in agent.tasks.items():
             assert self.frameworks[framework_id].tasks[task_id] is task, f"task {task_id} stands in one book only"
             assert task.state is not TaskState.UNREACHABLE
+        for (framework_id, executor_id), executor in agent.executors.items():
+            assert self.frameworks[framework_id].executors[name][executor_id] is executor, (
+                f"{executor_id} in one book only"
+            )
+        assert len(agent.ended_executors) <= MAX_ENDED_EXECUTORS
         agent.commands.check()
 
     def _check_framework(self, framework: Framework) -> None:
@@ -370,5 +435,9 @@ class MasterState:
         for task in framework.unreachable.values():
             assert task.state is TaskState.UNREACHABLE
         assert not framework.tasks.keys() & framework.unreachable.keys()
+        for agent_id, here in framework.executors.items():
+            assert here, f"no executor of {name} is left on {agent_id}"
+            for executor_id, executor in here.items():
+                assert self.agents[agent_id].executors[name, executor_id] is executor, f"{executor_id} in one book only"
         assert framework.active == (framework.silent_since_ms is None)
         assert framework.active or not framework.offers, f"framework {name} is silent and holds offers"

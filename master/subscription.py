@@ -2,8 +2,8 @@
 
 A framework is known from its first SUBSCRIBE until it is torn down or silent for longer than its failover timeout. In
 between, schedulers may come and go: the newest one to subscribe is heard, the others are told that they are not.
-Ending takes two steps: its agents are told to kill its tasks, and it is forgotten when the last of them has ended, because
-until then their resources are really in use.
+Ending takes two steps: its agents are told to kill its tasks and executors, and it is forgotten when the last of them has ended,
+because until then their resources are really in use.
 """
 
 from typing import Final
@@ -177,14 +177,14 @@ def end(context: Context, framework: Framework, why: str) -> None:
     )
     context.outbox.save(registry.FRAMEWORK + framework_id, registry.encode(entry))
     framework.unreachable.clear()
-    for agent_id in sorted({task.agent_id for task in framework.tasks.values()}):
+    for agent_id in sorted({task.agent_id for task in framework.tasks.values()} | framework.executors.keys()):
         context.command(context.state.agents[agent_id], ShutdownFramework(framework_id))
     forget_if_empty(context, framework)
 
 
 def forget_if_empty(context: Context, framework: Framework) -> None:
-    """Forget an ending framework that has no tasks left."""
-    if not framework.ending or framework.tasks:
+    """Forget an ending framework that has neither tasks nor executors left."""
+    if not framework.ending or framework.tasks or framework.executors:
         return
     framework_id = framework.info.framework_id
     context.allocator.remove_framework(framework_id)

@@ -149,6 +149,7 @@ def _agent_row(agent: Agent) -> AgentRow:
         offered=amounts(agent.offered),
         attributes={attribute.name: attribute.text for attribute in agent.info.attributes},
         tasks=len(agent.tasks),
+        executors=len(agent.executors),
         containerizer=agent.info.containerizer,
         version=agent.info.version,
         registered_ms=agent.registered_ms,
@@ -159,6 +160,8 @@ def _agent_row(agent: Agent) -> AgentRow:
 def _framework_row(core: MasterCore, framework: Framework) -> FrameworkRow:
     info = framework.info
     used = sum((task.resources for task in framework.tasks.values() if holds_resources(task.state)), EMPTY)
+    executors = [executor for here in framework.executors.values() for executor in here.values()]
+    used = sum((executor.resources for executor in executors), used)
     offered = sum((offer.resources for offer in framework.offers.values()), EMPTY)
     return FrameworkRow(
         framework_id=info.framework_id,
@@ -171,6 +174,7 @@ def _framework_row(core: MasterCore, framework: Framework) -> FrameworkRow:
         used=amounts(used),
         offered=amounts(offered),
         tasks=dict(Counter(task.state.value for task in framework.tasks.values())),
+        executors=len(executors),
         offers=len(framework.offers),
         demand=tuple(f"{demand.count} x {Resources.of(demand.shape)}" for demand in framework.demands),
         dominant_share=_dominant_share(core, used + offered),
@@ -214,6 +218,7 @@ def _task_row(core: MasterCore, task: Task) -> TaskRow:
         agent_url="" if agent is None else agent.info.url,
         sandbox=f"/{task.framework_id}/{task.info.task_id}/latest",
         resources=amounts(task.resources),
+        executor_id=task.executor_id or "",
         command=command_text(task.info.command),
         image="" if task.info.container is None else task.info.container.image or "",
         accepted_ms=task.accepted_ms,

@@ -50,6 +50,8 @@ class TaskRow(Struct, frozen=True, kw_only=True):
     #: Its sandbox, as the agent's files API names it.
     sandbox: str = ""
     resources: Amounts = {}
+    #: The executor that it runs in; empty where it has a container to itself.
+    executor_id: str = ""
     command: str = ""
     image: str = ""
     accepted_ms: int = 0
@@ -77,6 +79,7 @@ class AgentRow(Struct, frozen=True, kw_only=True):
     attributes: dict[str, str] = {}
     #: Tasks that have not ended.
     tasks: int = 0
+    executors: int = 0
     containerizer: str = ""
     version: str = ""
     registered_ms: int = 0
@@ -112,6 +115,8 @@ class FrameworkRow(Struct, frozen=True, kw_only=True):
     offered: Amounts = {}
     #: Tasks by state.
     tasks: dict[str, int] = {}
+    #: Of its own, on all agents.
+    executors: int = 0
     offers: int = 0
     #: What it asked for and does not have, in words: "3 x cpus:1;mem:64".
     demand: tuple[str, ...] = ()

@@ -6,6 +6,8 @@ from mesolite.protocol import AgentInfo, RegisterAgent
 from mesolite.resources import Resources
 
 MAX_ATTRIBUTES = 1000
+#: All of them travel with each offer.
+MAX_ATTRIBUTE_CHARACTERS = 64 * 1024
 #: Ours has 16 characters.
 MAX_CHECKPOINT_ID_LENGTH = 255
 
@@ -18,6 +20,8 @@ def agent_error(agent_id: AgentId, info: AgentInfo) -> str | None:
         return f"agent_info names {info.agent_id}, the sender is {agent_id}"
     if len(info.attributes) > MAX_ATTRIBUTES:
         return f"{len(info.attributes)} attributes; at most {MAX_ATTRIBUTES} are allowed"
+    if sum(len(each.name) + len(each.text) for each in info.attributes) > MAX_ATTRIBUTE_CHARACTERS:
+        return f"the attributes are over {MAX_ATTRIBUTE_CHARACTERS} characters, which is the limit"
     try:
         if not Resources.of(info.resources):
             return "the agent has no resources"

@@ -11,6 +11,8 @@ from mesolite.resources import Quantities, role_error
 MAX_DURATION_MS = 100 * 365 * 86_400_000
 MAX_ROLES = 1000
 MAX_NAME_LENGTH = 1024
+#: All texts of a framework's description: it travels with each launch.
+MAX_FRAMEWORK_CHARACTERS = 256 * 1024
 
 
 def framework_error(info: FrameworkInfo) -> str | None:
@@ -21,9 +23,19 @@ def framework_error(info: FrameworkInfo) -> str | None:
         return f"the framework's name has {len(info.name)} characters; at most {MAX_NAME_LENGTH} are allowed"
     if error := _all_roles_error(info.roles):
         return error
+    if _characters(info) > MAX_FRAMEWORK_CHARACTERS:
+        return f"the framework's description is over {MAX_FRAMEWORK_CHARACTERS} characters, which is the limit"
     if not 0 <= info.failover_timeout_ms <= MAX_DURATION_MS:
         return f"failover_timeout_ms is {info.failover_timeout_ms}; 0 to {MAX_DURATION_MS} are allowed"
     return _minimum_error(info)
+
+
+def _characters(info: FrameworkInfo) -> int:
+    """Count all texts whose length nothing else bounds."""
+    texts = [info.user, info.hostname, info.webui_url, *info.roles, *info.labels, *info.labels.values()]
+    for role, minimums in info.min_allocatable_resources.items():
+        texts += [role, *minimums]
+    return sum(map(len, texts))
 
 
 def roles_error(roles: Iterable[str], info: FrameworkInfo) -> str | None:

@@ -3,19 +3,23 @@
 from dataclasses import dataclass
 
 from mesolite.ids import AgentId, id_error
-from mesolite.protocol import CommandInfo, TaskInfo
+from mesolite.protocol import MAX_EXECUTOR_DATA_BYTES, TaskInfo
 from mesolite.resources import Resources
 
 from ..settings import MAX_TASKS_PER_FRAMEWORK
 from ..state import Framework
+from .command import command_error
 from .framework import MAX_DURATION_MS
+from .work import MAX_TASK_TEXT_BYTES, MIN_CPUS_MILLI, MIN_MEM_MILLI, container_error, labels_error
 
-#: A task's description travels, is checkpointed and kept in memory for as long as it runs.
-MAX_TASK_TEXT_BYTES = 256 * 1024
-MAX_URIS = 1000
-#: Below these a container cannot even start (Docker refuses less than 6 MiB; a quota under 1 ms per 100 ms).
-MIN_TASK_CPUS_MILLI = 10
-MIN_TASK_MEM_MILLI = 6000
+
+@dataclass(frozen=True, slots=True)
+class BroughtExecutor:
+    """The executor that a task names, as far as it is known what is wrong with it."""
+
+    error: str | None
+    #: What it asks for itself, stamped with the offer's role; nothing where it is on the agent already.
+    resources: Resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,8 @@ class Launch:
     agent_id: AgentId
     #: What the accepted offers still have.
     remaining: Resources
+    #: None: the task brings a command of its own.
+    executor: BroughtExecutor | None = None
 
 
 def task_error(task: TaskInfo, resources: Resources, launch: Launch) -> str | None:
@@ -40,7 +46,7 @@ def task_error(task: TaskInfo, resources: Resources, launch: Launch) -> str | No
         _id_error(task, launch)
         or _agent_error(task, launch)
         or _duration_error(task)
-        or _work_error(task)
+        or work_error(task, launch.executor)
         or _resources_error(resources, launch)
     )
 
@@ -72,38 +78,51 @@ def _duration_error(task: TaskInfo) -> str | None:
     return None
 
 
-def _work_error(task: TaskInfo) -> str | None:
-    if task.executor is not None:
-        return "custom executors are not supported yet; describe the task by its command"
-    if task.command is None:
-        return "the task has no command"
-    return _command_error(task.command)
-
-
-def _command_error(command: CommandInfo) -> str | None:
-    if command.shell and not command.value:
-        return "a shell command needs its text in `value`"
-    if not command.shell and not command.value and not command.arguments:
-        return "a command without shell needs its executable in `value` or in `arguments`"
-    if len(command.uris) > MAX_URIS:
-        return f"{len(command.uris)} URIs; at most {MAX_URIS} are allowed"
-    texts = (command.value or "", *command.arguments, *command.environment, *command.environment.values())
-    if any("\0" in text for text in texts):
-        return "a NUL character stands in the command or its environment"
-    if any(not name or "=" in name for name in command.environment):
-        return "an environment variable's name is empty or contains '='"
-    if sum(map(len, texts)) > MAX_TASK_TEXT_BYTES:
-        return f"the command and its environment are over {MAX_TASK_TEXT_BYTES} characters; pass a file by URI"
-    return None
+def work_error(task: TaskInfo, executor: BroughtExecutor | None) -> str | None:
+    """T8, T9, T11, T12: say what is wrong with what a task is to do, or None."""
+    if len(task.data) > MAX_EXECUTOR_DATA_BYTES:
+        return f"the task's data are {len(task.data)} bytes; at most {MAX_EXECUTOR_DATA_BYTES} are allowed: pass a reference"
+    if len(task.name) > MAX_TASK_TEXT_BYTES:
+        return f"the task's name has {len(task.name)} characters; at most {MAX_TASK_TEXT_BYTES} are allowed"
+    if error := labels_error(task.labels):
+        return f"the task's {error}"
+    if executor is None:
+        if task.command is None:
+            return "the task has neither a command nor an executor"
+        return command_error(task.command) or (container_error(task.container) if task.container is not None else None)
+    if task.command is not None:
+        return (
+            "the task has both a command and an executor; its executor decides what it does, so leave the command out"
+        )
+    if task.container is not None:
+        return "the task has a container of its own, but runs in its executor's; describe the executor's container"
+    return executor.error
 
 
 def _resources_error(resources: Resources, launch: Launch) -> str | None:
     if not resources:
         return "the task asks for no resources; it needs cpus and mem"
-    if resources.scalar("cpus") < MIN_TASK_CPUS_MILLI:
-        return f"the task asks for less than {MIN_TASK_CPUS_MILLI / 1000} cpus"
-    if resources.scalar("mem") < MIN_TASK_MEM_MILLI:
-        return f"the task asks for less than {MIN_TASK_MEM_MILLI // 1000} MiB of mem"
-    if not launch.remaining.contains(resources):
-        return f"the task asks for {resources.unallocated()}; the offer has {launch.remaining.unallocated()} left"
+    if launch.executor is None:
+        return _least_error(resources) or _remaining_error(resources, launch.remaining)
+    # T13 and T14: what the executor takes is taken first, so that nothing in the offer serves for both.
+    own = launch.executor.resources
+    if not own:
+        return _remaining_error(resources, launch.remaining)
+    if not launch.remaining.contains(own):
+        return f"the task's executor asks for {own.unallocated()}; the offer has {launch.remaining.unallocated()} left"
+    return _remaining_error(resources, launch.remaining - own)
+
+
+def _least_error(resources: Resources) -> str | None:
+    """A task with a command has a container to itself."""
+    if resources.scalar("cpus") < MIN_CPUS_MILLI:
+        return f"the task asks for less than {MIN_CPUS_MILLI / 1000} cpus"
+    if resources.scalar("mem") < MIN_MEM_MILLI:
+        return f"the task asks for less than {MIN_MEM_MILLI // 1000} MiB of mem"
+    return None
+
+
+def _remaining_error(resources: Resources, remaining: Resources) -> str | None:
+    if not remaining.contains(resources):
+        return f"the task asks for {resources.unallocated()}; the offer has {remaining.unallocated()} left"
     return None

@@ -24,15 +24,18 @@ class Teardown(Struct, frozen=True, gc=False, tag="TEARDOWN"):
     """Kill everything of this framework and forget it; its id becomes unusable."""
 
 
-class LaunchOperation(Struct, frozen=True, gc=False, tag="LAUNCH"):
+class LaunchOperation(Struct, frozen=True, gc=False, tag="LAUNCH", omit_defaults=True):
     """Launch independent tasks, each validated on its own."""
 
     task_infos: tuple[TaskInfo, ...]
+    #: Of those that have neither a command nor an executor: thousands that share one need not each repeat it.
+    executor: ExecutorInfo | None = None
 
 
 class LaunchGroupOperation(Struct, frozen=True, gc=False, tag="LAUNCH_GROUP"):
-    """Launch tasks under one executor, all or none."""
+    """Launch tasks under one executor, all or none; they reach it in one piece."""
 
+    #: Tasks need not repeat it.
     executor: ExecutorInfo
     task_infos: tuple[TaskInfo, ...]
 

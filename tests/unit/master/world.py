@@ -2,7 +2,7 @@
 
 from typing import TypeVar, assert_never
 
-from mesolite.ids import AgentId, FrameworkId, SessionId, TaskId
+from mesolite.ids import AgentId, ExecutorId, FrameworkId, SessionId, TaskId
 from mesolite.master import MasterCore, MasterSettings
 from mesolite.master.allocator import HierarchicalDrfAllocator
 from mesolite.master.effects import (
@@ -28,6 +28,8 @@ from mesolite.protocol import (
     CommandBatch,
     CommandInfo,
     Event,
+    EventBatch,
+    ExecutorInfo,
     Filters,
     FrameworkInfo,
     Heartbeat,
@@ -35,6 +37,7 @@ from mesolite.protocol import (
     Offer,
     Offers,
     RegisterAgent,
+    RegisteredExecutor,
     RegisteredTask,
     Report,
     ReportBatch,
@@ -61,6 +64,7 @@ class World:
         self.registry: dict[str, bytes] = {}
         #: What has been said since the last `clear`, per listener.
         self.events: dict[str, list[Event]] = {}
+        self.event_batches: dict[str, list[EventBatch]] = {}
         self.batches: dict[str, list[CommandBatch]] = {}
         self.set_aside: list[SetAside] = []
         self.forgotten_queues: list[str] = []
@@ -132,6 +136,7 @@ class World:
         session: str = "s1",
         tasks: tuple[RegisteredTask, ...] = (),
         frameworks: tuple[FrameworkInfo, ...] = (),
+        executors: tuple[RegisteredExecutor, ...] = (),
         confirmed: int = 0,
         life: tuple[str, int] = ("", 0),
     ) -> None:
@@ -143,6 +148,7 @@ class World:
                 agent_info=info,
                 tasks=tasks,
                 frameworks=frameworks,
+                executors=executors,
                 checkpoint_id=checkpoint_id,
                 incarnation=incarnation,
             ),
@@ -214,6 +220,7 @@ class World:
     def clear(self) -> None:
         """Forget what has been said so far."""
         self.events.clear()
+        self.event_batches.clear()
         self.batches.clear()
         self.set_aside.clear()
 
@@ -257,6 +264,7 @@ class World:
             match effect:
                 case TellFramework():
                     self.events.setdefault(effect.framework_id, []).extend(effect.batch.events)
+                    self.event_batches.setdefault(effect.framework_id, []).append(effect.batch)
                 case CommandAgent():
                     self.batches.setdefault(effect.agent_id, []).append(effect.batch)
                 case SaveRegistry() if effect.value is None:
@@ -283,6 +291,28 @@ def task(task_id: str, agent: str = "a1", resources: str = "cpus:1;mem:64") -> T
         agent_id=AgentId(agent),
         resources=Resources.parse(resources).to_wire(),
         command=CommandInfo(value="true"),
+    )
+
+
+def executor(executor_id: str, resources: str = "cpus:0.5;mem:64") -> ExecutorInfo:
+    """An executor of half a CPU."""
+    return ExecutorInfo(
+        executor_id=ExecutorId(executor_id),
+        command=CommandInfo(value="serve"),
+        resources=Resources.parse(resources).to_wire(),
+    )
+
+
+def inside(
+    task_id: str, agent: str = "a1", resources: str = "cpus:1;mem:64", *, within: ExecutorInfo | None = None
+) -> TaskInfo:
+    """A task of an executor, `x` where no other is given."""
+    return TaskInfo(
+        task_id=TaskId(task_id),
+        agent_id=AgentId(agent),
+        resources=Resources.parse(resources).to_wire(),
+        executor=within or executor("x"),
+        data=b"C",
     )
 
 
