@@ -19,6 +19,8 @@ MAX_FUNCTION_LINES: Final = 70
 
 #: Where `except Exception` stands, and why nothing narrower will do.
 BROAD_EXCEPTS: Final[dict[str, str]] = {
+    "executors/python/explain.py": "pickling runs the code of whatever is pickled; it is asked what fails",
+    "executors/python/worker.py": "what a call raises, whatever it is, is its own end",
     "frameworks/futures/executor.py": "pickling runs the code of whatever is pickled; the future raises it",
     "frameworks/futures/explaining.py": "pickling runs the code of whatever is pickled; it is asked what fails",
     "frameworks/futures/in_process.py": "what a call raises, whatever it is, is its outcome",
@@ -48,7 +50,9 @@ HOME_PATH: Final = re.compile(r"(?<![\w.$}~-])/(?:" + "|".join(["home", "Users",
 TEXT_SUFFIXES: Final = frozenset(
     [".py", ".md", ".toml", ".sh", ".yaml", ".yml", ".lua", ".conf", ".txt", ".html", ".js", ".css"]
 ) | {""}
-NOT_OURS: Final = frozenset([".git", ".venv", ".venv-peers", ".hypothesis", ".mesolite", "build", "dist", "__pycache__"])
+NOT_OURS: Final = frozenset(
+    [".git", ".venv", ".venv-peers", ".hypothesis", ".mesolite", "build", "dist", "__pycache__"]
+)
 
 SOURCES: Final = all_python_files()
 

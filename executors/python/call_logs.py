@@ -1,0 +1,53 @@
+"""The logs of calls in the sandbox, as main looks after them: so many are kept, and what a dying worker printed is saved."""
+
+import contextlib
+from collections import deque
+from pathlib import Path
+from typing import Final
+
+from .output import DIRECTORY, MAX_LOG_BYTES, cut, log_name, spool_name
+
+#: The newest so many logs are kept, and of these so many bytes.
+MAX_LOGS: Final = 1_000
+MAX_LOGS_BYTES: Final = 256 * 1024 * 1024
+
+
+class CallLogs:
+    """The directory `calls` of one sandbox."""
+
+    def __init__(self, sandbox: Path) -> None:
+        self._directory: Final = sandbox / DIRECTORY
+        self._kept: Final[deque[tuple[str, int]]] = deque()
+        self._bytes = 0
+
+    def kept(self, name: str, number: int, size_bytes: int) -> None:
+        """A worker has kept a log: count it, and remove the oldest where there are too many."""
+        self._kept.append((log_name(name, number), size_bytes))
+        self._bytes += size_bytes
+        while len(self._kept) > MAX_LOGS or (self._bytes > MAX_LOGS_BYTES and len(self._kept) > 1):
+            oldest, oldest_bytes = self._kept.popleft()
+            self._bytes -= oldest_bytes
+            if all(oldest != other for other, _ in self._kept):
+                (self._directory / oldest).unlink(missing_ok=True)
+
+    def adopt(self, worker: int, generation: int, name: str, number: int) -> None:
+        """Give the spool of a call that runs long the name of its log, so that it can be watched; cut it where it is too long."""
+        spool, log = self._directory / spool_name(worker, generation), self._directory / log_name(name, number)
+        with contextlib.suppress(OSError):
+            if spool.stat().st_size:
+                spool.rename(log)
+        with contextlib.suppress(OSError):
+            if log.stat().st_size > 2 * MAX_LOG_BYTES:
+                cut(log)
+
+    def save(self, worker: int, generation: int, name: str, number: int) -> None:
+        """A worker died under this call: what it printed is its log."""
+        self.adopt(worker, generation, name, number)
+        with contextlib.suppress(OSError):
+            self.kept(name, number, (self._directory / log_name(name, number)).stat().st_size)
+        self.discard(worker, generation)
+
+    def discard(self, worker: int, generation: int) -> None:
+        """Remove the spool of a worker that is over."""
+        with contextlib.suppress(OSError):
+            (self._directory / spool_name(worker, generation)).unlink(missing_ok=True)
