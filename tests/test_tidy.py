@@ -37,6 +37,8 @@ SLEEPS: Final[dict[str, str]] = {}
 #: Modules that no module of the package imports, because something else starts them.
 STARTED_FROM_OUTSIDE: Final[dict[str, str]] = {
     "agent/containerizer/fake.py": "tests and programs of others run agents on it",
+    "executors/python/pool.py": "the Python executor's main process serves a pool with it",
+    "frameworks/futures/engine.py": "what runs calls of a coarse-grained pool is built on it",
     "frameworks/examples/count_source.py": "a task of the demo: runs inside a container",
     "frameworks/examples/forty_lines.py": "an example: started by hand",
     "frameworks/examples/hello_batch.py": "an example: started by hand",

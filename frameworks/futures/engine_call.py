@@ -1,0 +1,67 @@
+"""A call as the engine takes it, and how it ends."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from mesolite.executors.python.calls import Function, Outcome, Payload
+from mesolite.executors.python.wire import Options
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The executor that had the call is over, and nobody knows how far the call came."""
+
+    executor_id: str
+    #: The executor said that it had begun; False: it may have begun nevertheless.
+    begun: bool
+    #: Why the executor is over, for people.
+    reason: str
+
+
+Ending: TypeAlias = Outcome | Lost
+
+
+class PoolCall:
+    """One call. Made by the caller, then the engine's until it has ended.
+
+    Args:
+        function: What to call.
+        arguments: `cloudpickle.dumps((args, kwargs))`.
+        end: Told how it ended, exactly once, without any lock of the engine, from the engine's thread or from one that called the
+            engine. Must not raise.
+        claim: Asked once, before the call leaves for its first executor: whether it is still wanted. False forgets it without an
+            end. Called under the engine's lock: must return at once and not call the engine.
+        kind: Executors of the same kind may run it (`executor_up`).
+        options: What is special about it.
+        retries: How often it may be run again after it was lost or its worker died. One that certainly has not begun is
+            always sent elsewhere.
+    """
+
+    __slots__ = ("arguments", "claim", "claimed", "dropped", "end", "function", "kind", "number", "options", "retries")
+
+    def __init__(
+        self,
+        function: Function,
+        arguments: Payload,
+        end: Callable[["PoolCall", Ending], None],
+        *,
+        claim: Callable[[], bool] | None = None,
+        kind: Hashable = None,
+        options: Options | None = None,
+        retries: int = 0,
+    ) -> None:
+        self.function = function
+        self.arguments = arguments
+        self.end = end
+        self.claim = claim
+        self.kind = kind
+        self.options = options
+        #: How often it may still be run again.
+        self.retries = retries
+        #: Of its current try, in the engine's session; 0 while it waits.
+        self.number = 0
+        #: It was wanted when it left; from then on it has an end.
+        self.claimed = claim is None
+        #: It was cancelled while it waited; it is forgotten when its turn comes.
+        self.dropped = False

@@ -1,0 +1,67 @@
+"""RESP2: commands into bytes, bytes into replies, in whatever pieces they come."""
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesolite.executors.python.resp import Appending, NotRedis, RedisRefusal, ReplyParser, command
+
+ENTRY = b"*2\r\n$3\r\n1-0\r\n*2\r\n$1\r\np\r\n$0\r\n\r\n"
+ANSWERS = b"+OK\r\n:17\r\n$-1\r\n*-1\r\n*0\r\n$3\r\na\r\n\r\n*1\r\n*2\r\n$1\r\ns\r\n*1\r\n" + ENTRY
+REPLIES = [b"OK", 17, None, None, [], b"a\r\n", [[b"s", [[b"1-0", [b"p", b""]]]]]]
+
+
+def test_a_command_is_a_list_of_values() -> None:
+    assert command("XTRIM", b"key", "MINID", 5) == b"*4\r\n$5\r\nXTRIM\r\n$3\r\nkey\r\n$5\r\nMINID\r\n$1\r\n5\r\n"
+
+
+def test_an_append_is_the_command_that_it_stands_for() -> None:
+    assert Appending("key", "p").command(b"\r\n") == command("XADD", "key", "*", "p", b"\r\n")
+
+
+def test_replies_are_read_in_order() -> None:
+    assert ReplyParser().feed(ANSWERS) == REPLIES
+
+
+@given(st.lists(st.integers(1, 7)))
+def test_replies_may_come_in_any_pieces(sizes: list[int]) -> None:
+    parser, data, replies = ReplyParser(), ANSWERS, list[object]()
+    for size in sizes:
+        replies += parser.feed(data[:size]) if data else []
+        data = data[size:]
+    replies += parser.feed(data) if data else []
+    assert replies == REPLIES
+
+
+def test_an_error_is_a_value_and_the_next_reply_stands_behind_it() -> None:
+    refusal, after = ReplyParser().feed(b"-READONLY You can't write\r\n:1\r\n")
+    assert isinstance(refusal, RedisRefusal)
+    assert refusal.message == "READONLY You can't write"
+    assert after == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"HTTP/1.1 200 OK\r\n",
+        b":one\r\n",
+        b"$-2\r\n",
+        b"$999999999999\r\n",
+        b"*999999999\r\n",
+        b"*1\r\n" * 9,
+        b"$1\r\nab\r\n",
+        b":" + b"1" * 70_000,
+        b":99999999999999999999\r\n",
+    ],
+)
+def test_what_is_no_resp_is_refused(data: bytes) -> None:
+    with pytest.raises(NotRedis):
+        ReplyParser().feed(data)
+
+
+@given(st.binary())
+def test_garbage_gives_replies_or_is_refused_and_nothing_else(garbage: bytes) -> None:
+    with contextlib.suppress(NotRedis):
+        assert len(ReplyParser().feed(garbage)) <= len(garbage)
