@@ -42,6 +42,9 @@ STARTED_FROM_OUTSIDE: Final[dict[str, str]] = {
     "frameworks/examples/count_source.py": "a task of the demo: runs inside a container",
     "frameworks/examples/forty_lines.py": "an example: started by hand",
     "frameworks/examples/hello_batch.py": "an example: started by hand",
+    "frameworks/examples/hello_futures.py": "an example: started by hand",
+    "frameworks/examples/pi.py": "an example: started by hand",
+    "frameworks/futures/joblib_backend.py": "programs that use joblib import it; the part itself does not need joblib",
 }
 
 #: Words that name nothing: what would be in such a module has a noun of its own.

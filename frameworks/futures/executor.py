@@ -12,6 +12,7 @@ clear error instead of a pool whose threads are in its parent.
 """
 
 import asyncio
+import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
@@ -32,7 +33,7 @@ from .options import CallOptions, OptionChanges
 from .pickling import FunctionCache, dump_arguments, name_of
 from .pool import PoolOptions, open_pool
 from .progress import ProgressBar
-from .remote import run_chunk, run_initialized
+from .remote import run_argument, run_chunk, run_initialized
 from .session import Session
 from .settings import DEFAULT_CPUS, DEFAULT_MAX_RESULT_BYTES, DEFAULT_MEM_MIB, IDLE_MS
 from .work import Backend, BackendListener
@@ -66,11 +67,13 @@ class Calls(futures.Executor):
             RuntimeError: The executor was shut down, or is broken (`ExecutorBroken`).
         """
         self._session.check_open()
+        is_plain = isinstance(fn, types.FunctionType | types.BuiltinFunctionType | type)
         try:
-            function = self._functions.pack(self._prepare(fn))
+            function = self._functions.pack(self._prepare(fn if is_plain else run_argument))
         except Exception as error:  # noqa: BLE001 - pickling runs the code of whatever is pickled
             return self._session.failed(not_picklable(fn, args, kwargs, error))
-        arguments = _packed_arguments(fn, function, args, kwargs, self._max_call_bytes)
+        sent = args if is_plain else (fn, *args)
+        arguments = _packed_arguments(fn, function, sent, kwargs, self._max_call_bytes)
         [future] = self._session.submit(name_of(fn), function, (arguments,), self._options)
         return future
 
@@ -200,7 +203,7 @@ class Executor(Calls):
         redis_url: str | None = None,
         cluster: str | None = None,
         *,
-        mode: Mode = "fine",
+        mode: Mode = "coarse",
         cpus: float = DEFAULT_CPUS,
         mem_mib: int = DEFAULT_MEM_MIB,
         timeout: float | None = None,
@@ -295,7 +298,7 @@ def _packed_arguments(
     try:
         arguments = dump_arguments(args, kwargs)
     except Exception as error:  # noqa: BLE001 - pickling runs the code of whatever is pickled
-        return not_picklable(fn, args, kwargs, error)
+        return not_picklable(fn, args[1:] if args[:1] == (fn,) else args, kwargs, error)
     assert isinstance(function.pickled, bytes), "functions are not put into block stores here"
     size = len(function.pickled) + len(arguments)
     if size <= max_bytes:

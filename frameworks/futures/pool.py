@@ -6,11 +6,12 @@ from typing import Literal
 
 from mesolite.errors import ConfigError
 
+from .coarse_pool import CoarsePool
 from .connection import find, framework, python_settings
 from .fine_pool import FinePool
 from .options import CallOptions
 from .programs import Program
-from .settings import MAX_TASK_DATA_BYTES, MAX_WORKERS
+from .settings import MAX_POOL_CALL_BYTES, MAX_TASK_DATA_BYTES, MAX_WORKERS
 from .work import Backend, BackendListener
 
 
@@ -31,8 +32,8 @@ class PoolOptions:
     max_result_bytes: int
 
     def __post_init__(self) -> None:
-        if self.mode != "fine":
-            raise ConfigError(f'mode is {self.mode!r}; "fine" is what there is')
+        if self.mode not in ("coarse", "fine"):
+            raise ConfigError(f'mode is {self.mode!r}; "coarse" or "fine"')
         if self.max_workers is not None and not 1 <= self.max_workers <= MAX_WORKERS:
             raise ConfigError(
                 f"max_workers is {self.max_workers}; 1 to {MAX_WORKERS}, or None for what the cluster offers"
@@ -48,7 +49,7 @@ class PoolOptions:
     @property
     def max_call_bytes(self) -> int:
         """How large a call may be, function and arguments together."""
-        return MAX_TASK_DATA_BYTES
+        return MAX_TASK_DATA_BYTES if self.mode == "fine" else MAX_POOL_CALL_BYTES
 
 
 def open_pool(
@@ -66,7 +67,17 @@ def open_pool(
     """
     place = find(redis_url, cluster, principal)
     info = framework(pool.name, pool.roles)
-    program = Program(
-        name=pool.name, settings=python_settings(pool.max_result_bytes, None), own_python=sys.executable or ""
+    settings = python_settings(pool.max_result_bytes, {} if pool.mode == "coarse" else None)
+    program = Program(name=pool.name, settings=settings, own_python=sys.executable or "")
+    if pool.mode == "fine":
+        return FinePool(place, info, program, listener, max_calls=pool.max_workers)
+    return CoarsePool(
+        place,
+        info,
+        program,
+        listener,
+        kind=options.kind,
+        min_workers=pool.min_workers,
+        max_workers=pool.max_workers,
+        idle_ms=pool.idle_timeout_ms,
     )
-    return FinePool(place, info, program, listener, max_calls=pool.max_workers)

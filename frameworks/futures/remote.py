@@ -13,6 +13,11 @@ def run_chunk(function: Callable[..., Any], chunk: Sequence[tuple[Any, ...]]) ->
     return [function(*arguments) for arguments in chunk]
 
 
+def run_argument(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Call what came along as an argument: what is another function each time would fill the workers' memory of functions."""
+    return function(*args, **kwargs)
+
+
 def run_initialized(
     token: str,
     initializer: Callable[..., object],

@@ -45,9 +45,9 @@ class PoolScheduler(Scheduler, Generic[Event, Rest]):
     Args:
         core: What decides.
         carry_out: Does what is not the driver's to do.
-        connected: Told once, when the first master answers.
         ended: Told when the framework is over, with the reason.
-        connect_by_ms: When a master must have answered; a `wake_at` for it is asked for by whoever starts the driver.
+        connect_timeout_ms: How long a master has to answer, from `begin`.
+        look: Tells the core what is not worth waking it for; called before each tick.
     """
 
     def __init__(
@@ -56,11 +56,13 @@ class PoolScheduler(Scheduler, Generic[Event, Rest]):
         carry_out: Callable[[SchedulerDriver, Rest], None],
         ended: Callable[[str], None],
         connect_timeout_ms: int,
+        look: Callable[[SchedulerDriver], None] | None = None,
     ) -> None:
         self._core = core
         self._carry_out = carry_out
         self._ended = ended
         self._connect_timeout_ms = connect_timeout_ms
+        self._look = look
         #: When a master must have answered; None once one has.
         self._connect_by_ms: int | None = None
         self._connected = False
@@ -139,6 +141,8 @@ class PoolScheduler(Scheduler, Generic[Event, Rest]):
                 self._ended(f"no leading master answered within {self._connect_timeout_ms} ms; is one running?")
                 return
             driver.wake_at(self._connect_by_ms)
+        if self._look is not None:
+            self._look(driver)
         self.apply(driver, Ticked(now_ms=driver.now_ms))
 
     def error(self, driver: SchedulerDriver, message: str) -> None:

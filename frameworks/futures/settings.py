@@ -13,6 +13,8 @@ EXECUTOR_MEM_MIB: Final = 48
 DEFAULT_MAX_RESULT_BYTES: Final = 64 * 1024 * 1024
 #: Calls that are tasks carry function and arguments through Redis, the master and a queue of the agent's.
 MAX_TASK_DATA_BYTES: Final = 512 * 1024
+#: Calls of a pool travel in entries of its streams: what these take, function and arguments each.
+MAX_POOL_CALL_BYTES: Final = 32 * 1024 * 1024
 #: Workers of one pool; beyond it one program is a cluster's whole load.
 MAX_WORKERS: Final = 10_000
 #: Calls in all that have been submitted and not ended. Each is about a kilobyte here, beside its arguments.
@@ -20,6 +22,8 @@ MAX_OUTSTANDING: Final = 1_000_000
 #: Workers without a call are given back after so long: a pause of a program that looks at a result costs no cold start,
 #: and nobody waits long for what is not used.
 IDLE_MS: Final = 10_000
+#: How often it is looked whether fewer calls are outstanding: nothing but giving workers back depends on it.
+LOOK_MS: Final = 1_000
 #: An executor without workers, or without calls, is shut down after so long. It holds little memory and takes a while to
 #: start.
 EXECUTOR_IDLE_MS: Final = 30_000

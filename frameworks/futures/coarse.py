@@ -1,0 +1,387 @@
+"""Coarse-grained calls: how many workers a pool holds, and where. Loads, offers and updates in; slots and executors out.
+
+A slot is a task, and one worker process of an executor for as long as the task lives. Slots are wanted as calls wait: as
+many as there are calls that have not ended, between `min_workers` and `max_workers`. They grow at once, and shrink when
+they have been too many for a while (by as many as were never needed meanwhile), so that a pause between two bursts costs
+nothing.
+
+An executor is *up* from its launch, and *over* when it is known to be: its container has ended, or its agent is gone.
+Only then may calls that it was given be given to another, so nothing else counts as an end.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+from mesolite.executors.python.calls import Outcome
+from mesolite.executors.python.tasks import SLOT_DATA
+from mesolite.ids import AgentId, ExecutorId, TaskId
+from mesolite.protocol import Demand, Offer, Reason, Source, TaskInfo, TaskState, TaskStatus
+from mesolite.resources import Resource, Resources
+
+from ..driver.pool import OfferedPool
+from .effects import (
+    CoarseEffect,
+    DeclineOffers,
+    ExecutorOver,
+    ExecutorUp,
+    KillTask,
+    LaunchSlots,
+    RefuseKind,
+    ReviveOffers,
+    ShutdownExecutor,
+    StateDemand,
+)
+from .endings import WORD_OF_STATE, Word, end_without_word
+from .errors import CallError, CallLost, CannotRun, ImageWithoutPython, TooLargeForCluster
+from .events import CoarseEvent, ExecutorEnded, LoadChanged, Offered, Rescinded, Ticked, TooLarge, Updated
+from .executors import ExecutorBook, HeldExecutor
+from .options import Kind
+from .programs import EXECUTOR_SHAPE, Program, carve_executor
+from .settings import (
+    EXECUTOR_IDLE_MS,
+    LOOK_MS,
+    MAX_FAILED_EXECUTORS,
+    MAX_UNSTARTED,
+    MAX_WORKERS,
+    REFUSE_MS,
+    SLOT_GRACE_MS,
+    UNREACHABLE_MS,
+)
+
+#: A slot that ended for one of these took its executor with it.
+_EXECUTOR_IS_OVER: Final = frozenset(
+    {
+        Reason.EXECUTOR_TERMINATED,
+        Reason.EXECUTOR_REGISTRATION_TIMEOUT,
+        Reason.EXECUTOR_REREGISTRATION_TIMEOUT,
+        Reason.CONTAINER_LIMITATION_MEMORY,
+        Reason.CONTAINER_LAUNCH_FAILED,
+        Reason.AGENT_REMOVED,
+        Reason.AGENT_REMOVED_BY_OPERATOR,
+    }
+)
+
+
+@dataclass(slots=True, eq=False)
+class _Slot:
+    """One worker that is held, or on its way."""
+
+    kind: Kind
+    executor_id: ExecutorId
+    running: bool = False
+    #: It was asked to end after its call.
+    leaving: bool = False
+    deadline_ms: int | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Load:
+    """What a kind of calls needs."""
+
+    #: Calls that have not ended.
+    calls: int = 0
+    #: Since when more workers are held than needed; None while they are not.
+    surplus_since_ms: int | None = None
+    #: The most that were needed since then.
+    peak: int = 0
+    #: Executors that ended, one after the other, before any worker of theirs ran.
+    failed: int = 0
+    #: What the last of them had to say.
+    why: str = ""
+
+
+class CoarseCore:
+    """All workers of one framework.
+
+    Args:
+        program: What they are.
+        kind: The kind of calls for which `min_workers` are held.
+        min_workers: Held whatever the load.
+        max_workers: At most so many of all kinds; None: what the cluster offers.
+        idle_ms: How long workers may be too many.
+    """
+
+    def __init__(
+        self, program: Program, kind: Kind, *, min_workers: int = 0, max_workers: int | None = None, idle_ms: int
+    ) -> None:
+        self._program = program
+        self._first = kind
+        self._min_workers = min_workers
+        self._max_workers = MAX_WORKERS if max_workers is None else max_workers
+        self._idle_ms = idle_ms
+        self._loads: dict[Kind, _Load] = {kind: _Load()}
+        self._slots: dict[TaskId, _Slot] = {}
+        self._executors = ExecutorBook[Kind]()
+        #: Number of the newest slot.
+        self._number = 0
+        self._refused = False
+        #: When the last event came: a load that is known may have fallen since.
+        self._looked_ms = 0
+        self._effects: list[CoarseEffect] = []
+
+    def apply(self, event: CoarseEvent) -> list[CoarseEffect]:
+        """Take one event in. Total: what makes no sense changes nothing."""
+        effects: list[CoarseEffect] = []
+        self._effects = effects
+        now_ms = self._looked_ms = event.now_ms
+        match event:
+            case LoadChanged():
+                self._load(event.kind, event.calls)
+            case Offered():
+                self._offer(event.offers)
+            case Rescinded():
+                pass  # none are kept
+            case Updated():
+                for status in event.statuses:
+                    self._update(status, now_ms)
+            case ExecutorEnded():
+                self._executor_ended(event)
+            case TooLarge():
+                self._refuse_shape(event)
+            case Ticked():
+                self._tick(now_ms)
+            case _:
+                assert_never(event)
+        self._shrink(now_ms)
+        self._state_demand()
+        self._effects = []
+        return effects
+
+    def next_deadline_ms(self) -> int | None:
+        """When the core wants a `Ticked` at the latest."""
+        deadlines = [slot.deadline_ms for slot in self._slots.values() if slot.deadline_ms is not None]
+        if any(load.calls for load in self._loads.values()):
+            deadlines.append(self._looked_ms + LOOK_MS)
+        deadlines += [
+            load.surplus_since_ms + self._idle_ms for load in self._loads.values() if load.surplus_since_ms is not None
+        ]
+        deadlines += [
+            held.idle_since_ms + EXECUTOR_IDLE_MS
+            for held in self._executors
+            if held.idle_since_ms is not None and not held.leaving
+        ]
+        return min(deadlines, default=None)
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        for task_id, slot in self._slots.items():
+            held = self._executors.get(slot.executor_id)
+            assert held is not None, f"worker {task_id} is of an executor that is over"
+            assert task_id in held.tasks, f"executor {slot.executor_id} does not know its worker {task_id}"
+        assert sum(not slot.leaving for slot in self._slots.values()) <= self._max_workers
+
+    # What is needed
+
+    def _load(self, kind: Kind, calls: int) -> None:
+        load = self._loads.setdefault(kind, _Load())
+        grown = calls > load.calls
+        load.calls = calls
+        load.peak = max(load.peak, self._target(kind))
+        if grown and self._refused:
+            self._refused = False
+            self._effects.append(ReviveOffers())
+
+    def _target(self, kind: Kind) -> int:
+        least = self._min_workers if kind == self._first else 0
+        return min(self._max_workers, max(least, self._loads[kind].calls))
+
+    def _held(self, kind: Kind) -> int:
+        return sum(slot.kind == kind and not slot.leaving for slot in self._slots.values())
+
+    def _needed(self, kind: Kind) -> int:
+        others = sum(slot.kind != kind and not slot.leaving for slot in self._slots.values())
+        held = self._held(kind)
+        return max(0, min(self._target(kind), self._max_workers - others) - held)
+
+    def _state_demand(self) -> None:
+        demands: list[Demand] = []
+        for kind in self._loads:
+            needed = self._needed(kind)
+            if needed:
+                # One of them may go to an agent that has no executor yet; what it does not need goes back.
+                larger = Resources.of(kind.shape) + Resources.of(EXECUTOR_SHAPE)
+                demands.append(Demand(role=kind.role, shape=larger.to_wire(), count=1))
+            if needed > 1:
+                demands.append(Demand(role=kind.role, shape=kind.shape, count=needed - 1))
+        self._effects.append(StateDemand(demands=tuple(demands)))
+
+    # Growing
+
+    def _offer(self, offers: Iterable[Offer]) -> None:
+        groups: dict[tuple[AgentId, str], list[Offer]] = {}
+        for offer in offers:
+            groups.setdefault((offer.agent_id, offer.allocation_role), []).append(offer)
+        unused: list[Offer] = []
+        for (agent_id, role), group in groups.items():
+            if not self._grow_on(agent_id, role, group):
+                unused += group
+        if unused:
+            wanted = any(self._needed(kind) for kind in self._loads)
+            self._refused = self._refused or wanted
+            offer_ids = tuple(offer.offer_id for offer in unused)
+            self._effects.append(DeclineOffers(offer_ids=offer_ids, refuse_ms=REFUSE_MS if wanted else 0))
+
+    def _grow_on(self, agent_id: AgentId, role: str, offers: list[Offer]) -> bool:
+        """Launch what fits on the offers of one agent and one role; False where nothing does."""
+        pool = OfferedPool(resource for offer in offers for resource in offer.resources)
+        tasks: list[TaskInfo] = []
+        for kind in self._loads:
+            needed = self._needed(kind)
+            if kind.role != role or not needed:
+                continue
+            executor = self._executors.at(agent_id, kind)
+            resources = None if executor is not None else carve_executor(pool)
+            if executor is None and resources is None:
+                continue
+            for share, count in pool.carve(kind.shape, needed):
+                if executor is None:
+                    assert resources is not None
+                    executor = self._new_executor(agent_id, kind, resources)
+                tasks += [self._new_slot(executor, share) for _ in range(count)]
+        if tasks:
+            offer_ids = tuple(offer.offer_id for offer in offers)
+            self._effects.append(LaunchSlots(offer_ids=offer_ids, tasks=tuple(tasks)))
+        return bool(tasks)
+
+    def _new_executor(self, agent_id: AgentId, kind: Kind, resources: tuple[Resource, ...]) -> HeldExecutor[Kind]:
+        info = self._program.info(
+            self._executors.next_id(agent_id, kind),
+            resources,
+            image=kind.image,
+            python=kind.python,
+            mem_mib_per_worker=kind.mem_mib,
+        )
+        # Said before it runs: calls that are sent to it wait for it where it will look first.
+        self._effects.append(ExecutorUp(executor_id=info.executor_id, kind=kind))
+        return self._executors.add(info, agent_id, kind)
+
+    def _new_slot(self, executor: HeldExecutor[Kind], share: tuple[Resource, ...]) -> TaskInfo:
+        self._number += 1
+        task_id = TaskId(f"worker-{self._number}")
+        self._slots[task_id] = _Slot(executor.sort, executor.executor_id)
+        executor.tasks[task_id] = None
+        executor.idle_since_ms = None
+        return TaskInfo(
+            task_id=task_id,
+            agent_id=executor.agent_id,
+            name=f"{self._program.name} worker",
+            resources=share,
+            executor=executor.info,
+            data=SLOT_DATA,
+        )
+
+    # Shrinking
+
+    def _shrink(self, now_ms: int) -> None:
+        for kind, load in self._loads.items():
+            target, held = self._target(kind), self._held(kind)
+            if held <= target:
+                load.surplus_since_ms = None
+            elif load.surplus_since_ms is None:
+                load.surplus_since_ms, load.peak = now_ms, target
+            elif load.surplus_since_ms + self._idle_ms <= now_ms:
+                self._give_back(kind, held - max(target, load.peak))
+                load.surplus_since_ms, load.peak = now_ms, target
+
+    def _give_back(self, kind: Kind, count: int) -> None:
+        """Ask so many workers to end, of the executors with the fewest first, so that whole executors become free."""
+        workers = [(task_id, slot) for task_id, slot in self._slots.items() if slot.kind == kind and not slot.leaving]
+        sizes = {held.executor_id: len(held.tasks) for held in self._executors}
+        workers.sort(key=lambda each: (sizes[each[1].executor_id], each[1].executor_id))
+        for task_id, slot in workers[: max(0, count)]:
+            slot.leaving = True
+            self._effects.append(KillTask(task_id=task_id, grace_ms=SLOT_GRACE_MS))
+
+    # Hearing
+
+    def _update(self, status: TaskStatus, now_ms: int) -> None:
+        slot = self._slots.get(status.task_id)
+        word = WORD_OF_STATE[status.state]
+        if slot is None:
+            if word is Word.ALIVE:
+                self._effects.append(KillTask(task_id=status.task_id))
+            return
+        if status.source is not Source.MASTER:
+            self._executors.confirm(slot.executor_id)
+        if word is Word.ALIVE:
+            slot.deadline_ms = None
+            if status.state is TaskState.RUNNING:
+                slot.running = True
+                self._loads[slot.kind].failed = 0
+        elif word is Word.UNSEEN:
+            if slot.deadline_ms is None:
+                slot.deadline_ms = now_ms + UNREACHABLE_MS
+        else:
+            self._slot_ended(slot, status, word, now_ms)
+
+    def _slot_ended(self, slot: _Slot, status: TaskStatus, word: Word, now_ms: int) -> None:
+        del self._slots[status.task_id]
+        held = self._executors.get(slot.executor_id)
+        self._executors.task_ended(slot.executor_id, status.task_id, now_ms)
+        if not slot.running and not slot.leaving:
+            self._failed(slot.kind, status, word)
+        if held is None:
+            return
+        is_over = word is Word.LOST or status.reason in _EXECUTOR_IS_OVER
+        if is_over and status.state is not TaskState.DROPPED:
+            self._over(held, status.message or status.state.value)
+        elif self._executors.get(slot.executor_id) is None:
+            # Its launch came to nothing.
+            self._effects.append(ExecutorOver(executor_id=held.executor_id, message=status.message))
+
+    def _failed(self, kind: Kind, status: TaskStatus, word: Word) -> None:
+        """A worker ended before it ran: see whether any will."""
+        load = self._loads[kind]
+        ending = end_without_word(status) if word is not Word.UNSTARTED else CallLost(status.message)
+        load.failed += 1
+        load.why = ending.message if isinstance(ending, Outcome) else str(ending)
+        hopeless = isinstance(ending, ImageWithoutPython) or status.reason is Reason.CONTAINER_LAUNCH_FAILED
+        most = MAX_UNSTARTED if word is Word.UNSTARTED else MAX_FAILED_EXECUTORS
+        if hopeless or load.failed >= most:
+            error = ending if isinstance(ending, CannotRun) else CannotRun(f"no worker starts: {load.why}")
+            self._refuse(kind, error)
+
+    def _executor_ended(self, event: ExecutorEnded) -> None:
+        for held in self._executors.on_agent(event.agent_id):
+            if event.executor_id in (None, held.executor_id):
+                self._over(held, event.message or "it ended")
+
+    def _over(self, held: HeldExecutor[Kind], message: str) -> None:
+        """An executor is over, and its workers with it, whether their last words have come or not."""
+        ended_early = [task_id for task_id in held.tasks if not self._slots[task_id].running]
+        for task_id in held.tasks:
+            self._slots.pop(task_id, None)
+        held.tasks.clear()
+        self._executors.remove(held)
+        if ended_early:
+            self._loads[held.sort].failed += 1
+            if self._loads[held.sort].failed >= MAX_FAILED_EXECUTORS:
+                self._refuse(held.sort, CannotRun(f"no worker starts: {message}"))
+        self._effects.append(ExecutorOver(executor_id=held.executor_id, message=message))
+
+    def _refuse(self, kind: Kind, error: CallError) -> None:
+        load = self._loads[kind]
+        load.failed = load.calls = 0
+        self._effects.append(RefuseKind(kind=kind, error=error))
+
+    def _refuse_shape(self, event: TooLarge) -> None:
+        asked, largest = Resources.of(event.demand.shape), Resources.of(event.largest).unallocated()
+        error = TooLargeForCluster(
+            f"no agent is large enough: it asks for {asked}, and the largest agent has {largest}"
+        )
+        for kind in list(self._loads):
+            larger = (Resources.of(kind.shape) + Resources.of(EXECUTOR_SHAPE)).to_wire()
+            if kind.role == event.demand.role and set(event.demand.shape) in (set(kind.shape), set(larger)):
+                self._refuse(kind, error)
+
+    def _tick(self, now_ms: int) -> None:
+        for task_id, slot in list(self._slots.items()):
+            if slot.deadline_ms is not None and slot.deadline_ms <= now_ms and task_id in self._slots:
+                held = self._executors.get(slot.executor_id)
+                assert held is not None
+                self._over(held, f"its agent was out of sight for {UNREACHABLE_MS / 1000:g} s")
+        for held in self._executors:
+            if held.idle_since_ms is not None and not held.leaving and held.idle_since_ms + EXECUTOR_IDLE_MS <= now_ms:
+                self._executors.leave(held)
+                self._effects.append(ShutdownExecutor(agent_id=held.agent_id, executor_id=held.executor_id))
