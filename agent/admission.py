@@ -8,11 +8,11 @@ from typing import Final, NamedTuple
 
 from mesolite.executors.command import Limits, Verdict, command_error, limits_of, role_of
 from mesolite.ids import AgentId, id_error
-from mesolite.protocol import FrameworkInfo, Reason, TaskInfo, TaskState
+from mesolite.protocol import ExecutorInfo, FrameworkInfo, Reason, TaskInfo, TaskState
 from mesolite.resources import Resource
 
 from .ledger import NOTHING, Holding, ResourceLedger, holding_of
-from .settings import MAX_TASKS
+from .settings import MAX_LAUNCH_BYTES, MAX_TASKS
 
 #: Tasks of one framework mostly have one of a few shapes, so that what a shape means is worked out once.
 MAX_KNOWN_SHAPES: Final = 256
@@ -24,6 +24,12 @@ class Shape(NamedTuple):
     holding: Holding
     limits: Limits
     role: str
+    #: Thousandths, for an executor's container, whose limits are a sum.
+    cpus_milli: int
+    mem_milli: int
+    #: In whole units, and like ports: as an executor is told of them.
+    shown: dict[str, float]
+    shown_ranges: dict[str, tuple[tuple[int, int], ...]]
 
     @classmethod
     def of(cls, resources: tuple[Resource, ...]) -> "Shape | str":
@@ -31,11 +37,20 @@ class Shape(NamedTuple):
         holding = holding_of(resources)
         if isinstance(holding, str):
             return holding
-        return cls(holding, limits_of(resources), role_of(resources))
+        scalars = dict(holding.scalars)
+        return cls(
+            holding,
+            limits_of(resources),
+            role_of(resources),
+            scalars.get("cpus", 0),
+            scalars.get("mem", 0),
+            {name: amount / 1000 for name, amount in holding.scalars},
+            {name: tuple(pairs) for name, pairs in holding.ranges},
+        )
 
 
 #: Of a task that was refused, and so has no container.
-SHAPELESS: Final = Shape(NOTHING, limits_of(()), "*")
+SHAPELESS: Final = Shape(NOTHING, limits_of(()), "*", 0, 0, {}, {})
 
 
 class Admission:
@@ -60,58 +75,135 @@ class Admission:
             tasks: How many there are already.
             removed: The framework was shut down here.
         """
-        error = self._malformed(framework, task)
+        error = self._task_error(framework, task) or _command_task_error(task)
         if error is not None:
-            return Verdict(state=TaskState.ERROR, reason=Reason.TASK_INVALID, message=error)
-        if removed:
-            return _dropped(Reason.FRAMEWORK_REMOVED, "the framework was shut down on this agent")
-        if self.farewell:
-            return _dropped(Reason.AGENT_REMOVED, f"the agent is leaving the cluster: {self.farewell}")
-        if self.shortage:
-            return _dropped(Reason.CONTAINER_LIMITATION_DISK, self.shortage)
-        if self.trouble:
-            return _dropped(Reason.CONTAINER_LAUNCH_FAILED, f"the agent can start nothing now: {self.trouble}")
-        if tasks >= MAX_TASKS:
-            return _dropped(Reason.CONTAINER_LIMITATION, f"the agent has {MAX_TASKS} tasks, which is its limit")
-        shape = self._shape(task)
+            return invalid(error)
+        refused = self._launches_nothing(removed) or self._starts_nothing() or self._is_full(tasks)
+        if refused is not None:
+            return refused
+        shape = self._shape(task.resources)
         if isinstance(shape, str):
-            return Verdict(state=TaskState.ERROR, reason=Reason.TASK_INVALID, message=shape)
+            return invalid(shape)
         missing = ledger.shortage(shape.holding)
-        if missing is not None:
-            return _dropped(Reason.INVALID_OFFERS, f"the agent has no room: {missing}")
-        return shape
+        return no_room(missing) if missing is not None else shape
 
-    def shape(self, task: TaskInfo) -> Shape:
-        """Return what the resources of a task mean that was admitted once, perhaps by an earlier version with other rules."""
-        shape = self._shape(task)
+    def decide_for_executor(
+        self, framework: FrameworkInfo, task: TaskInfo, tasks: int, removed: bool
+    ) -> Shape | Verdict:
+        """As `decide`, of a task that an executor is to run, without a look at the room there is."""
+        error = self._task_error(framework, task) or _executor_task_error(task)
+        if error is not None:
+            return invalid(error)
+        refused = self._launches_nothing(removed) or self._is_full(tasks)
+        if refused is not None:
+            return refused
+        shape = self._shape(task.resources)
+        return invalid(shape) if isinstance(shape, str) else shape
+
+    def decide_executor(self, executor: ExecutorInfo) -> Shape | Verdict:
+        """As `decide`, of an executor that is to be launched, without a look at the room there is."""
+        error = _executor_error(executor)
+        if error is not None:
+            return invalid(error)
+        refused = self._starts_nothing()
+        if refused is not None:
+            return refused
+        shape = self._shape(executor.resources)
+        return invalid(f"the executor's {shape}") if isinstance(shape, str) else shape
+
+    def shape(self, resources: tuple[Resource, ...]) -> Shape:
+        """Return what resources mean that were admitted once, perhaps by an earlier version with other rules."""
+        shape = self._shape(resources)
         return shape if isinstance(shape, Shape) else SHAPELESS
 
-    def _shape(self, task: TaskInfo) -> Shape | str:
-        known = self._shapes.get(task.resources)
+    def _shape(self, resources: tuple[Resource, ...]) -> Shape | str:
+        known = self._shapes.get(resources)
         if known is None:
-            known = Shape.of(task.resources)
+            known = Shape.of(resources)
             if len(self._shapes) >= MAX_KNOWN_SHAPES:
                 self._shapes.clear()
-            self._shapes[task.resources] = known
+            self._shapes[resources] = known
         return known
 
-    def _malformed(self, framework: FrameworkInfo, task: TaskInfo) -> str | None:
+    def _launches_nothing(self, removed: bool) -> Verdict | None:
+        if removed:
+            return dropped(Reason.FRAMEWORK_REMOVED, "the framework was shut down on this agent")
+        if self.farewell:
+            return dropped(Reason.AGENT_REMOVED, f"the agent is leaving the cluster: {self.farewell}")
+        if self.shortage:
+            return dropped(Reason.CONTAINER_LIMITATION_DISK, self.shortage)
+        return None
+
+    def _starts_nothing(self) -> Verdict | None:
+        if self.trouble:
+            return dropped(Reason.CONTAINER_LAUNCH_FAILED, f"the agent can start nothing now: {self.trouble}")
+        return None
+
+    def _is_full(self, tasks: int) -> Verdict | None:
+        if tasks >= MAX_TASKS:
+            return dropped(Reason.CONTAINER_LIMITATION, f"the agent has {MAX_TASKS} tasks, which is its limit")
+        return None
+
+    def _task_error(self, framework: FrameworkInfo, task: TaskInfo) -> str | None:
         if error := id_error(framework.framework_id):
             return f"the framework id {error}"
         if error := id_error(task.task_id):
             return f"the task id {error}"
         if task.agent_id != self._agent_id:
             return f"the task is for agent {task.agent_id!r}, this is {self._agent_id!r}"
-        if task.executor is not None:
-            return "the task asks for an executor of its own; this agent runs tasks with a command"
-        if task.command is None:
-            return "the task has no command"
-        if error := command_error(task.command):
-            return f"the command {error}"
         if task.max_completion_time_ms is not None and task.max_completion_time_ms < 0:
             return "max_completion_time is negative"
         return None
 
 
-def _dropped(reason: Reason, message: str) -> Verdict:
+def launch_bytes(task: TaskInfo) -> int:
+    """Return about how many bytes a task takes in the line that tells its executor of it, before base64."""
+    labels = sum(map(len, task.labels)) + sum(map(len, task.labels.values())) if task.labels else 0
+    return len(task.data) + len(task.name) + labels
+
+
+def _command_task_error(task: TaskInfo) -> str | None:
+    if task.command is None:
+        return "the task has neither a command nor an executor"
+    if error := command_error(task.command):
+        return f"the command {error}"
+    return None
+
+
+def _executor_task_error(task: TaskInfo) -> str | None:
+    """T11, T12, as far as the task itself goes."""
+    if task.command is not None:
+        return "the task has both a command and an executor; it needs one of them"
+    if task.container is not None:
+        return "the task has a container, but runs in its executor's: the executor's description says what that is"
+    if (size := launch_bytes(task)) > MAX_LAUNCH_BYTES:
+        return f"the task has {size} bytes of data and labels; its executor can be told {MAX_LAUNCH_BYTES}"
+    return None
+
+
+def _executor_error(executor: ExecutorInfo) -> str | None:
+    """E1, E2 (reference 2.5)."""
+    if error := id_error(executor.executor_id):
+        return f"the executor id {error}"
+    if error := command_error(executor.command):
+        return f"the executor's command {error}"
+    if executor.shutdown_grace_period_ms < 0:
+        return "the executor's shutdown_grace_period is negative"
+    if len(executor.data) > MAX_LAUNCH_BYTES:
+        return f"the executor has {len(executor.data)} bytes of data; it can be told {MAX_LAUNCH_BYTES}"
+    return None
+
+
+def invalid(message: str) -> Verdict:
+    """Refuse what can never be launched."""
+    return Verdict(state=TaskState.ERROR, reason=Reason.TASK_INVALID, message=message)
+
+
+def no_room(missing: str) -> Verdict:
+    """Refuse what does not fit."""
+    return dropped(Reason.INVALID_OFFERS, f"the agent has no room: {missing}")
+
+
+def dropped(reason: Reason, message: str) -> Verdict:
+    """Refuse what may be launched another time, or elsewhere."""
     return Verdict(state=TaskState.DROPPED, reason=reason, message=message)

@@ -24,10 +24,12 @@ from typing import Final, Protocol, assert_never
 import msgspec
 
 from mesolite.errors import CheckpointFailed
-from mesolite.ids import FrameworkId, TaskId
+from mesolite.ids import ContainerId, FrameworkId, TaskId
 
 from .records import (
     AgentRecord,
+    ExecutorDropped,
+    ExecutorRecord,
     FrameworkDropped,
     FrameworkRecord,
     ProgressRecord,
@@ -47,6 +49,8 @@ SCHEMA_VERSION: Final = 1
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS agent (one INTEGER PRIMARY KEY CHECK (one = 1), record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS frameworks (framework_id TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS executors (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, container_id TEXT NOT NULL UNIQUE, record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS tasks (
     number INTEGER PRIMARY KEY AUTOINCREMENT, framework_id TEXT NOT NULL, task_id TEXT NOT NULL, record BLOB NOT NULL,
     UNIQUE (framework_id, task_id));
@@ -61,6 +65,7 @@ CREATE TABLE IF NOT EXISTS seen (
 _encode = msgspec.msgpack.Encoder().encode
 _agent = msgspec.msgpack.Decoder(AgentRecord)
 _framework = msgspec.msgpack.Decoder(FrameworkRecord)
+_executor = msgspec.msgpack.Decoder(ExecutorRecord)
 _task = msgspec.msgpack.Decoder(TaskRecord)
 _progress = msgspec.msgpack.Decoder(ProgressRecord)
 
@@ -69,7 +74,7 @@ class CheckpointStore(Protocol):
     """Keeps records. One instance is used from one thread."""
 
     def load(self) -> list[Put]:
-        """Return everything kept: the agent, frameworks, tasks, their progress, then the seen, each in order of arrival."""
+        """Return all that is kept: the agent, frameworks, executors, tasks, their progress, then the seen, in order of arrival."""
         ...
 
     def save(self, records: Sequence[Record]) -> None:
@@ -95,6 +100,7 @@ class MemoryCheckpoint:
     def __init__(self) -> None:
         self._agent: AgentRecord | None = None
         self._frameworks: dict[FrameworkId, FrameworkRecord] = {}
+        self._executors: dict[ContainerId, ExecutorRecord] = {}
         self._tasks: dict[tuple[FrameworkId, TaskId], TaskRecord] = {}
         self._progress: dict[tuple[FrameworkId, TaskId], ProgressRecord] = {}
         self._seen: dict[tuple[FrameworkId, TaskId], SeenRecord] = {}
@@ -106,6 +112,7 @@ class MemoryCheckpoint:
         return [
             *([self._agent] if self._agent is not None else []),
             *self._frameworks.values(),
+            *self._executors.values(),
             *self._tasks.values(),
             *self._progress.values(),
             *self._seen.values(),
@@ -121,7 +128,7 @@ class MemoryCheckpoint:
     def clear(self) -> None:
         """See `CheckpointStore`."""
         self._agent = None
-        for table in (self._frameworks, self._tasks, self._progress, self._seen):
+        for table in (self._frameworks, self._executors, self._tasks, self._progress, self._seen):
             table.clear()
 
     def close(self) -> None:
@@ -140,6 +147,10 @@ class MemoryCheckpoint:
                 self._seen.setdefault((record.framework_id, record.task_id), record)
             case SeenDropped():
                 self._seen.pop((record.framework_id, record.task_id), None)
+            case ExecutorRecord():
+                self._executors[record.container_id] = record
+            case ExecutorDropped():
+                self._executors.pop(record.container_id, None)
             case FrameworkRecord():
                 self._frameworks[record.framework.framework_id] = record
             case FrameworkDropped():
@@ -187,6 +198,7 @@ class SqliteCheckpoint:
         return [
             *(_agent.decode(blob) for (blob,) in rows("SELECT record FROM agent")),
             *(_framework.decode(blob) for (blob,) in rows("SELECT record FROM frameworks ORDER BY framework_id")),
+            *(_executor.decode(blob) for (blob,) in rows("SELECT record FROM executors ORDER BY number")),
             *(_task.decode(blob) for (blob,) in rows("SELECT record FROM tasks ORDER BY number")),
             *(_progress.decode(blob) for (blob,) in rows("SELECT record FROM progress ORDER BY framework_id, task_id")),
             *(SeenRecord(*row) for row in rows("SELECT framework_id, task_id FROM seen ORDER BY number")),
@@ -222,7 +234,7 @@ class SqliteCheckpoint:
     def clear(self) -> None:
         """See `CheckpointStore`."""
         self._connection.executescript(
-            "BEGIN; DELETE FROM agent; DELETE FROM frameworks; DELETE FROM tasks;"
+            "BEGIN; DELETE FROM agent; DELETE FROM frameworks; DELETE FROM executors; DELETE FROM tasks;"
             "DELETE FROM progress; DELETE FROM seen; COMMIT;"
         )
 
@@ -262,6 +274,11 @@ class SqliteCheckpoint:
 _STATEMENTS: Final[dict[type[Record], tuple[str, ...]]] = {
     AgentRecord: ("INSERT OR REPLACE INTO agent VALUES (1, ?1)",),
     FrameworkRecord: ("INSERT OR REPLACE INTO frameworks VALUES (?1, ?2)",),
+    # A later put keeps its place.
+    ExecutorRecord: (
+        "INSERT INTO executors (container_id, record) VALUES (?1, ?2) "
+        "ON CONFLICT (container_id) DO UPDATE SET record = ?2",
+    ),
     TaskRecord: ("INSERT OR REPLACE INTO tasks (framework_id, task_id, record) VALUES (?1, ?2, ?3)",),
     ProgressRecord: ("INSERT OR REPLACE INTO progress VALUES (?1, ?2, ?3)",),
     SeenRecord: ("INSERT OR IGNORE INTO seen (framework_id, task_id) VALUES (?1, ?2)",),
@@ -270,6 +287,7 @@ _STATEMENTS: Final[dict[type[Record], tuple[str, ...]]] = {
         "DELETE FROM progress WHERE framework_id = ?1 AND task_id = ?2",
     ),
     SeenDropped: ("DELETE FROM seen WHERE framework_id = ?1 AND task_id = ?2",),
+    ExecutorDropped: ("DELETE FROM executors WHERE container_id = ?1",),
     FrameworkDropped: (
         "DELETE FROM frameworks WHERE framework_id = ?1 AND ?2 = ?2",
         "DELETE FROM seen WHERE framework_id = ?1 AND ?2",
@@ -310,6 +328,10 @@ def _row(record: Record) -> tuple[object, ...]:
             return record.framework_id, record.task.task_id, _encode(record)
         case SeenRecord() | SeenDropped() | TaskDropped():
             return record.framework_id, record.task_id
+        case ExecutorRecord():
+            return record.container_id, _encode(record)
+        case ExecutorDropped():
+            return (record.container_id,)
         case FrameworkRecord():
             return record.framework.framework_id, _encode(record)
         case FrameworkDropped():

@@ -1,15 +1,24 @@
 """What the agent's core wants done, in the imperative.
 
 The effects of one event come in this order, and a shell must keep it: checkpoint, then reports, then what acts on
-containers, then what merely informs. Nothing may become visible before it is durable.
+containers and executors, then what merely informs. Nothing may become visible before it is durable: an executor is told
+ACKNOWLEDGED, and told of a task, only after the checkpoint knows of it.
 """
 
 import enum
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from mesolite.ids import ContainerId
-from mesolite.protocol import FrameworkInfo, Report, TaskInfo, TaskState, TaskStatus
+from mesolite.ids import ContainerId, ExecutorId
+from mesolite.protocol import (
+    ExecutorEvent,
+    ExecutorTotals,
+    FrameworkInfo,
+    Report,
+    TaskInfo,
+    TaskState,
+    TaskStatus,
+)
 
 from .containerizer.contract import ContainerSpec
 from .records import Record
@@ -43,6 +52,53 @@ class LaunchContainers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenLinks:
+    """Let executors that outlived the agent's last life find it again."""
+
+    container_ids: tuple[ContainerId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchExecutors:
+    """As `LaunchContainers`, of executors: each gets the sockets by which it reaches the agent, which its spec does not name yet."""
+
+    specs: tuple[ContainerSpec, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResizeContainer:
+    """Give an executor's container other limits; failure comes back as `ContainersReported`."""
+
+    container_id: ContainerId
+    cpus_milli: int
+    mem_mib: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TellExecutor:
+    """Say all this on one connection, in one piece. If it does not arrive, the connection is over and the executor comes back."""
+
+    container_id: ContainerId
+    connection: int
+    events: tuple[ExecutorEvent, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HangUp:
+    """Close a connection after what was said on it."""
+
+    container_id: ContainerId
+    connection: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseLinks:
+    """These executors are over: nobody connects there any more."""
+
+    container_ids: tuple[ContainerId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KillContainer:
     """End a container; repeating it with less grace hastens the end."""
 
@@ -69,6 +125,24 @@ class ShowTasks:
     changes: tuple[TaskChange, ...]
 
 
+class TotalsChange(NamedTuple):
+    """What an executor says of the work that it does without tasks."""
+
+    framework: FrameworkInfo
+    executor_id: ExecutorId
+    #: Which life of it.
+    container_id: ContainerId
+    #: None: it ended, and nothing of it is running.
+    totals: ExecutorTotals | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowTotals:
+    """Let whoever watches know, Flower for one; nothing depends on it."""
+
+    changes: tuple[TotalsChange, ...]
+
+
 class Refusal(enum.Enum):
     """Why an input changed nothing. For counters and logs."""
 
@@ -82,7 +156,13 @@ class Refusal(enum.Enum):
     UNKNOWN_TASK = "unknown_task"
     UNKNOWN_FRAMEWORK = "unknown_framework"
     UNKNOWN_EXECUTOR = "unknown_executor"
+    #: Nobody is there who could be told; messages are best effort.
+    UNHEARD_MESSAGE = "unheard_message"
     UNKNOWN_CONTAINER = "unknown_container"
+    #: It said what an executor may not say.
+    EXECUTOR_FAULT = "executor_fault"
+    #: New limits could not be set.
+    RESIZE_FAILED = "resize_failed"
     WRONG_ACKNOWLEDGEMENT = "wrong_acknowledgement"
     ILLEGAL_TRANSITION = "illegal_transition"
 
@@ -104,4 +184,19 @@ class StopAgent:
     refused: bool = False
 
 
-AgentEffect: TypeAlias = Checkpoint | SendReports | LaunchContainers | KillContainer | ShowTasks | Rejected | StopAgent
+AgentEffect: TypeAlias = (
+    Checkpoint
+    | SendReports
+    | OpenLinks
+    | LaunchContainers
+    | LaunchExecutors
+    | ResizeContainer
+    | TellExecutor
+    | HangUp
+    | KillContainer
+    | CloseLinks
+    | ShowTasks
+    | ShowTotals
+    | Rejected
+    | StopAgent
+)

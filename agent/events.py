@@ -10,6 +10,7 @@ from mesolite.ids import ContainerId, FrameworkId, TaskId
 from mesolite.protocol import CommandBatch
 
 from .containerizer.contract import ContainerEvent
+from .executor_links.contract import LinkEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,14 @@ class ContainersReported:
 
     now_ms: int
     events: tuple[ContainerEvent, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorsReported:
+    """Executors spoke or hung up, in this order."""
+
+    now_ms: int
+    events: tuple[LinkEvent, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +110,7 @@ AgentEvent: TypeAlias = (
     ContainersRecovered
     | CommandsArrived
     | ContainersReported
+    | ExecutorsReported
     | Tick
     | TaskEndRequested
     | ReportsLost

@@ -8,6 +8,7 @@ from mesolite.protocol import CommandBatch
 
 from .containerizer.contract import ContainerEvent
 from .events import ShutdownRequested, TaskEndRequested
+from .executor_links.contract import LinkEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,9 @@ class BrokerReturned:
     """Commands can be read again after they could not. Redis may have failed over, and forgotten reports that it had taken."""
 
 
-Item: TypeAlias = ContainerEvent | CommandBatch | Undecodable | BrokerReturned | TaskEndRequested | ShutdownRequested
+Item: TypeAlias = (
+    ContainerEvent | LinkEvent | CommandBatch | Undecodable | BrokerReturned | TaskEndRequested | ShutdownRequested
+)
 
 
 class Inbox:

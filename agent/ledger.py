@@ -5,7 +5,7 @@ of one name must fit into what the machine has of it, whoever it is reserved for
 whatever a confused master believes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -97,6 +97,17 @@ class ResourceLedger:
         for name, items in holding.sets:
             if not items <= self._total_sets.get(name, frozenset()) - self._held_sets.get(name, frozenset()):
                 return f"{name}: some of {sorted(items)} are taken or not there"
+        return None
+
+    def take_all(self, holdings: Sequence[Holding]) -> str | None:
+        """Book all of these, or none and say what is missing."""
+        for count, holding in enumerate(holdings):
+            missing = self.shortage(holding)
+            if missing is not None:
+                for taken in holdings[:count]:
+                    self.give(taken)
+                return missing
+            self.take(holding)
         return None
 
     def take(self, holding: Holding) -> None:

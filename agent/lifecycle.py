@@ -22,6 +22,8 @@ Whatever is not in the table cannot come from a sound containerizer or master, o
 follow-up is REFUSE. A kill of a task that ended is no such case: the framework could not know yet.
 
 LOST is what recovery finds: the checkpoint knows the container and the containerizer does not, so it ended unseen.
+
+SENT is for tasks of executors, whose life has a table of its own (`executor_task_lifecycle.py`).
 """
 
 import enum
@@ -35,10 +37,14 @@ class Phase(enum.Enum):
 
     STAGING = "STAGING"
     STARTING = "STARTING"
+    SENT = "SENT"
     RUNNING = "RUNNING"
     ABORTING = "ABORTING"
     KILLING = "KILLING"
     ENDED = "ENDED"
+
+    #: By identity, as they are compared; see `TaskState`.
+    __hash__ = object.__hash__
 
 
 class Cause(enum.Enum):
@@ -118,12 +124,15 @@ TABLE: Final[dict[Phase, dict[Cause, Step]]] = {
     Phase.ENDED: {
         Cause.KILL: Step(Phase.ENDED, ()),
     },
+    # No phase of a container.
+    Phase.SENT: {},
 }
 
 #: How a phase shows to the framework. ENDED shows as whatever its terminal update says.
 SHOWN_STATES: Final[dict[Phase, TaskState]] = {
     Phase.STAGING: TaskState.STAGING,
     Phase.STARTING: TaskState.STARTING,
+    Phase.SENT: TaskState.STAGING,
     Phase.RUNNING: TaskState.RUNNING,
     Phase.ABORTING: TaskState.KILLING,
     Phase.KILLING: TaskState.KILLING,

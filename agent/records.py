@@ -10,8 +10,10 @@ from msgspec import Struct
 
 from mesolite.executors.command import KillCause
 from mesolite.ids import AgentId, ContainerId, FrameworkId, TaskId
-from mesolite.protocol import FrameworkInfo, TaskInfo, TaskStatus
+from mesolite.protocol import ExecutorInfo, FrameworkInfo, TaskInfo, TaskStatus
 
+from .executor_endings import Loss
+from .executor_lifecycle import ExecutorPhase
 from .lifecycle import Phase
 
 
@@ -30,19 +32,44 @@ class AgentRecord(Struct, frozen=True):
 
 
 class FrameworkRecord(Struct, frozen=True):
-    """A framework that has tasks here. Key: its id."""
+    """A framework that has tasks or executors here. Key: its id."""
 
     framework: FrameworkInfo
     #: It was shut down: its tasks are being ended and nothing of it is launched.
     removed: bool = False
 
 
+class ExecutorRecord(Struct, frozen=True, omit_defaults=True):
+    """One life of an executor. Key: its container id. Written whole at each change of its phase, which are few.
+
+    It stays until its end is acknowledged and its last task forgotten.
+    """
+
+    framework_id: FrameworkId
+    container_id: ContainerId
+    executor: ExecutorInfo
+    #: See `RegisteredExecutor`.
+    launched_by: TaskId
+    phase: ExecutorPhase
+    #: Why the agent ends it, where it does not end by itself.
+    loss: Loss | None = None
+    #: How it ended, for EXITED_EXECUTOR.
+    exit_code: int | None = None
+    message: str = ""
+    #: The master has entered its end.
+    acknowledged: bool = False
+
+
 class TaskRecord(Struct, frozen=True):
     """What of a task never changes. Key: framework and task id. Written once."""
 
     framework_id: FrameworkId
+    #: Its own container, or its executor's: then there is an ExecutorRecord of it.
     container_id: ContainerId
+    #: A task of an executor without its `executor`, which is in the ExecutorRecord.
     task: TaskInfo
+    #: The first task of the group that it was launched with, where it has an executor and was.
+    group: TaskId | None = None
 
 
 class ProgressRecord(Struct, frozen=True):
@@ -60,6 +87,8 @@ class ProgressRecord(Struct, frozen=True):
     pending: tuple[TaskStatus, ...]
     #: The newest update that was acknowledged.
     acknowledged: TaskStatus | None
+    #: Of a task that an executor runs: the ids of its newest updates, oldest first.
+    update_ids: tuple[str, ...] = ()
 
 
 class SeenRecord(Struct, frozen=True):
@@ -83,6 +112,12 @@ class SeenDropped(Struct, frozen=True):
     task_id: TaskId
 
 
+class ExecutorDropped(Struct, frozen=True):
+    """Drop one ExecutorRecord."""
+
+    container_id: ContainerId
+
+
 class FrameworkDropped(Struct, frozen=True):
     """Drop a FrameworkRecord and, where `with_seen`, all SeenRecords of the framework."""
 
@@ -90,5 +125,5 @@ class FrameworkDropped(Struct, frozen=True):
     with_seen: bool = False
 
 
-Put: TypeAlias = AgentRecord | FrameworkRecord | TaskRecord | ProgressRecord | SeenRecord
-Record: TypeAlias = Put | TaskDropped | SeenDropped | FrameworkDropped
+Put: TypeAlias = AgentRecord | FrameworkRecord | ExecutorRecord | TaskRecord | ProgressRecord | SeenRecord
+Record: TypeAlias = Put | TaskDropped | SeenDropped | ExecutorDropped | FrameworkDropped

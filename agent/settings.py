@@ -40,6 +40,31 @@ MAX_SEEN_TASKS: Final = 100_000
 #: Steps of its story that a task remembers for the message of a broken invariant; a life has six, kills may repeat.
 MAX_STORY_STEPS: Final = 16
 
+# Executors.
+
+#: Executors that run here. Each has a container, which is what bounds them; a registration that lists them stays small.
+MAX_EXECUTORS: Final = 1_000
+#: Executors that are over and not forgotten. What is said no more of the oldest, the next registration tells by not listing it.
+MAX_ENDED_EXECUTORS: Final = 10_000
+#: From an executor's first process to its SUBSCRIBE (reference 1.21, executor_registration_timeout). The pull of an image is over by then.
+EXECUTOR_REGISTRATION_TIMEOUT_MS: Final = 60_000
+#: From the begin of a life of the agent to the SUBSCRIBE of an executor that outlived the last one: Mesos's longest
+#: (reference 1.21), because the executor, too, may have had a long pause between two attempts.
+EXECUTOR_REREGISTRATION_TIMEOUT_MS: Final = 15_000
+#: From the end of a connection to the SUBSCRIBE on the next, within one life of the agent.
+EXECUTOR_RETURN_TIMEOUT_MS: Final = 60_000
+#: Limits of a container shrink to the most that was needed within so long: a steady stream of small tasks changes none.
+SHRINK_DELAY_MS: Final = 2_000
+#: Limits that could not be set are tried again after so long.
+RESIZE_RETRY_MS: Final = 30_000
+#: Ids of updates remembered of a task that has not ended, so that what an executor says again is known. It keeps few: each until it is
+#: acknowledged, which takes a moment.
+MAX_UPDATE_IDS: Final = 32
+#: Updates of a task that wait for their framework. Beyond it a newer one that is not the last replaces the one before.
+MAX_PENDING_UPDATES: Final = 16
+#: What one LAUNCH or LAUNCH_GROUP may carry before base64, so that a line of it stays below MAX_LINE_BYTES.
+MAX_LAUNCH_BYTES: Final = 5 * 1024 * 1024
+
 # The shell.
 
 #: Longest wait for commands in the bus, and so the longest delay of a stop.

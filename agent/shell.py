@@ -1,8 +1,8 @@
 """The agent's shell: takes what happened, lets the core decide, and does it. It decides nothing.
 
-    bus --reader thread--> inbox <--any thread-- containerizer, Flower
+    bus --reader thread--> inbox <--any thread-- containerizer, executors' links, Flower
                              |
-                     work(): apply to the core --> checkpoint --> reports --> containers --> observers
+                     work(): apply to the core --> checkpoint --> reports --> containers, executors --> observers
 
 All of one pass is one transaction and one report. Nothing is visible before it is durable: while the disk takes no
 checkpoint, the shell waits, and the tasks run on. While Redis is away everything but the reports goes on.
@@ -13,6 +13,9 @@ checkpoint, the shell waits, and the tasks run on. While Redis is away everythin
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
 from typing import Final, Protocol, assert_never
 
 from mesolite.clock import Clock
@@ -37,14 +40,22 @@ from .disk import DiskWatch
 from .effects import (
     AgentEffect,
     Checkpoint,
+    CloseLinks,
+    HangUp,
     KillContainer,
     LaunchContainers,
+    LaunchExecutors,
+    OpenLinks,
     Refusal,
     Rejected,
+    ResizeContainer,
     SendReports,
     ShowTasks,
+    ShowTotals,
     StopAgent,
     TaskChange,
+    TellExecutor,
+    TotalsChange,
 )
 from .events import (
     AgentEvent,
@@ -53,12 +64,14 @@ from .events import (
     ContainersRecovered,
     ContainersReported,
     DiskChanged,
+    ExecutorsReported,
     ProcessStopping,
     ReportsLost,
     ShutdownRequested,
     TaskEndRequested,
     Tick,
 )
+from .executor_links.contract import ExecutorLinks, LinkEvent
 from .inbox import BrokerReturned, Inbox, Item, Undecodable
 from .reader import CommandReader
 from .records import Record
@@ -85,6 +98,14 @@ class TaskObserver(Protocol):
         ...
 
 
+class ExecutorObserver(Protocol):
+    """Wants to know about executors; must return at once."""
+
+    def totals_changed(self, changes: Sequence[TotalsChange]) -> None:
+        """Executors said this of the work that they do without tasks, in this order."""
+        ...
+
+
 class AgentShell:
     """Runs one core.
 
@@ -102,6 +123,9 @@ class AgentShell:
         make_sandbox: Makes the directory that a spec names; raises OSError. The simulator has none to make.
         disk: Watches the disk, where there is one.
         observers: Told about every step of a task.
+        links: How executors are spoken to; its sink is `inbox.put`. Without it none can be launched.
+        bundle_dir: The directory with the Python executor, for containers of executors.
+        executor_observers: Told what executors say of themselves.
     """
 
     def __init__(
@@ -120,6 +144,9 @@ class AgentShell:
         make_sandbox: Callable[[ContainerSpec], None] | None = None,
         disk: DiskWatch | None = None,
         observers: Sequence[TaskObserver] = (),
+        links: ExecutorLinks | None = None,
+        bundle_dir: Path | None = None,
+        executor_observers: Sequence[ExecutorObserver] = (),
     ) -> None:
         self.core: Final = core
         self._containerizer: Final = containerizer
@@ -130,6 +157,9 @@ class AgentShell:
         self._make_sandbox: Final = make_sandbox if make_sandbox is not None else _make_sandbox
         self._disk: Final = disk
         self._observers: Final = tuple(observers)
+        self._links: Final = links
+        self._bundle_dir: Final = bundle_dir
+        self._executor_observers: Final = tuple(executor_observers)
         self._reader: Final = CommandReader(bus, agent_queue(core.info.agent_id, cluster), inbox)
         self._reporter: Final = Reporter(store, core.info.agent_id, core.session, principal)
         #: Held while the core changes, so that `view` sees whole passes.
@@ -232,39 +262,38 @@ class AgentShell:
             return agent_view(self.core, self.refusals)
 
     def _events(self, items: Sequence[Item], now_ms: int) -> list[AgentEvent]:
-        """Make events of what came in, the news of containers that came in a row as one."""
+        """Make events of what came in; news of one kind that came in a row make one, so that what follows is said in one piece."""
         events: list[AgentEvent] = []
-        news: list[ContainerEvent] = []
-
-        def end_news() -> None:
-            if news:
-                events.append(ContainersReported(now_ms=now_ms, events=tuple(news)))
-                news.clear()
-
-        for item in items:
-            if isinstance(item, ContainerEvent):
-                news.append(item)
-                continue
-            end_news()
-            match item:
-                case CommandBatch():
-                    events.append(CommandsArrived(now_ms=now_ms, batch=item, random=self._random()))
-                case Undecodable():
-                    self._reporter.set_aside(item, now_ms)
-                case BrokerReturned():
-                    events.append(ReportsLost(now_ms=now_ms))
-                case TaskEndRequested() | ShutdownRequested():
-                    events.append(item)
-                case _:
-                    assert_never(item)
-        end_news()
+        for kind, group in groupby(items, _kind):
+            if kind is ContainerEvent:
+                container_news = tuple(item for item in group if isinstance(item, ContainerEvent))
+                events.append(ContainersReported(now_ms=now_ms, events=container_news))
+            elif kind is LinkEvent:
+                words = tuple(item for item in group if isinstance(item, LinkEvent))
+                events.append(ExecutorsReported(now_ms=now_ms, events=words))
+            else:
+                events.extend(event for item in group if (event := self._event(item, now_ms)) is not None)
         return events
+
+    def _event(self, item: Item, now_ms: int) -> AgentEvent | None:
+        match item:
+            case CommandBatch():
+                return CommandsArrived(now_ms=now_ms, batch=item, random=self._random())
+            case BrokerReturned():
+                return ReportsLost(now_ms=now_ms)
+            case TaskEndRequested() | ShutdownRequested():
+                return item
+            case Undecodable():
+                self._reporter.set_aside(item, now_ms)
+                return None
+            case _:
+                raise AssertionError(f"news are gathered: {item}")
 
     def _due(self, now_ms: int) -> list[AgentEvent]:
         """Make events of what the passing of time brought."""
         events: list[AgentEvent] = []
         if self._disk is not None:
-            shortage = self._disk.watch(now_ms, self.core.book.containers.keys())
+            shortage = self._disk.watch(now_ms, self.core.live_containers())
             if shortage is not None:
                 events.append(DiskChanged(now_ms=now_ms, shortage=shortage))
         if self._containerizer.trouble != self.core.book.admission.trouble:
@@ -296,10 +325,21 @@ class AgentShell:
             case LaunchContainers():
                 for spec in effect.specs:
                     self._launch(spec)
+            case TellExecutor() | HangUp() | OpenLinks() | CloseLinks():
+                if self._links is not None:
+                    self._speak(self._links, effect)
+            case LaunchExecutors():
+                for spec in effect.specs:
+                    self._launch_executor(spec)
+            case ResizeContainer():
+                self._containerizer.resize(effect.container_id, cpus_milli=effect.cpus_milli, mem_mib=effect.mem_mib)
             case KillContainer():
                 self._containerizer.kill(effect.container_id, grace_ms=effect.grace_ms)
             case ShowTasks():
                 self._show(effect.changes)
+            case ShowTotals():
+                for observer in self._executor_observers:
+                    observer.totals_changed(effect.changes)
             case Rejected():
                 self.refusals[effect.refusal.value] += 1
                 if effect.refusal not in _HARMLESS:
@@ -321,14 +361,48 @@ class AgentShell:
             self._checkpoint.clear()
         self.left = True
 
+    def _speak(self, links: ExecutorLinks, effect: TellExecutor | HangUp | OpenLinks | CloseLinks) -> None:
+        match effect:
+            case TellExecutor():
+                links.send(effect.container_id, effect.connection, effect.events)
+            case HangUp():
+                links.hang_up(effect.container_id, effect.connection)
+            case OpenLinks():
+                for container_id in effect.container_ids:
+                    try:
+                        links.open(container_id)
+                    except OSError as error:
+                        # It cannot come back, and is ended when its time to do so is over.
+                        _log.error("agent.executor_unreachable", container_id=container_id, reason=str(error))
+            case CloseLinks():
+                for container_id in effect.container_ids:
+                    links.close(container_id)
+            case _:
+                assert_never(effect)
+
+    def _launch_executor(self, spec: ContainerSpec) -> None:
+        """Open the sockets first: a quick executor would not find them."""
+        if self._links is None:
+            self._not_launched(spec, "this agent speaks to no executors")
+            return
+        try:
+            self._links.open(spec.container_id)
+        except OSError as error:
+            self._not_launched(spec, f"the executor's sockets cannot be made: {error.strerror or error}")
+            return
+        socket_dir = self._links.socket_dir(spec.container_id)
+        self._launch(replace(spec, socket_dir=socket_dir, bundle_dir=self._bundle_dir))
+
     def _launch(self, spec: ContainerSpec) -> None:
         try:
             self._make_sandbox(spec)
         except OSError as error:
-            message = f"the sandbox cannot be made: {error.strerror or error}"
-            self._inbox.put(ContainerLaunchFailed(container_id=spec.container_id, stage="start", message=message))
+            self._not_launched(spec, f"the sandbox cannot be made: {error.strerror or error}")
             return
         self._containerizer.launch(spec)
+
+    def _not_launched(self, spec: ContainerSpec, message: str) -> None:
+        self._inbox.put(ContainerLaunchFailed(container_id=spec.container_id, stage="start", message=message))
 
     def _show(self, changes: Sequence[TaskChange]) -> None:
         for observer in self._observers:
@@ -343,6 +417,13 @@ class AgentShell:
                     reason=change.status.reason.value if change.status.reason is not None else None,
                     message=change.status.message,
                 )
+
+
+def _kind(item: Item) -> object:
+    """Say what of an item's kind is gathered."""
+    if isinstance(item, ContainerEvent):
+        return ContainerEvent
+    return LinkEvent if isinstance(item, LinkEvent) else None
 
 
 def _ended_containers(events: Sequence[AgentEvent]) -> list[ContainerId]:

@@ -1,14 +1,17 @@
-"""All tasks of an agent, and everything that happens to them: launch, containers' news, kills, updates, forgetting.
+"""All tasks of an agent, and what happens to them: launch, containers' news, kills, updates, forgetting.
+
+What is particular to tasks that an executor runs is in `executor_tasks.py`; entered, updated and forgotten they are here.
 
 Rules that hold here:
 
 - A task id is launched at most once. While the task is known its own record says so, afterwards its entry among the seen.
 - What a refused launch is told is an update like any other: kept, resent, acknowledged.
-- Resources are booked from the launch until the container is known to be gone, never shorter.
+- Resources are booked from the launch until the container is known to be gone, never shorter; those of an executor's task until
+  its last word.
 - Nothing here knows the master; `reporting` says whether updates may leave now.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +20,6 @@ from mesolite.executors.command import (
     Outcome,
     Verdict,
     container_status_of,
-    grace_of,
     verdict_of,
 )
 from mesolite.ids import AgentId, ContainerId, FrameworkId
@@ -33,7 +35,7 @@ from mesolite.protocol import (
     TaskStatus,
 )
 
-from .admission import Admission, Shape
+from .admission import Admission, Shape, invalid
 from .effects import KillContainer, Refusal, TaskChange
 from .launch import container_spec
 from .ledger import ResourceLedger
@@ -46,9 +48,9 @@ from .timers import Timers
 
 
 class FrameworkHere:
-    """A framework that has tasks on this agent."""
+    """A framework that has tasks or executors on this agent."""
 
-    __slots__ = ("info", "keys", "removed")
+    __slots__ = ("executors", "info", "keys", "removed")
 
     def __init__(self, info: FrameworkInfo, removed: bool) -> None:
         self.info = info
@@ -56,6 +58,8 @@ class FrameworkHere:
         self.removed = removed
         #: Its tasks, in order of arrival.
         self.keys: dict[TaskKey, None] = {}
+        #: Its executors that have not ended.
+        self.executors: dict[ContainerId, None] = {}
 
 
 class TaskBook:
@@ -71,11 +75,13 @@ class TaskBook:
         self.frameworks: Final[dict[FrameworkId, FrameworkHere]] = {}
         #: Tasks that are over and forgotten, oldest first.
         self.seen: Final[dict[TaskKey, None]] = {}
-        #: Whose container it is; only tasks that have not ended.
+        #: Whose own container it is; only tasks that have not ended.
         self.containers: Final[dict[ContainerId, Task]] = {}
         #: Updates may leave now.
         self.reporting = False
         self.admission: Final = Admission(agent_id)
+        #: Told when a task that an executor ran is forgotten.
+        self.on_forgotten: Callable[[Task, Outbox], None] = _ignore
         self._timers: Final[Timers[Task]] = Timers(_matters)
 
     @property
@@ -86,54 +92,78 @@ class TaskBook:
     # Commands.
 
     def launch(self, framework: FrameworkInfo, info: TaskInfo, now_ms: int, outbox: Outbox) -> None:
-        """Launch a task, or say why not; the id of a task that has not been forgotten changes nothing."""
-        key = (framework.framework_id, info.task_id)
-        if key in self.tasks:
-            # The update that answers it is on its way.
-            outbox.reject(Refusal.KNOWN_TASK, f"task {info.task_id[:64]!r} was launched before")
+        """Launch a task with a command, or say why not; the id of a task that has not been forgotten changes nothing."""
+        if self.is_known(framework, info, outbox):
             return
-        refused: Verdict | Shape
-        if key in self.seen:
-            # Repeated commands do not get here, their numbers give them away: the framework uses an id again.
-            outbox.reject(Refusal.KNOWN_TASK, f"task {info.task_id[:64]!r} has run before")
-            del self.seen[key]
-            outbox.records.append(SeenDropped(*key))
-            refused = Verdict(
-                state=TaskState.ERROR,
-                reason=Reason.TASK_INVALID,
-                message=f"the id {info.task_id} belonged to a task that has ended; ids are never used again",
-            )
-        else:
-            here = self.frameworks.get(framework.framework_id)
-            removed = here is not None and here.removed
+        refused: Verdict | Shape | None = self.reused(framework, info, outbox)
+        if refused is None:
+            removed = self.is_removed(framework.framework_id)
             refused = self.admission.decide(framework, info, self.ledger, len(self.tasks), removed)
-        self._counter += 1
-        task = Task(framework.framework_id, info, ContainerId(f"{self._life.hex()}-{self._counter}"))
-        self._enter(task, framework, outbox)
-        outbox.shown.append(self._change(task, TaskState.STAGING, None))
+        task = self.enter(framework, Task(framework.framework_id, info, self.new_container_id()), outbox)
         if isinstance(refused, Verdict):
-            task.phase = Phase.ENDED
-            self._queue(task, refused, None, now_ms, outbox)
+            self.refuse(task, refused, now_ms, outbox)
             return
         task.shape = refused
         self.ledger.take(refused.holding)
         self.containers[task.container_id] = task
         outbox.launches.append(container_spec(task, self._agent_id, self._sandbox_root))
 
-    def kill(self, key: TaskKey, cause: KillCause, asked_ms: int | None, now_ms: int, outbox: Outbox) -> None:
-        """Begin to end a task. An id that is unknown was acknowledged to the end already: the kill came late."""
-        task = self.tasks.get(key)
-        if task is None:
-            outbox.reject(Refusal.UNKNOWN_TASK, f"task {key[1][:64]!r} is not here")
-            return
-        if task.phase is Phase.ENDED:
-            return
-        if task.kill_cause is None:
-            task.kill_cause = cause
-            task.kill_grace_ms = grace_of(task.info, asked_ms)
-        elif asked_ms is not None:
-            # A later kill may hasten the end, not put it off.
-            task.kill_grace_ms = min(task.kill_grace_ms, grace_of(task.info, asked_ms))
+    def is_known(self, framework: FrameworkInfo, info: TaskInfo, outbox: Outbox) -> bool:
+        """Say whether a task of this id is here: then the update that answers the launch is on its way."""
+        if (framework.framework_id, info.task_id) not in self.tasks:
+            return False
+        outbox.reject(Refusal.KNOWN_TASK, f"task {info.task_id[:64]!r} was launched before")
+        return True
+
+    def reused(self, framework: FrameworkInfo, info: TaskInfo, outbox: Outbox) -> Verdict | None:
+        """Refuse the id of a task that is over. Repeated commands do not get here, their numbers give them away."""
+        key = (framework.framework_id, info.task_id)
+        if key not in self.seen:
+            return None
+        outbox.reject(Refusal.KNOWN_TASK, f"task {info.task_id[:64]!r} has run before")
+        del self.seen[key]
+        outbox.records.append(SeenDropped(*key))
+        return invalid(f"the id {info.task_id} belonged to a task that has ended; ids are never used again")
+
+    def is_removed(self, framework_id: FrameworkId) -> bool:
+        """Say whether a framework was shut down here."""
+        here = self.frameworks.get(framework_id)
+        return here is not None and here.removed
+
+    def new_container_id(self) -> ContainerId:
+        """Draw an id that no other container has."""
+        self._counter += 1
+        return ContainerId(f"{self._life.hex()}-{self._counter}")
+
+    def enter(self, framework: FrameworkInfo, task: Task, outbox: Outbox) -> Task:
+        """Let a new task be known."""
+        here = self.enter_framework(framework, outbox)
+        here.keys[task.key] = None
+        self.tasks[task.key] = task
+        outbox.records.append(task.record())
+        outbox.changed[task.key] = task
+        outbox.shown.append(self._change(task, TaskState.STAGING, None))
+        return task
+
+    def enter_framework(self, framework: FrameworkInfo, outbox: Outbox) -> FrameworkHere:
+        """Let a framework be known, as it describes itself now."""
+        here = self.frameworks.get(framework.framework_id)
+        if here is None:
+            here = self.frameworks[framework.framework_id] = FrameworkHere(framework, False)
+        elif here.info is framework or here.info == framework:
+            return here
+        here.info = framework
+        outbox.records.append(FrameworkRecord(framework, here.removed))
+        return here
+
+    def refuse(self, task: Task, verdict: Verdict, now_ms: int, outbox: Outbox) -> None:
+        """End a new task before anything was done for it."""
+        task.phase = Phase.ENDED
+        self.say(task, verdict, None, now_ms, outbox)
+
+    def kill(self, task: Task, cause: KillCause, asked_ms: int | None, now_ms: int, outbox: Outbox) -> None:
+        """Begin to end a task with a container of its own."""
+        task.note_kill(cause, asked_ms)
         self._advance(task, Cause.KILL, None, now_ms, outbox)
 
     def acknowledge(self, acknowledgement: StatusAcknowledgement, now_ms: int, outbox: Outbox) -> None:
@@ -156,21 +186,15 @@ class TaskBook:
         else:
             outbox.changed[key] = task
 
-    def remove_framework(self, framework_id: FrameworkId, now_ms: int, outbox: Outbox) -> None:
-        """End everything of a framework, which is forgotten after its last task."""
+    def remove_framework(self, framework_id: FrameworkId, outbox: Outbox) -> tuple[TaskKey, ...]:
+        """Note that a framework was shut down: it is forgotten after its last task; return its tasks, which are to be killed."""
         here = self.frameworks.get(framework_id)
         if here is None:
             self._drop_framework(framework_id, True, outbox)
-            return
+            return ()
         here.removed = True
         outbox.records.append(FrameworkRecord(here.info, True))
-        for key in list(here.keys):
-            self.kill(key, KillCause.FRAMEWORK_REMOVED, None, now_ms, outbox)
-
-    def kill_all(self, cause: KillCause, now_ms: int, outbox: Outbox) -> None:
-        """End everything."""
-        for key in list(self.tasks):
-            self.kill(key, cause, None, now_ms, outbox)
+        return tuple(here.keys)
 
     # News of containers.
 
@@ -188,9 +212,8 @@ class TaskBook:
             return
         self._advance(task, cause, outcome, now_ms, outbox)
 
-    def recovered(self, adopted: Iterable[ContainerId], now_ms: int, outbox: Outbox) -> None:
+    def recovered(self, living: Collection[ContainerId], now_ms: int, outbox: Outbox) -> None:
         """Compare what is on disk with the containers that outlived the last life."""
-        living = set(adopted)
         for task in self.tasks.values():
             if task.phase is Phase.ENDED:
                 # Those who watch may not have heard it before the process ended.
@@ -204,27 +227,27 @@ class TaskBook:
             elif task.phase in (Phase.ABORTING, Phase.KILLING):
                 outbox.kills.append(KillContainer(container_id=task.container_id, grace_ms=task.kill_grace_ms))
             else:
-                self._arm(task)
-        self._show_living(now_ms, outbox)
-        self.clear_away(sorted(living - self.containers.keys()), outbox)
-
-    def _show_living(self, now_ms: int, outbox: Outbox) -> None:
-        """Tell those who watch what they forgot with the process: they did not outlive it."""
+                self.arm(task)
         for task in self.containers.values():
-            since_ms = now_ms if task.started_ms is None else task.started_ms
-            outbox.shown.append(self._change(task, TaskState.STAGING, None, since_ms))
-            if task.phase in (Phase.RUNNING, Phase.KILLING):
-                outbox.shown.append(self._change(task, TaskState.RUNNING, None, since_ms))
+            self.show_living(task, task.phase in (Phase.RUNNING, Phase.KILLING), now_ms, outbox)
+
+    def show_living(self, task: Task, runs: bool, now_ms: int, outbox: Outbox) -> None:
+        """Tell those who watch what they forgot with the process: they did not outlive it."""
+        since_ms = now_ms if task.started_ms is None else task.started_ms
+        outbox.shown.append(self._change(task, TaskState.STAGING, None, since_ms))
+        if runs:
+            outbox.shown.append(self._change(task, TaskState.RUNNING, None, since_ms))
 
     def clear_away(self, container_ids: Iterable[ContainerId], outbox: Outbox) -> None:
-        """End containers that belong to no task."""
+        """End containers that belong to nobody."""
         for container_id in container_ids:
             outbox.kills.append(KillContainer(container_id=container_id, grace_ms=0))
 
     # Time.
 
-    def expire(self, now_ms: int, outbox: Outbox) -> None:
-        """Send again what was not acknowledged in time, and end what ran too long."""
+    def expire(self, now_ms: int, outbox: Outbox) -> list[Task]:
+        """Send again what was not acknowledged in time, and end what ran too long; return what does under an executor."""
+        expired: list[Task] = []
         for due_ms, task in self._timers.take_due(now_ms):
             if due_ms == task.retry_due_ms:
                 if self.reporting:
@@ -232,10 +255,12 @@ class TaskBook:
                 else:
                     task.outstanding = False
                     task.retry_due_ms = None
-            elif due_ms == task.expires_ms:
-                task.kill_cause = KillCause.TIME_LIMIT
-                task.kill_grace_ms = grace_of(task.info, None)
+            elif due_ms == task.expires_ms and task.executor_id is None:
+                task.note_kill(KillCause.TIME_LIMIT, None)
                 self._advance(task, Cause.EXPIRED, None, now_ms, outbox)
+            elif due_ms == task.expires_ms:
+                expired.append(task)
+        return expired
 
     # Reporting.
 
@@ -257,50 +282,52 @@ class TaskBook:
 
     # Recovery and invariants.
 
-    def check(self) -> None:
-        """Assert the book's invariants."""
+    def check(self, executors: Iterable[Shape]) -> None:
+        """Assert the book's invariants.
+
+        Args:
+            executors: What those that have not ended hold themselves.
+        """
         held: dict[str, int] = {}
+        for shape in executors:
+            for name, amount in shape.holding.scalars:
+                held[name] = held.get(name, 0) + amount
         for key, task in self.tasks.items():
             task.check()
             assert key == task.key
             assert key not in self.seen, f"{key} is both known and forgotten"
             assert key in self.frameworks[key[0]].keys, f"{key} is not listed under its framework"
             alive = task.phase is not Phase.ENDED
-            assert (self.containers.get(task.container_id) is task) == alive, f"{key} has a container until it ended"
+            contained = alive and task.executor_id is None
+            assert (self.containers.get(task.container_id) is task) == contained, (
+                f"{key} has a container until it ended"
+            )
             for name, amount in task.shape.holding.scalars if alive else ():
                 held[name] = held.get(name, 0) + amount
         assert sum(len(here.keys) for here in self.frameworks.values()) == len(self.tasks)
-        assert all(here.keys for here in self.frameworks.values()), "a framework without tasks is forgotten"
+        assert all(here.keys or here.executors for here in self.frameworks.values()), (
+            "a framework without any is forgotten"
+        )
         assert len(self.containers) <= len(self.tasks)
         assert len(self.seen) <= MAX_SEEN_TASKS
         booked = {name: amount for name, amount in self.ledger.held.items() if amount}
         assert booked == {name: amount for name, amount in held.items() if amount}, "the ledger is what the tasks hold"
 
-    def restore(self, task: Task, framework: FrameworkInfo, removed: bool) -> None:
-        """Enter a task from the checkpoint; `holding` is booked where it has not ended."""
-        here = self.frameworks.setdefault(task.framework_id, FrameworkHere(framework, removed))
-        here.keys[task.key] = None
+    def restore_framework(self, record: FrameworkRecord) -> None:
+        """Enter a framework from the checkpoint."""
+        self.frameworks[record.framework.framework_id] = FrameworkHere(record.framework, record.removed)
+
+    def restore(self, task: Task) -> None:
+        """Enter a task from the checkpoint; what it holds is booked where it has not ended."""
+        self.frameworks[task.framework_id].keys[task.key] = None
         self.tasks[task.key] = task
         if task.phase is not Phase.ENDED:
-            task.shape = self.admission.shape(task.info)
+            task.shape = self.admission.shape(task.info.resources)
             self.ledger.take(task.shape.holding)
-            self.containers[task.container_id] = task
+            if task.executor_id is None:
+                self.containers[task.container_id] = task
 
     # Inside.
-
-    def _enter(self, task: Task, framework: FrameworkInfo, outbox: Outbox) -> None:
-        here = self.frameworks.get(framework.framework_id)
-        if here is None or (here.info is not framework and here.info != framework):
-            removed = here.removed if here is not None else False
-            keys = here.keys if here is not None else {}
-            here = FrameworkHere(framework, removed)
-            here.keys = keys
-            self.frameworks[framework.framework_id] = here
-            outbox.records.append(FrameworkRecord(framework, removed))
-        here.keys[task.key] = None
-        self.tasks[task.key] = task
-        outbox.records.append(task.record())
-        outbox.changed[task.key] = task
 
     def _advance(self, task: Task, cause: Cause, outcome: Outcome | str | None, now_ms: int, outbox: Outbox) -> None:
         before = task.phase
@@ -312,10 +339,10 @@ class TaskBook:
             if follow_up is FollowUp.REPORT:
                 message = outcome if isinstance(outcome, str) else ""
                 container = container_status_of(task.container_id, task.shape.limits, None)
-                self._queue(task, Verdict(state=SHOWN_STATES[after], message=message), container, now_ms, outbox)
+                self.say(task, Verdict(state=SHOWN_STATES[after], message=message), container, now_ms, outbox)
             elif follow_up is FollowUp.ARM_TIME_LIMIT:
                 task.started_ms = now_ms
-                self._arm(task)
+                self.arm(task)
             elif follow_up is FollowUp.KILL_CONTAINER:
                 outbox.kills.append(KillContainer(container_id=task.container_id, grace_ms=task.kill_grace_ms))
             elif follow_up is FollowUp.CONCLUDE:
@@ -348,26 +375,34 @@ class TaskBook:
         else:
             verdict = verdict_of(ended, None, task.shape.limits)
         container = container_status_of(task.container_id, task.shape.limits, ended)
-        self._queue(task, verdict, container, now_ms, outbox)
+        self.say(task, verdict, container, now_ms, outbox)
 
-    def _queue(
-        self, task: Task, verdict: Verdict, container: ContainerStatus | None, now_ms: int, outbox: Outbox
-    ) -> None:
-        """Add an update; it leaves at once where nothing is before it."""
-        self._counter += 1
+    def say(self, task: Task, verdict: Verdict, container: ContainerStatus | None, now_ms: int, outbox: Outbox) -> None:
+        """Add an update of the agent's own."""
         status = TaskStatus(
             task_id=task.info.task_id,
             state=verdict.state,
             source=Source.AGENT,
             timestamp_ms=now_ms,
             agent_id=self._agent_id,
+            executor_id=task.executor_id,
             reason=verdict.reason,
             message=verdict.message,
-            uuid=self._life + self._counter.to_bytes(8, "big"),
+            uuid=self.new_uuid(),
             container_status=container,
         )
-        task.pending.append(status)
-        outbox.shown.append(self._change(task, verdict.state, status))
+        self.queue(task, status, now_ms, outbox)
+
+    def new_uuid(self) -> bytes:
+        """Draw a name that no other update has."""
+        self._counter += 1
+        return self._life + self._counter.to_bytes(8, "big")
+
+    def queue(self, task: Task, status: TaskStatus, now_ms: int, outbox: Outbox) -> None:
+        """Add an update; it leaves at once where nothing is before it."""
+        task.add(status)
+        outbox.changed[task.key] = task
+        outbox.shown.append(self._change(task, status.state, status))
         if len(task.pending) == 1:
             self._send_head(task, now_ms, outbox)
 
@@ -376,7 +411,8 @@ class TaskBook:
             outbox.heads[task.key] = task
             self._timers.set(task.send(now_ms), task)
 
-    def _arm(self, task: Task) -> None:
+    def arm(self, task: Task) -> None:
+        """Count the max completion time of a task from when it was started, where it has one."""
         due_ms = task.expires_ms
         if due_ms is not None:
             self._timers.set(due_ms, task)
@@ -393,8 +429,15 @@ class TaskBook:
             outbox.records.append(SeenDropped(*oldest))
         here = self.frameworks[task.framework_id]
         del here.keys[task.key]
-        if not here.keys:
-            self._drop_framework(task.framework_id, here.removed, outbox)
+        self.forget_framework(task.framework_id, outbox)
+        if task.executor_id is not None:
+            self.on_forgotten(task, outbox)
+
+    def forget_framework(self, framework_id: FrameworkId, outbox: Outbox) -> None:
+        """Forget a framework that has nothing here any more."""
+        here = self.frameworks[framework_id]
+        if not here.keys and not here.executors:
+            self._drop_framework(framework_id, here.removed, outbox)
 
     def _drop_framework(self, framework_id: FrameworkId, removed: bool, outbox: Outbox) -> None:
         known = self.frameworks.pop(framework_id, None) is not None
@@ -418,3 +461,7 @@ class TaskBook:
 
 def _matters(due_ms: int, task: Task) -> bool:
     return due_ms in (task.retry_due_ms, task.expires_ms)
+
+
+def _ignore(task: Task, outbox: Outbox) -> None:
+    """Nobody wants to know."""

@@ -12,7 +12,7 @@ def agent_view(core: AgentCore, refusals: Mapping[str, int]) -> dict[str, object
         core: Not changing meanwhile.
         refusals: Refused inputs by their reason.
     """
-    book, link = core.book, core.link
+    book, link, executors = core.book, core.link, core.executors
     return {
         "agent_id": core.info.agent_id,
         "hostname": core.info.hostname,
@@ -25,11 +25,26 @@ def agent_view(core: AgentCore, refusals: Mapping[str, int]) -> dict[str, object
         "shortage": book.admission.shortage,
         "trouble": book.admission.trouble,
         "refusals": dict(refusals),
+        "executors": [
+            {
+                "framework_id": executor.framework_id,
+                "executor_id": executor.info.executor_id,
+                "container_id": executor.container_id,
+                "phase": executor.phase.value,
+                "connected": executor.connected,
+                "tasks": len(executor.tasks),
+                "waiting_tasks": sum(len(launch.tasks) for launch in executor.waiting.values()),
+                "cpus_milli": executor.limits.cpus_milli,
+                "mem_mib": executor.limits.mem_mib,
+            }
+            for executor in executors.living.values()
+        ],
         "tasks": [
             {
                 "framework_id": task.framework_id,
                 "task_id": task.info.task_id,
                 "container_id": task.container_id,
+                "executor_id": task.executor_id,
                 "state": task.latest_state.value,
                 "unacknowledged_updates": len(task.pending),
             }

@@ -139,6 +139,11 @@ def limits_of(resources: Iterable[Resource]) -> Limits:
             cpus_milli += resource.scalar
         elif resource.name == "mem":
             mem_milli += resource.scalar
+    return limits_of_amounts(cpus_milli, mem_milli)
+
+
+def limits_of_amounts(cpus_milli: int, mem_milli: int) -> Limits:
+    """Return the limits that so much of both means, in thousandths of a CPU and of a MiB."""
     mem_mib = max(MIN_MEM_MIB, -(-mem_milli // _MILLI)) if mem_milli else UNSTATED_MEM_MIB
     return Limits(cpus_milli=max(MIN_CPUS_MILLI, cpus_milli), mem_mib=mem_mib)
 

@@ -1,6 +1,6 @@
 """The simulator finds bugs: each of these is planted into the real code, and some seed shows it to the right checker."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 import pytest
@@ -120,8 +120,8 @@ def test_a_driver_that_acknowledges_what_it_did_not_deliver_is_found(monkeypatch
 def test_an_agent_that_loses_updates_when_it_restarts_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     restored = Task.restored.__func__  # type: ignore[attr-defined]
 
-    def lossy(cls: type[Task], record: Any, progress: Any) -> Task:
-        task: Task = restored(cls, record, progress)
+    def lossy(cls: type[Task], record: Any, progress: Any, executor: Any) -> Task:
+        task: Task = restored(cls, record, progress, executor)
         if len(task.pending) > 1:
             del task.pending[0]
         return task
@@ -133,8 +133,7 @@ def test_an_agent_that_loses_updates_when_it_restarts_is_found(monkeypatch: pyte
 def test_an_agent_that_ends_what_it_finds_running_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     recovered = TaskBook.recovered
 
-    def tidy(book: TaskBook, adopted: Iterable[ContainerId], now_ms: int, outbox: Any) -> None:
-        adopted = tuple(adopted)
+    def tidy(book: TaskBook, adopted: Collection[ContainerId], now_ms: int, outbox: Any) -> None:
         recovered(book, adopted, now_ms, outbox)
         book.clear_away(adopted, outbox)
 

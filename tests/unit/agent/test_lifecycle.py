@@ -59,10 +59,12 @@ def test_every_step() -> None:
     legal(P.ENDED, C.KILL, P.ENDED)
     illegal(P.ENDED, C.PREPARING, C.STARTED, C.LAUNCH_FAILED, C.EXITED, C.EXPIRED, C.LOST)
 
+    illegal(P.SENT, *C)
+
     assert _tried == {(phase, cause) for phase in Phase for cause in Cause}, "a line is missing here"
 
 
-@pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.ENDED])
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase not in (Phase.ENDED, Phase.SENT)])
 def test_from_every_phase_a_kill_and_an_exit_lead_to_the_end(phase: Phase) -> None:
     """Liveness: nothing that is killed and whose container goes can stay."""
     assert step(step(phase, C.KILL).phase, C.EXITED).phase is P.ENDED
