@@ -74,7 +74,7 @@ class CheckpointStore(Protocol):
     """Keeps records. One instance is used from one thread."""
 
     def load(self) -> list[Put]:
-        """Return all that is kept: the agent, frameworks, executors, tasks, their progress, then the seen, in order of arrival."""
+        """Return all: the agent, frameworks, executors, tasks, their progress, then the seen, each in order of arrival."""
         ...
 
     def save(self, records: Sequence[Record]) -> None:

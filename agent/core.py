@@ -1,8 +1,9 @@
 """The agent's core: events in, effects out; no input from a peer can make it raise.
 
 It is the only writer of the agent's state. `MasterLink` decides what of the master's commands is to be carried out,
-`TaskBook` knows the tasks, `ExecutorBook` the executors; here events are led to them and effects are put into their order: durable, then visible, then
-acted upon (DESIGN 4). What is durable is exactly what `Checkpoint` effects say, and `recover` makes a core of it again.
+`TaskBook` knows the tasks, `ExecutorBook` the executors; here events are led to them and effects are put into their order:
+durable, then visible, then acted upon (DESIGN 4). What is durable is exactly what `Checkpoint` effects say, and `recover`
+makes a core of it again.
 """
 
 from collections.abc import Iterable

@@ -9,7 +9,7 @@ import enum
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from mesolite.ids import ContainerId, ExecutorId
+from mesolite.ids import ContainerId, ExecutorId, FrameworkId
 from mesolite.protocol import (
     ExecutorEvent,
     ExecutorTotals,
@@ -55,12 +55,13 @@ class LaunchContainers:
 class OpenLinks:
     """Let executors that outlived the agent's last life find it again."""
 
-    container_ids: tuple[ContainerId, ...]
+    #: Containers, and whose they are.
+    executors: tuple[tuple[ContainerId, FrameworkId], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchExecutors:
-    """As `LaunchContainers`, of executors: each gets the sockets by which it reaches the agent, which its spec does not name yet."""
+    """As `LaunchContainers`, of executors: each gets the sockets by which it reaches the agent, which its spec leaves open."""
 
     specs: tuple[ContainerSpec, ...]
 

@@ -1,8 +1,8 @@
 """One life of an executor on its agent: its container, its connection, its tasks that have not ended, and the limits they need.
 
-The container's limits are the executor's own resources plus those of its tasks. They grow at once, before a task that needs it is told,
-and shrink to the most that was needed within SHRINK_DELAY_MS: so a stream of small tasks, of which some end while others come,
-changes nothing.
+The container's limits are the executor's own resources plus those of its tasks. They grow at once, before a task that needs
+it is told, and shrink to the most that was needed within SHRINK_DELAY_MS: so a stream of small tasks, of which some end while
+others come, changes nothing.
 """
 
 from collections import deque

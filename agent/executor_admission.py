@@ -1,7 +1,7 @@
 """Whether tasks may be launched under an executor, and what they and it hold then: the agent's last look, as in `admission.py`.
 
-Tasks of a group are taken or refused together. The master says whether it has charged a new executor; where the agent sees that otherwise
-the tasks are dropped, because books that err are worse than a task that is launched again.
+Tasks of a group are taken or refused together. The master says whether it has charged a new executor; where the agent sees
+that otherwise the tasks are dropped, because books that err are worse than a task that is launched again.
 """
 
 from typing import NamedTuple

@@ -1,7 +1,7 @@
 """What executors say, and when they hang up: led to whoever takes it, once it is known to be in order.
 
-The newest connection of an executor counts; what comes on an older one was superseded. A connection on which something was said that
-an executor may not say is closed, and so is one of nobody that is known.
+The newest connection of an executor counts; what comes on an older one was superseded. A connection on which something was
+said that an executor may not say is closed, and so is one of nobody that is known.
 """
 
 from typing import Final, assert_never
@@ -112,12 +112,11 @@ class ExecutorConnections:
                 data=executor.info.data,
             ),
         )
-        updates = call.unacknowledged_updates
-        listed = {*call.unacknowledged_tasks, *(update.task_id for update in updates)}
         tasks = self._executors.tasks
-        for update in updates:
+        for update in call.unacknowledged_updates:
             tasks.take(executor, update, now_ms, outbox)
-        tasks.compare(executor, listed, now_ms, outbox)
+        spoken_of = {update.task_id for update in call.unacknowledged_updates}
+        tasks.compare(executor, spoken_of, {*call.unacknowledged_tasks} - spoken_of, now_ms, outbox)
         self._executors.connected(executor, now_ms, outbox)
 
     def _said(self, executor: Executor, call: ExecutorSaid, outbox: Outbox) -> None:

@@ -16,15 +16,16 @@ The phases say what the agent waits for:
                              v
                            ENDED
 
-Tasks are told to it in RUNNING alone, and wait in the phases before. In REREGISTERING its tasks run on as far as anybody knows, and
-new ones wait. Whoever has not come back in time is ended, because nobody could end its tasks any more; an agent's new life gives it less
-time than a broken connection, for then all of them come at once and none had anything to do but to come.
+Tasks are told to it in RUNNING alone, and wait in the phases before. In REREGISTERING its tasks run on as far as anybody
+knows, and new ones wait. Whoever has not come back in time is ended, because nobody could end its tasks any more; an agent's
+new life gives it less time than a broken connection, for then all of them come at once and none had anything to do but to
+come.
 
 STOPPING was asked to end, with its grace; ENDING has its container killed. Both keep their resources until the container is known
 to be gone. ENDED waits for the master's acknowledgement and for the last of its tasks to be forgotten.
 
-SUBSCRIBED may overtake STARTED: one comes from a socket, the other from a containerizer. ADOPTED and LOST are what recovery finds: the
-container outlived the agent's last life, or did not. What is not in the table is REFUSED and leaves the phase.
+SUBSCRIBED may overtake STARTED: one comes from a socket, the other from a containerizer. ADOPTED and LOST are what recovery
+finds: the container outlived the agent's last life, or did not. What is not in the table is REFUSED and leaves the phase.
 """
 
 import enum

@@ -1,7 +1,8 @@
 """The life of a task that an executor runs.
 
-Its executor says how it fares; the agent says what the executor cannot: that it was killed before it was told, that its launch got lost,
-that it ended with its executor. The phases are those of tasks with a container of their own (`lifecycle.py`), used so:
+Its executor says how it fares; the agent says what the executor cannot: that it was killed before it was told, that its
+launch got lost, that it ended with its executor. The phases are those of tasks with a container of their own
+(`lifecycle.py`), used so:
 
     STAGING ------------> SENT ---------------> RUNNING --------------.
        |  (the executor    |   (it spoke of      |                    |  (its last word)
@@ -12,11 +13,12 @@ that it ended with its executor. The phases are those of tasks with a container 
        '------------------------------------------------------> ENDED
 
 In STAGING the executor is not there yet and knows nothing of the task, so a kill ends it at once. Later a kill decides nothing by
-itself: the executor is asked, and says the last word. RUNNING means that the executor spoke of it, be it STARTING: from then on the
-executor answers for it even where it does not list it when it subscribes again, since what was ACKNOWLEDGED it need not list.
+itself: the executor is asked, and says the last word. RUNNING means that the executor spoke of it, be it STARTING: from then
+on the executor answers for it even where it does not list it when it subscribes again, since what was ACKNOWLEDGED it need
+not list.
 
-MISSING is a task that was told, and that the executor, which has just subscribed again and lists what it has, never heard of: the launch got
-lost with the connection. It is not told again: nobody can be sure, and an id is launched at most once.
+MISSING is a task that was told, and that the executor, which has just subscribed again and lists what it has, never heard of:
+the launch got lost with the connection. It is not told again: nobody can be sure, and an id is launched at most once.
 
 An update about a task that is not here, or over, is acknowledged, so that the executor may forget it; where it says that the task
 goes on, the executor is told to end it at once: its resources are somebody else's by now.

@@ -3,7 +3,8 @@
 Rules that hold here:
 
 - A task is told to its executor once. Where that got lost the task is DROPPED.
-- An update is acknowledged to the executor once it is in the checkpoint, or of no use to anybody; what comes twice is forwarded once.
+- An update is acknowledged to the executor once it is in the checkpoint, or of no use to anybody; what comes twice is
+  forwarded once.
 - A task holds its resources until its last word, whoever says it.
 """
 
@@ -128,11 +129,27 @@ class ExecutorTasks:
             task.remember(update.update_id)
             self._advance(executor, task, TaskCause.SAID, now_ms, outbox, update=update)
 
-    def compare(self, executor: Executor, listed: Collection[TaskId], now_ms: int, outbox: Outbox) -> None:
-        """Compare what an executor has that subscribed, as far as it is unacknowledged, with what it was told."""
+    def compare(
+        self,
+        executor: Executor,
+        spoken_of: Collection[TaskId],
+        listed: Collection[TaskId],
+        now_ms: int,
+        outbox: Outbox,
+    ) -> None:
+        """Compare what an executor has that subscribed, as far as it is unacknowledged, with what it was told.
+
+        Args:
+            executor: Which; its updates are taken.
+            spoken_of: Tasks of these updates.
+            listed: Its other tasks.
+            now_ms: The time.
+            outbox: For what follows.
+        """
         for task in list(executor.tasks.values()):
-            # One that it spoke of it need not list.
-            if task.told and not task.update_ids and task.info.task_id not in listed:
+            # One that it spoke of earlier it need not list.
+            task_id = task.info.task_id
+            if task.told and not task.update_ids and task_id not in listed and task_id not in spoken_of:
                 self._advance(executor, task, TaskCause.MISSING, now_ms, outbox)
         for task_id in sorted(listed):
             if (executor.framework_id, task_id) not in executor.tasks:

@@ -188,7 +188,7 @@ class ExecutorBook:
         """Compare what is on disk with the containers that outlived the last life."""
         for executor in list(self.living.values()):
             if executor.container_id in living:
-                outbox.opened.append(executor.container_id)
+                outbox.opened.append((executor.container_id, executor.framework_id))
                 executor.grow()
                 # Whether the last life had come to say it, nobody knows.
                 outbox.resized[executor.container_id] = executor

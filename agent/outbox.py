@@ -4,7 +4,7 @@ Changed tasks are written and their heads reported as they are at the end of the
 starts and ends within one batch costs one record.
 """
 
-from mesolite.ids import ContainerId
+from mesolite.ids import ContainerId, FrameworkId
 from mesolite.protocol import AgentHeartbeat, ExecutorEvent, ExecutorResized, Report, UnregisterAgent
 
 from .containerizer.contract import ContainerSpec
@@ -51,7 +51,7 @@ class Outbox:
         #: A report leaves even if there is nothing but its header to say.
         self.must_report = False
         self.gap = False
-        self.opened: list[ContainerId] = []
+        self.opened: list[tuple[ContainerId, FrameworkId]] = []
         self.launches: list[ContainerSpec] = []
         #: Executors that are launched; the limits of their containers are what they need at the end of the event.
         self.launched_executors: list[Executor] = []
@@ -121,7 +121,7 @@ class Outbox:
     def _act(self, effects: list[AgentEffect]) -> None:
         """Add what acts on containers and executors: first what must be there, limits before the tasks that need them."""
         if self.opened:
-            effects.append(OpenLinks(container_ids=tuple(self.opened)))
+            effects.append(OpenLinks(executors=tuple(self.opened)))
         if self.launches:
             effects.append(LaunchContainers(specs=tuple(self.launches)))
         if self.executor_launches:

@@ -46,7 +46,8 @@ MAX_STORY_STEPS: Final = 16
 MAX_EXECUTORS: Final = 1_000
 #: Executors that are over and not forgotten. What is said no more of the oldest, the next registration tells by not listing it.
 MAX_ENDED_EXECUTORS: Final = 10_000
-#: From an executor's first process to its SUBSCRIBE (reference 1.21, executor_registration_timeout). The pull of an image is over by then.
+#: From an executor's first process to its SUBSCRIBE (reference 1.21, executor_registration_timeout). The pull of an image is
+#: over by then.
 EXECUTOR_REGISTRATION_TIMEOUT_MS: Final = 60_000
 #: From the begin of a life of the agent to the SUBSCRIBE of an executor that outlived the last one: Mesos's longest
 #: (reference 1.21), because the executor, too, may have had a long pause between two attempts.
@@ -57,8 +58,8 @@ EXECUTOR_RETURN_TIMEOUT_MS: Final = 60_000
 SHRINK_DELAY_MS: Final = 2_000
 #: Limits that could not be set are tried again after so long.
 RESIZE_RETRY_MS: Final = 30_000
-#: Ids of updates remembered of a task that has not ended, so that what an executor says again is known. It keeps few: each until it is
-#: acknowledged, which takes a moment.
+#: Ids of updates remembered of a task that has not ended, so that what an executor says again is known. It keeps few: each
+#: until it is acknowledged, which takes a moment.
 MAX_UPDATE_IDS: Final = 32
 #: Updates of a task that wait for their framework. Beyond it a newer one that is not the last replaces the one before.
 MAX_PENDING_UPDATES: Final = 16

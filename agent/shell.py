@@ -20,7 +20,7 @@ from typing import Final, Protocol, assert_never
 
 from mesolite.clock import Clock
 from mesolite.errors import CheckpointFailed
-from mesolite.ids import ContainerId
+from mesolite.ids import ContainerId, FrameworkId
 from mesolite.logs import get_logger
 from mesolite.protocol import TERMINAL_STATES, CommandBatch, TaskState
 from mesolite.transport.contract import CommandBus, Store
@@ -73,6 +73,7 @@ from .events import (
 )
 from .executor_links.contract import ExecutorLinks, LinkEvent
 from .inbox import BrokerReturned, Inbox, Item, Undecodable
+from .launch import LABEL_FRAMEWORK
 from .reader import CommandReader
 from .records import Record
 from .reporter import Reporter
@@ -262,7 +263,7 @@ class AgentShell:
             return agent_view(self.core, self.refusals)
 
     def _events(self, items: Sequence[Item], now_ms: int) -> list[AgentEvent]:
-        """Make events of what came in; news of one kind that came in a row make one, so that what follows is said in one piece."""
+        """Make events of what came in. News of one kind in a row make one, so that what follows is said in one piece."""
         events: list[AgentEvent] = []
         for kind, group in groupby(items, _kind):
             if kind is ContainerEvent:
@@ -368,9 +369,9 @@ class AgentShell:
             case HangUp():
                 links.hang_up(effect.container_id, effect.connection)
             case OpenLinks():
-                for container_id in effect.container_ids:
+                for container_id, framework_id in effect.executors:
                     try:
-                        links.open(container_id)
+                        links.open(container_id, framework_id)
                     except OSError as error:
                         # It cannot come back, and is ended when its time to do so is over.
                         _log.error("agent.executor_unreachable", container_id=container_id, reason=str(error))
@@ -386,7 +387,7 @@ class AgentShell:
             self._not_launched(spec, "this agent speaks to no executors")
             return
         try:
-            self._links.open(spec.container_id)
+            self._links.open(spec.container_id, FrameworkId(spec.labels[LABEL_FRAMEWORK]))
         except OSError as error:
             self._not_launched(spec, f"the executor's sockets cannot be made: {error.strerror or error}")
             return

@@ -320,6 +320,7 @@ def test_the_view_is_a_picture_of_the_whole(rig: Rig) -> None:
             "framework_id": "f",
             "task_id": "t",
             "container_id": "0000000000000001-1",
+            "executor_id": None,
             "state": "TASK_RUNNING",
             "unacknowledged_updates": 1,
         }

@@ -239,6 +239,7 @@ def refusal_of(world: World, info: TaskInfo) -> TaskStatus:
         TaskInfo(
             task_id=TaskId("t"),
             agent_id=AGENT,
+            command=CommandInfo(value="a"),
             executor=ExecutorInfo(executor_id=ExecutorId("e"), command=CommandInfo(value="a")),
         ),
     ],
@@ -425,7 +426,7 @@ def test_impossible_news_is_noted_with_the_story() -> None:
 def test_messages_to_executors_find_nobody() -> None:
     world = World()
     world.command(ExecutorMessage(FRAMEWORK, ExecutorId("e"), b""))
-    assert world.refusals() == [Refusal.UNKNOWN_EXECUTOR]
+    assert world.refusals() == [Refusal.UNHEARD_MESSAGE]
 
 
 def test_observers_see_every_step() -> None:

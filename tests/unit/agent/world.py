@@ -23,23 +23,50 @@ from mesolite.agent.core import AgentCore
 from mesolite.agent.effects import (
     AgentEffect,
     Checkpoint,
+    CloseLinks,
+    HangUp,
     KillContainer,
     LaunchContainers,
+    LaunchExecutors,
+    OpenLinks,
     Refusal,
     Rejected,
+    ResizeContainer,
     SendReports,
     ShowTasks,
+    ShowTotals,
     StopAgent,
+    TellExecutor,
 )
-from mesolite.agent.events import AgentEvent, CommandsArrived, ContainersRecovered, ContainersReported, Tick
+from mesolite.agent.events import (
+    AgentEvent,
+    CommandsArrived,
+    ContainersRecovered,
+    ContainersReported,
+    ExecutorsReported,
+    Tick,
+)
+from mesolite.agent.executor import Executor
+from mesolite.agent.executor_links.contract import ExecutorHungUp, ExecutorSpoke
 from mesolite.agent.records import Put
-from mesolite.ids import AgentId, ContainerId, FrameworkId, SessionId, TaskId
+from mesolite.ids import AgentId, ContainerId, ExecutorId, FrameworkId, SessionId, TaskId
 from mesolite.protocol import (
+    AcknowledgeExecutors,
     AcknowledgeStatuses,
     AgentInfo,
     Command,
     CommandBatch,
     CommandInfo,
+    ExecutorAcknowledged,
+    ExecutorAcknowledgement,
+    ExecutorCall,
+    ExecutorEvent,
+    ExecutorExited,
+    ExecutorInfo,
+    ExecutorLaunch,
+    ExecutorLaunchGroup,
+    ExecutorSubscribe,
+    ExecutorUpdate,
     FrameworkInfo,
     KillPolicy,
     KillTask,
@@ -47,10 +74,13 @@ from mesolite.protocol import (
     Registered,
     Report,
     RunTask,
+    RunTaskGroup,
+    RunTasks,
     StatusAcknowledgement,
     StatusUpdate,
     TaskInfo,
     TaskState,
+    TaskStatus,
 )
 from mesolite.resources import Resource, ResourceType
 
@@ -59,7 +89,22 @@ FRAMEWORK = FrameworkId("f")
 HEARTBEAT_MS = 5000
 
 #: The order of the effects' contract.
-_ORDER = (Checkpoint, SendReports, LaunchContainers, KillContainer, ShowTasks, Rejected, StopAgent)
+_ORDER = (
+    Checkpoint,
+    SendReports,
+    OpenLinks,
+    LaunchContainers,
+    LaunchExecutors,
+    ResizeContainer,
+    TellExecutor,
+    HangUp,
+    KillContainer,
+    CloseLinks,
+    ShowTasks,
+    ShowTotals,
+    Rejected,
+    StopAgent,
+)
 _Kind = TypeVar("_Kind")
 
 
@@ -101,6 +146,70 @@ def run(name: str, *, framework: str = "f", cpus: float = 1, mem: float = 64, li
     )
 
 
+def executor_info(
+    name: str = "e",
+    *,
+    cpus: float = 0.1,
+    mem: float = 32,
+    grace_ms: int = 5000,
+    data: bytes = b"",
+    command: str = "run",
+) -> ExecutorInfo:
+    return ExecutorInfo(
+        executor_id=ExecutorId(name),
+        command=CommandInfo(value=command),
+        resources=(scalar("cpus", cpus), scalar("mem", mem)),
+        shutdown_grace_period_ms=grace_ms,
+        data=data,
+    )
+
+
+def under(
+    *names: str,
+    executor: ExecutorInfo | None = None,
+    launch: bool = False,
+    cpus: float = 0.5,
+    mem: float = 64,
+    framework: str = "f",
+    limit_ms: int | None = None,
+    data: bytes = b"",
+) -> RunTasks:
+    """Launch tasks under an executor."""
+    infos = tuple(
+        TaskInfo(
+            task_id=TaskId(name),
+            agent_id=AGENT,
+            name=name,
+            resources=(scalar("cpus", cpus), scalar("mem", mem)),
+            max_completion_time_ms=limit_ms,
+            data=data,
+        )
+        for name in names
+    )
+    info = FrameworkInfo(framework_id=FrameworkId(framework), name=framework)
+    return RunTasks(info, executor if executor is not None else executor_info(), infos, launch)
+
+
+def group(*names: str, executor: ExecutorInfo | None = None, launch: bool = False, cpus: float = 0.5) -> RunTaskGroup:
+    """Launch a group of tasks."""
+    command = under(*names, executor=executor, launch=launch, cpus=cpus)
+    return RunTaskGroup(command.framework, command.executor, command.tasks, launch)
+
+
+def said(
+    name: str, state: TaskState, update_id: str = "", *, data: bytes = b"", message: str = "", timestamp_ms: int = 0
+) -> ExecutorUpdate:
+    """An executor's update; its id is its state's name unless told otherwise."""
+    return ExecutorUpdate(
+        task_id=TaskId(name),
+        state=state,
+        update_id=update_id or state.name,
+        data=data,
+        message=message,
+        timestamp_ms=timestamp_ms,
+    )
+
+
 class World:
     """One agent and what it remembers; frameworks and tasks are names."""
 
@@ -125,6 +234,8 @@ class World:
         self.checkpoint = checkpoint if checkpoint is not None else MemoryCheckpoint()
         self.effects: list[AgentEffect] = []
         self.next_number = 1
+        #: Of the newest connection of any executor.
+        self.connection = 0
         self.core = AgentCore.recover(
             self.checkpoint.load(),
             AgentInfo(agent_id=AGENT, hostname="host", resources=total(cpus)),
@@ -238,6 +349,96 @@ class World:
         while (update := self.head(name)) is not None:
             self.acknowledge(update)
 
+    # -- executors
+
+    def executor(self, name: str = "e", framework: str = "f") -> Executor:
+        """The executor of this name that lives."""
+        return self.core.executors.living[FrameworkId(framework), ExecutorId(name)]
+
+    def subscribed(self, *names: str) -> Executor:
+        """Launch tasks under a new executor, and let it start and subscribe."""
+        self.command(under(*names, launch=True))
+        executor = self.executor()
+        self.started(executor.container_id)
+        self.subscribe(executor)
+        return executor
+
+    def subscribe(
+        self, executor: Executor, *updates: ExecutorUpdate, tasks: Iterable[str] = (), version: int = 1
+    ) -> list[AgentEffect]:
+        """Let an executor connect anew and say what it has unacknowledged."""
+        self.connection += 1
+        unacknowledged = tuple(TaskId(name) for name in tasks)
+        return self.speak(executor, ExecutorSubscribe(version, unacknowledged, updates))
+
+    def speak(self, executor: Executor, *calls: ExecutorCall, connection: int | None = None) -> list[AgentEffect]:
+        return self.apply(
+            ExecutorsReported(
+                now_ms=self.now_ms,
+                events=(
+                    ExecutorSpoke(
+                        container_id=executor.container_id,
+                        connection=self.connection if connection is None else connection,
+                        calls=calls,
+                    ),
+                ),
+            )
+        )
+
+    def hang_up(self, executor: Executor, connection: int | None = None, fault: str = "") -> list[AgentEffect]:
+        return self.apply(
+            ExecutorsReported(
+                now_ms=self.now_ms,
+                events=(
+                    ExecutorHungUp(
+                        container_id=executor.container_id,
+                        connection=self.connection if connection is None else connection,
+                        fault=fault,
+                    ),
+                ),
+            )
+        )
+
+    def acknowledge_exits(self) -> list[AgentEffect]:
+        """Let the master enter every end that it was told of."""
+        return self.command(
+            AcknowledgeExecutors(
+                tuple(
+                    ExecutorAcknowledgement(each.framework_id, each.executor_id, each.container_id)
+                    for each in {exited.container_id: exited for exited in self.exits()}.values()
+                )
+            )
+        )
+
+    def told(self) -> list[ExecutorEvent]:
+        """All that executors were told so far."""
+        return [event for effect in self.done(TellExecutor) for event in effect.events]
+
+    def told_tasks(self) -> list[str]:
+        """The tasks that executors were told to launch."""
+        tasks: list[str] = []
+        for event in self.told():
+            if isinstance(event, ExecutorLaunch):
+                tasks.append(event.task.task_id)
+            elif isinstance(event, ExecutorLaunchGroup):
+                tasks.extend(task.task_id for task in event.tasks)
+        return tasks
+
+    def acknowledged(self) -> list[tuple[str, str]]:
+        """Which updates executors were told to forget."""
+        return [(event.task_id, event.update_id) for event in self.told() if isinstance(event, ExecutorAcknowledged)]
+
+    def exits(self) -> list[ExecutorExited]:
+        return [report for report in self.reports() if isinstance(report, ExecutorExited)]
+
+    def sizes(self) -> list[tuple[int, int]]:
+        """The limits that containers were given, in thousandths of a CPU and MiB."""
+        return [(effect.cpus_milli, effect.mem_mib) for effect in self.done(ResizeContainer)]
+
+    def word(self, name: str) -> TaskStatus:
+        """The newest update of a task."""
+        return self.core.book.tasks[FRAMEWORK, TaskId(name)].pending[-1]
+
     # -- looking
 
     def container(self, name: str, framework: str = "f") -> ContainerId:
@@ -264,6 +465,9 @@ class World:
 
     def launched(self) -> list[ContainerSpec]:
         return [spec for effect in self.done(LaunchContainers) for spec in effect.specs]
+
+    def launched_executors(self) -> list[ContainerSpec]:
+        return [spec for effect in self.done(LaunchExecutors) for spec in effect.specs]
 
     def kills(self) -> list[tuple[ContainerId, int]]:
         return [(effect.container_id, effect.grace_ms) for effect in self.done(KillContainer)]
