@@ -8,8 +8,7 @@ others come, changes nothing.
 from collections import deque
 from typing import Final, NamedTuple, TypeAlias
 
-from mesolite.executors.command import Limits, Outcome
-from mesolite.executors.command import MAX_GRACE_MS, limits_of_amounts
+from mesolite.executors.command import MAX_GRACE_MS, Limits, Outcome, limits_of_amounts
 from mesolite.ids import ContainerId, ExecutorId, FrameworkId, TaskId
 from mesolite.protocol import ContainerStatus, ExecutorExited, ExecutorInfo, RegisteredExecutor
 
