@@ -91,6 +91,7 @@ SHELLS: Final = {
     "executors/python/crew.py": "starts and ends workers",
     "executors/python/executor.py": "the executor's callbacks: drives the runner",
     "executors/python/hygiene.py": "puts a worker's process back into order",
+    "executors/python/main.py": "the Python executor as a process",
     "executors/python/memory.py": "asks the kernel for what processes use",
     "executors/python/output.py": "a worker's stdout and stderr",
     "executors/python/pool.py": "the executor's end of a pool, in the main loop",

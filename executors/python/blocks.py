@@ -7,6 +7,7 @@ block: a call's bytes cost far more.
 
 import fcntl
 import http.client
+import json
 import os
 import resource
 import secrets
@@ -24,6 +25,8 @@ TIMEOUT_S: Final = 30.0
 MAX_BLOCK_BYTES: Final = 8 * 1024**3
 _PIECE_BYTES: Final = 1024 * 1024
 _SHOWN_BYTES: Final = 300
+_PLACE_TIMEOUT_S: Final = 2.0
+_MAX_PLACE_BYTES: Final = 65_536
 
 
 #: Where a worker's descriptors are moved to; less where the process may not have so many.
@@ -43,14 +46,15 @@ class BlockError(Exception):
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=TIMEOUT_S)
+    def __init__(self, path: Path, timeout_s: float = TIMEOUT_S) -> None:
+        super().__init__("localhost", timeout=timeout_s)
         self._path: Final = path
+        self._timeout_s: Final = timeout_s
 
     def connect(self) -> None:
         """Connect to the path instead of a host."""
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(TIMEOUT_S)
+        self.sock.settimeout(self._timeout_s)
         self.sock.connect(str(self._path))
 
 
@@ -75,6 +79,27 @@ class Blocks:
 
     def __bool__(self) -> bool:
         return self._path is not None and self._path.exists()
+
+    def public_place(self) -> tuple[str, str]:
+        """Where other hosts reach the store, and the token to show there; empty where they do not.
+
+        Waits for the agent's answer, though not long.
+        """
+        if self._path is None or not self:
+            return "", ""
+        connection = _UnixConnection(self._path, timeout_s=_PLACE_TIMEOUT_S)
+        try:
+            connection.request("GET", "/")
+            found: object = json.loads(connection.getresponse().read(_MAX_PLACE_BYTES))
+        except (OSError, http.client.HTTPException, ValueError):
+            return "", ""
+        finally:
+            connection.close()
+        match found:
+            case {"url": str(url), "token": str(token)}:
+                return url, token
+            case _:
+                return "", ""
 
     def put(self, data: bytes) -> BlockRef:
         """Store bytes under a new name.
@@ -110,7 +135,7 @@ class Blocks:
             )
         tried: list[str] = []
         if self._path is not None and self:
-            data = _fetch(_UnixConnection(self._path), f"/blocks/{reference.block_id}", {}, reference, tried)
+            data = _fetch(_UnixConnection(self._path), f"/blocks/{reference.block_id}", reference, tried)
             if data is not None:
                 return data
         if reference.url:
@@ -120,24 +145,24 @@ class Blocks:
         raise BlockError(f"block {reference.block_id} cannot be had: {'; '.join(tried) or 'nobody to ask'}")
 
     def _get_elsewhere(self, reference: BlockRef, tried: list[str]) -> bytes | None:
-        where = urlsplit(reference.url)
-        if where.scheme != "http" or not where.hostname:
-            tried.append(f"{reference.url!r} is no address")
+        try:
+            where = urlsplit(reference.url)
+            host, port = where.hostname, where.port
+            if not host or where.scheme != "http":
+                raise ValueError("blocks are served over HTTP")
+        except ValueError as error:
+            tried.append(f"{reference.url!r} is no address: {error}")
             return None
-        token = os.environ.get("MESOLITE_BLOCKS_TOKEN", "")
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
         path = f"{where.path}?{where.query}" if where.query else where.path
-        connection = http.client.HTTPConnection(where.hostname, where.port, timeout=TIMEOUT_S)
-        return _fetch(connection, path, headers, reference, tried)
+        connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+        return _fetch(connection, path, reference, tried)
 
 
-def _fetch(
-    connection: http.client.HTTPConnection, path: str, headers: dict[str, str], reference: BlockRef, tried: list[str]
-) -> bytes | None:
+def _fetch(connection: http.client.HTTPConnection, path: str, reference: BlockRef, tried: list[str]) -> bytes | None:
     """The bytes, or None and one more line of what was tried."""
     place = connection.host if connection.host != "localhost" else "the own agent"
     try:
-        connection.request("GET", path, headers=headers)
+        connection.request("GET", path)
         answer = connection.getresponse()
         if answer.status != 200:
             tried.append(f"{place}: {answer.status} {answer.read(_SHOWN_BYTES).decode(errors='replace')}")
