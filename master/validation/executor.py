@@ -1,7 +1,8 @@
 """E1 to E5: what is wrong with an executor that a task names (reference 2.5).
 
-Stricter than Mesos in one point: an executor asks for as much as its container needs to start (G4 there is for groups only, and
-elsewhere Mesos but warns). Between two tasks its container has nothing else.
+Stricter than Mesos in one point: an executor asks for as much memory as its container needs to start (G4 there is for groups only,
+and elsewhere Mesos but warns). Between two tasks its container has nothing else. CPUs of its own it need not have: it lives on its
+tasks' share, and what waits for tasks waits well enough on the least that a container is given (`limits_of_amounts`).
 """
 
 from mesolite.ids import id_error
@@ -51,8 +52,8 @@ def _description_error(info: ExecutorInfo) -> str | None:
 
 
 def _resources_error(resources: Resources) -> str | None:
-    if resources.scalar("cpus") < MIN_CPUS_MILLI:
-        return f"the executor asks for less than {MIN_CPUS_MILLI / 1000} cpus of its own"
+    if 0 < resources.scalar("cpus") < MIN_CPUS_MILLI:
+        return f"the executor asks for less than {MIN_CPUS_MILLI / 1000} cpus of its own; ask for none, or more"
     if resources.scalar("mem") < MIN_MEM_MILLI:
         return f"the executor asks for less than {MIN_MEM_MILLI // 1000} MiB of mem of its own"
     return None

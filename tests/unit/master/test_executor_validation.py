@@ -99,7 +99,10 @@ BAD_TASKS = {
         inside("t", within=replace(X, resources=(Resource("cpus", ResourceType.SCALAR, -1),))),
         "the executor's resources: ",
     ),
-    "G4 cpus": (inside("t", within=executor("x", "mem:64")), "the executor asks for less than 0.01 cpus of its own"),
+    "G4 cpus": (
+        inside("t", within=executor("x", "cpus:0.001;mem:64")),
+        "the executor asks for less than 0.01 cpus of its own",
+    ),
     "G4 mem": (inside("t", within=executor("x", "cpus:1")), "the executor asks for less than 6 MiB of mem of its own"),
     "T14 task": (
         inside("t", resources="cpus:4;mem:64"),
