@@ -22,7 +22,6 @@ BROAD_EXCEPTS: Final[dict[str, str]] = {
     "executors/python/explain.py": "pickling runs the code of whatever is pickled; it is asked what fails",
     "executors/python/worker.py": "what a call raises, whatever it is, is its own end",
     "frameworks/futures/executor.py": "pickling runs the code of whatever is pickled; the future raises it",
-    "frameworks/futures/explaining.py": "pickling runs the code of whatever is pickled; it is asked what fails",
     "frameworks/futures/in_process.py": "what a call raises, whatever it is, is its outcome",
     "frameworks/futures/outcomes.py": "unpickling runs the code of whatever is unpickled; the future raises it",
     "frameworks/futures/remote.py": "whatever an initializer raises breaks the pool, and is said so",

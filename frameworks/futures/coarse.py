@@ -33,7 +33,7 @@ from .effects import (
     StateDemand,
 )
 from .endings import WORD_OF_STATE, Word, end_without_word
-from .errors import CallError, CallLost, CannotRun, ImageWithoutPython, TooLargeForCluster
+from .errors import CallError, CallLost, CannotRun, TooLargeForCluster
 from .events import CoarseEvent, ExecutorEnded, LoadChanged, Offered, Rescinded, Ticked, TooLarge, Updated
 from .executors import ExecutorBook, HeldExecutor
 from .options import Kind
@@ -336,7 +336,8 @@ class CoarseCore:
         ending = end_without_word(status) if word is not Word.UNSTARTED else CallLost(status.message)
         load.failed += 1
         load.why = ending.message if isinstance(ending, Outcome) else str(ending)
-        hopeless = isinstance(ending, ImageWithoutPython) or status.reason is Reason.CONTAINER_LAUNCH_FAILED
+        # The master's own refusals may pass: an executor that had just ended may have been counted on.
+        hopeless = isinstance(ending, CannotRun) and status.source is not Source.MASTER
         most = MAX_UNSTARTED if word is Word.UNSTARTED else MAX_FAILED_EXECUTORS
         if hopeless or load.failed >= most:
             error = ending if isinstance(ending, CannotRun) else CannotRun(f"no worker starts: {load.why}")

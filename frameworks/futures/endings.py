@@ -6,9 +6,9 @@ from typing import Final
 from mesolite.executors.python.calls import End, Outcome
 from mesolite.executors.python.codec import BadBytes
 from mesolite.executors.python.tasks import decode_outcome
-from mesolite.protocol import Reason, TaskState, TaskStatus
+from mesolite.protocol import Reason, Source, TaskState, TaskStatus
 
-from .errors import CallError, CallLost, CannotRun, ImageWithoutPython
+from .errors import CallError, CallLost, CannotRun, ImageWithoutPython, PythonMismatch
 from .programs import NO_PROGRAM_EXIT_CODES
 
 _MEBIBYTE: Final = 1024 * 1024
@@ -45,6 +45,8 @@ WORD_OF_STATE: Final = {
     TaskState.UNKNOWN: Word.UNSEEN,
 }
 
+#: How the Python executor begins to say that it has another version (mesolite.executors.python.executor).
+_OTHER_PYTHON: Final = "this container has Python"
 #: A container that could not be started is nobody's loss: it will not start the next time.
 _NEVER_RUNS: Final = frozenset({Reason.CONTAINER_LAUNCH_FAILED, Reason.TASK_INVALID, Reason.TASK_UNAUTHORIZED})
 
@@ -69,6 +71,8 @@ def end_without_word(status: TaskStatus) -> Outcome | CallError:
         peak = container.peak_mem_bytes if container is not None and container.peak_mem_bytes is not None else 0
         message = "its executor's container went over its memory limit"
         return Outcome(End.OUT_OF_MEMORY, message=message, limit_bytes=limit_mib * _MEBIBYTE, peak_bytes=peak)
+    if status.source is Source.EXECUTOR and status.message.startswith(_OTHER_PYTHON):
+        return PythonMismatch(status.message)
     if status.state is TaskState.ERROR or status.reason in _NEVER_RUNS:
         return CannotRun(f"it cannot be run: {status.message or status.state.value}")
     if container is not None and container.exit_code in NO_PROGRAM_EXIT_CODES:

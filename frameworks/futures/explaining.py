@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from mesolite.executors.python.explain import explain, refusal
+
 from .errors import NotPicklable
 from .pickling import dumps, name_of
 
@@ -11,16 +13,14 @@ def not_picklable(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception
 ) -> NotPicklable:
     """Name the part of a call that does not travel."""
-    parts: list[tuple[str, object]] = [("the function", function)]
-    parts += [(f"argument {position}", each) for position, each in enumerate(args)]
+    parts: list[tuple[str, object]] = [(f"argument {position}", each) for position, each in enumerate(args)]
     parts += [(f"argument {name!r}", each) for name, each in kwargs.items()]
+    parts.insert(0, ("the function", function))
     for part, value in parts:
-        try:
-            dumps(value)
-        except Exception as reason:  # noqa: BLE001 - pickling runs the code of whatever is pickled
-            found = NotPicklable(f"{part} of the call {name_of(function)} cannot be pickled: {reason}")
-            found.__cause__ = reason
+        if refusal(value, dumps) is not None:
+            found = NotPicklable(f"{name_of(function)}: cannot be pickled: {explain(value, part, dumps)}")
+            found.__cause__ = error
             return found
-    whole = NotPicklable(f"the call of {name_of(function)} cannot be pickled: {error}")
+    whole = NotPicklable(f"{name_of(function)}: cannot be pickled: {error}")
     whole.__cause__ = error
     return whole

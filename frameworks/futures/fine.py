@@ -333,7 +333,12 @@ class FineCore:
         if word is Word.UNSTARTED:
             self._again_unstarted(entry, status.message)
         else:
-            self._ended(entry, ending_of(status) if word is Word.ENDED else end_without_word(status), now_ms)
+            ending = ending_of(status) if word is Word.ENDED else end_without_word(status)
+            # An executor that had just ended may have been counted on: then the master refuses its tasks for want of resources.
+            if isinstance(ending, CannotRun) and status.source is Source.MASTER and entry.attempts == 1:
+                self._again_unstarted(entry, str(ending))
+            else:
+                self._ended(entry, ending, now_ms)
 
     def _ended(self, entry: _Entry, ending: Outcome | CallError, now_ms: int) -> None:
         self._warm[entry.call.kind] = now_ms + WARM_MS
@@ -341,9 +346,6 @@ class FineCore:
             self._end(entry, _killed())
         elif isinstance(ending, Outcome) and ending.end is End.REFUSED:
             self._again_unstarted(entry, ending.message)
-        elif isinstance(ending, CannotRun) and entry.unstarted == 0 and entry.attempts == 1:
-            # An executor that had just ended may have been counted on: the master refuses its tasks for want of resources.
-            self._again_unstarted(entry, str(ending))
         elif _is_loss(ending) and entry.lost < entry.call.retries:
             entry.lost += 1
             self._queue_of(entry.call.kind).append(entry)

@@ -15,7 +15,7 @@ from mesolite.frameworks.futures.effects import (
     ShutdownExecutor,
     StateDemand,
 )
-from mesolite.frameworks.futures.errors import CallLost, CannotRun, TooLargeForCluster
+from mesolite.frameworks.futures.errors import CallLost, CannotRun, PythonMismatch, TooLargeForCluster
 from mesolite.frameworks.futures.events import (
     CallKilled,
     CallsArrived,
@@ -240,6 +240,15 @@ class TestEnding:
         [(_, error)] = rig.ended
         assert isinstance(error, CannotRun)
         assert "not enough" in str(error)
+
+    def test_another_version_of_python_cannot_run_it(self, rig: Rig) -> None:
+        rig.submit(call(1, retries=3))
+        rig.offer()
+        message = "this container has Python 3.9, the functions were pickled by Python 3.11"
+        rig.say("1-1", TaskState.ERROR, reason=Reason.TASK_INVALID, message=message)
+        [(_, error)] = rig.ended
+        assert isinstance(error, PythonMismatch)
+        assert "3.9" in str(error)
 
     def test_a_call_out_of_sight_is_waited_for_and_then_lost(self, rig: Rig) -> None:
         rig.submit(call(1))
