@@ -9,6 +9,7 @@ from .driver import (
     Constraint,
     DriverSettings,
     DriverShell,
+    FrameworkStore,
     Plan,
     Scheduler,
     SchedulerDriver,
@@ -22,6 +23,7 @@ __all__ = [
     "AsyncSchedulerDriver",
     "DriverSettings",
     "DriverShell",
+    "FrameworkStore",
     "Scheduler",
     "SchedulerDriver",
     # placement

@@ -8,7 +8,17 @@ for everything. So a shell that applies a batch, ticks, and commits has moved in
 from typing import assert_never
 
 from mesolite.ids import id_error
-from mesolite.protocol import CallBatch, CommandBatch, EventBatch, Kill, Malformed, ReportBatch
+from mesolite.protocol import (
+    Call,
+    CallBatch,
+    CommandBatch,
+    EventBatch,
+    HeartbeatEvent,
+    Kill,
+    Malformed,
+    Message,
+    ReportBatch,
+)
 from mesolite.protocol.codec import malformed
 
 from . import absence, calls, claims, cycle, registry, reports, subscription
@@ -27,7 +37,7 @@ from .events import (
     Tick,
 )
 from .packing import portions
-from .settings import MAX_EPOCH_LEAD_MS, REREGISTRATIONS_PER_S, MasterSettings
+from .settings import MANY_CALLS, MAX_EPOCH_LEAD_MS, REREGISTRATIONS_PER_S, MasterSettings
 from .state import Absence, MasterState
 from .timers import Timers
 
@@ -146,6 +156,11 @@ class MasterCore:
                 self._set_aside(source, malformed(f"{_name(call)}: {error}", b""))
             if framework.ending:
                 return
+        framework.unanswered_calls += sum(map(_weight, batch.calls))
+        if framework.unanswered_calls >= MANY_CALLS:
+            # Many that call for no answer: their sender waits to hear how far they came.
+            context.tell(framework, HeartbeatEvent())
+            framework.unanswered_calls = 0
 
     def _reports(self, principal: str, batch: ReportBatch) -> None:
         context = self._context
@@ -230,6 +245,7 @@ class MasterCore:
                 if framework is not None:
                     framework.event_number += 1
                     framework.last_told_ms = context.now_ms
+                    framework.unanswered_calls = 0
                     number = framework.event_number
                 batch = EventBatch(session=session, epoch=context.epoch, number=number, events=events, heard=heard)
                 effects.append(TellFramework(framework_id=framework_id, batch=batch))
@@ -268,6 +284,11 @@ class MasterCore:
                 effects.append(CommandAgent(agent_id=agent_id, batch=batch))
         outbox.touched_agents.clear()
         return effects
+
+
+def _weight(call: Call) -> int:
+    """Count a call, and one with much data as several, as the driver does (`frameworks/driver/outbox.py`)."""
+    return 1 + len(call.data) // 4096 if isinstance(call, Message) else 1
 
 
 def _name(message: object) -> str:

@@ -57,6 +57,13 @@ class DropStream:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DropState:
+    """A framework has ended: what it kept for its next scheduler goes with it."""
+
+    framework_id: FrameworkId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewerEpochHeard:
     """Somebody follows a newer epoch than this one, which the store forgot: they hear this master only once its own is higher.
 
@@ -67,5 +74,5 @@ class NewerEpochHeard:
 
 
 MasterEffect: TypeAlias = (
-    TellFramework | SaveRegistry | SetAside | CommandAgent | ForgetAgent | DropStream | NewerEpochHeard
+    TellFramework | SaveRegistry | SetAside | CommandAgent | ForgetAgent | DropStream | DropState | NewerEpochHeard
 )

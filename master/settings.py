@@ -29,6 +29,8 @@ MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 MAX_UPDATE_BYTES: Final = 2 * 1024 * 1024
 #: Acknowledgements in one command: some hundred KiB.
 MAX_ACKNOWLEDGEMENTS_PER_COMMAND: Final = 10_000
+#: Calls of one framework after which it is told how far it was heard, if there is nothing else to tell.
+MANY_CALLS: Final = 1000
 #: Sessions of a framework that were superseded and are told so when they speak again.
 MAX_SUPERSEDED_SESSIONS: Final = 16
 #: Senders that the master does not know, and has told to introduce themselves.

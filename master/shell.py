@@ -28,6 +28,7 @@ from mesolite.transport.keys import (
     MAX_FRAMEWORK_LENGTH,
     agent_queue,
     calls_stream,
+    framework_state,
     framework_stream,
     reports_stream,
 )
@@ -36,6 +37,7 @@ from .allocator import Allocator
 from .core import MasterCore
 from .effects import (
     CommandAgent,
+    DropState,
     DropStream,
     ForgetAgent,
     MasterEffect,
@@ -287,12 +289,15 @@ class MasterShell:
                 case CommandAgent() | ForgetAgent():
                     after.append(effect)
                 case DropStream():
-                    dropped.append(framework_stream(effect.framework_id))
+                    # What its scheduler kept after its end, not knowing of it, is dropped now at the latest.
+                    dropped += [framework_stream(effect.framework_id), framework_state(effect.framework_id)]
+                case DropState():
+                    dropped.append(framework_state(effect.framework_id))
                 case NewerEpochHeard():
                     newer = effect.epoch
                 case _:
                     assert_never(effect)
-        if entries or registry or appends:
+        if entries or registry or appends or dropped:
             commit = Commit(
                 epoch=self._epoch,
                 cursor_from=self._cursor,

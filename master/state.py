@@ -203,6 +203,8 @@ class Framework:
     #: Number of the newest event batch of this epoch, and when it was made.
     event_number: int = 0
     last_told_ms: int = 0
+    #: Heard since then.
+    unanswered_calls: int = 0
     suppressed: frozenset[str] = frozenset()
     demands: tuple[Demand, ...] = ()
     tasks: dict[TaskId, Task] = field(default_factory=dict[TaskId, Task])

@@ -22,7 +22,7 @@ from mesolite.resources import Quantities
 
 from . import registry
 from .context import Context
-from .effects import DropStream
+from .effects import DropState, DropStream
 from .settings import MAX_COMPLETED_FRAMEWORKS, MAX_FRAMEWORKS, QUIET_HEARTBEATS
 from .state import Framework
 from .validation import framework_error, roles_error
@@ -176,6 +176,7 @@ def end(context: Context, framework: Framework, why: str) -> None:
         ended_ms=context.now_ms,
     )
     context.outbox.save(registry.FRAMEWORK + framework_id, registry.encode(entry))
+    context.outbox.effects.append(DropState(framework_id=framework_id))
     framework.unreachable.clear()
     for agent_id in sorted({task.agent_id for task in framework.tasks.values()} | framework.executors.keys()):
         context.command(context.state.agents[agent_id], ShutdownFramework(framework_id))

@@ -14,6 +14,7 @@
     |   +-- MasterUnavailable    no leading master answers
     |   +-- CheckpointFailed     an agent's disk takes nothing
     +-- CommitRefused            another master took the epoch, or the store forgot a tail (DESIGN 4)
+    +-- Superseded               another scheduler of this framework took over what it keeps
     +-- FrameworkError           the master ended this framework's subscription; do not retry with the same id
 
 Broken invariants are not here: they are `assert`s, which end the process. A class's docstring is its default message
@@ -78,6 +79,10 @@ class CheckpointFailed(Unavailable):
 
 class CommitRefused(MesoliteError):
     """The commit was refused: another master leads, or the store lost what was committed before."""
+
+
+class Superseded(MesoliteError):
+    """Another scheduler of this framework has taken over; stop this one."""
 
 
 class FrameworkError(MesoliteError):

@@ -104,6 +104,7 @@ SHELLS: Final = {
     "executors/python/zygote.py": "forks workers",
     "frameworks/driver/__init__.py": "the part's face, which names its shell",
     "frameworks/driver/asynchronous.py": "the scheduler driver's face for asyncio",
+    "frameworks/driver/framework_store.py": "reads the clock, and writes to Redis what a framework keeps",
     "frameworks/driver/inbox.py": "where the shell's threads meet",
     "frameworks/driver/sender.py": "writes to Redis",
     "frameworks/driver/shell.py": "the scheduler driver's threads",

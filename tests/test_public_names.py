@@ -59,6 +59,7 @@ PUBLIC_NAMES: dict[str, list[str]] = {
         "Constraint",
         "DriverSettings",
         "DriverShell",
+        "FrameworkStore",
         "Plan",
         "Scheduler",
         "SchedulerDriver",

@@ -6,6 +6,7 @@
 from .asynchronous import AsyncSchedulerDriver
 from .driver import Action, SchedulerDriver
 from .effects import (
+    DeliverCongestion,
     DeliverDisconnected,
     DeliverError,
     DeliverFailure,
@@ -18,6 +19,7 @@ from .effects import (
     DeliverWakeup,
     Delivery,
 )
+from .framework_store import FrameworkStore
 from .placement import AttributeEquals, Constraint, Fill, Placement, Plan, Want, demands, place
 from .scheduler import Scheduler
 from .settings import DriverSettings
@@ -29,6 +31,7 @@ __all__ = [
     "AsyncSchedulerDriver",
     "DriverSettings",
     "DriverShell",
+    "FrameworkStore",
     "Scheduler",
     "SchedulerDriver",
     # placement
@@ -41,6 +44,7 @@ __all__ = [
     "demands",
     "place",
     # what an asyncio program iterates over
+    "DeliverCongestion",
     "DeliverDisconnected",
     "DeliverError",
     "DeliverFailure",

@@ -29,6 +29,7 @@ from mesolite.transport.keys import DEFAULT_PRINCIPAL
 
 from .driver import SchedulerDriver
 from .effects import (
+    DeliverCongestion,
     DeliverDisconnected,
     DeliverError,
     DeliverFailure,
@@ -163,6 +164,9 @@ class _Funnel(Scheduler):
 
     def unsatisfiable(self, driver: SchedulerDriver, demand: Demand, largest: Sequence[Resource]) -> None:
         self._put(DeliverUnsatisfiable(demand=demand, largest=tuple(largest)))
+
+    def congestion(self, driver: SchedulerDriver, congested: bool) -> None:
+        self._put(DeliverCongestion(congested=congested))
 
     def wakeup(self, driver: SchedulerDriver) -> None:
         self._put(DeliverWakeup())

@@ -54,6 +54,7 @@ from mesolite.protocol import (
 )
 
 from .effects import (
+    DeliverCongestion,
     DeliverDisconnected,
     DeliverError,
     DeliverFailure,
@@ -81,8 +82,9 @@ from .events import (
     UpdatesKept,
     WakeupRequested,
 )
+from .flow import Flow
 from .offers import OfferBook
-from .outbox import Outbox
+from .outbox import Outbox, weight
 from .reconciliation import Reconciliation
 from .settings import DriverSettings
 from .subscription import TRANSITIONS, Cause, FollowUp, Phase
@@ -123,6 +125,7 @@ class DriverCore:
         self.offers = OfferBook()
         self.tasks = TaskLedger()
         self.reconciliation = Reconciliation()
+        self.flow = Flow()
         #: Of the newest batch sent (protocol.CallBatch.number).
         self._sent_number = 0
         self._timers = Timers(settings or DriverSettings())
@@ -177,6 +180,7 @@ class DriverCore:
         """Assert every invariant."""
         self.tasks.check()
         self.reconciliation.check(self.tasks)
+        self.flow.check()
         if self.phase is not Phase.SUBSCRIBED:
             assert len(self.offers) == 0, f"offers are held while {self.phase.value}"
 
@@ -200,6 +204,7 @@ class DriverCore:
             self.number = batch.number
         if batch.session == self.session:
             self._timers.heard(now_ms)
+            self.flow.heard(batch.heard)
             self._take_events(batch.events, now_ms)
         elif any(isinstance(event, Subscribed) for event in batch.events):
             self._happen(Cause.SUPERSEDED, now_ms, "another scheduler subscribed with the same framework id")
@@ -281,6 +286,7 @@ class DriverCore:
             case FollowUp.SUBSCRIBE:
                 self._timers.subscribe_now(now_ms)
             case FollowUp.FORGET_OFFERS:
+                self.flow.forget()
                 if void := self.offers.release_all():
                     self._effects.append(DeliverRescinded(offer_ids=void))
                 self._give_up(self._outbox.remove_all(), TaskState.DROPPED, "the subscription was broken", now_ms)
@@ -364,7 +370,10 @@ class DriverCore:
             case Teardown():
                 self._happen(Cause.TORN_DOWN, now_ms)
                 return
-            case Message() | Shutdown():
+            case Message():
+                if self.flow.congested:
+                    return
+            case Shutdown():
                 pass
             case _:
                 assert_never(request)
@@ -435,6 +444,8 @@ class DriverCore:
         timers = self._timers
         if self.phase not in _OVER and timers.wakeup_is_due(now_ms):
             self._effects.append(DeliverWakeup())
+        if self.phase not in _OVER and (congested := self.flow.take_news()) is not None:
+            self._effects.append(DeliverCongestion(congested=congested))
         if self.phase is Phase.SUBSCRIBED and timers.silent_for_too_long(now_ms):
             self._happen(Cause.SILENCE, now_ms)
         if self.phase is Phase.SUBSCRIBED:
@@ -468,6 +479,7 @@ class DriverCore:
     def _send(self, calls: tuple[Call, ...]) -> None:
         # A batch takes as many numbers as it has calls, so that it can be split if it is too large to travel (`packing.py`).
         self._sent_number += len(calls)
+        self.flow.sent(self._sent_number, sum(map(weight, calls)))
         self._effects.append(
             SendCalls(
                 batch=CallBatch(

@@ -10,16 +10,19 @@ from typing import Final, TypeAlias, assert_never
 from mesolite.errors import BadInput
 from mesolite.ids import AgentId, ExecutorId, FrameworkId, OfferId, SessionId, TaskId
 from mesolite.protocol import (
+    MAX_EXECUTOR_DATA_BYTES,
     Accept,
     Call,
     CallBatch,
     Decline,
     Demand,
     EventBatch,
+    ExecutorInfo,
     Filters,
     FrameworkInfo,
     Kill,
     KillPolicy,
+    LaunchGroupOperation,
     LaunchOperation,
     Message,
     Operation,
@@ -36,6 +39,7 @@ from mesolite.protocol import (
 
 from .core import DriverCore
 from .effects import (
+    DeliverCongestion,
     DeliverDisconnected,
     DeliverError,
     DeliverFailure,
@@ -134,6 +138,11 @@ class SchedulerDriver:
         """Whether it was torn down and waits to be told so. Nothing else is heard or said."""
         return self.core.phase is Phase.LEAVING
 
+    @property
+    def congested(self) -> bool:
+        """Whether so much of what was said waits for a master that it is better to hold back (`Scheduler.congestion`)."""
+        return self.core.flow.congested
+
     # For shells
 
     def step(
@@ -175,16 +184,41 @@ class SchedulerDriver:
     # Verbs
 
     def launch(
-        self, offer_ids: Iterable[OfferId], tasks: Iterable[TaskInfo], filters: Filters = DEFAULT_FILTERS
+        self,
+        offer_ids: Iterable[OfferId],
+        tasks: Iterable[TaskInfo],
+        filters: Filters = DEFAULT_FILTERS,
+        *,
+        executor: ExecutorInfo | None = None,
     ) -> None:
         """Launch tasks on offers of one agent and one role; what is left over is declined with `filters`.
 
         A task comes back as DROPPED where an offer turns out to be void; every id must be new.
 
+        Args:
+            offer_ids: On what.
+            tasks: In any number: thousands in one call cost the least.
+            filters: For what is left over.
+            executor: Of all tasks that have neither a command nor an executor of their own. Its own resources are taken from the
+                offers where none of its id is on the agent (`Offer.executor_ids`).
+
         Raises:
             BadInput: The offers do not belong together, or a task's id or agent is wrong.
         """
-        self.accept(offer_ids, (LaunchOperation(tuple(tasks)),), filters)
+        self.accept(offer_ids, (LaunchOperation(tuple(tasks), executor),), filters)
+
+    def launch_group(
+        self,
+        offer_ids: Iterable[OfferId],
+        executor: ExecutorInfo,
+        tasks: Iterable[TaskInfo],
+        filters: Filters = DEFAULT_FILTERS,
+    ) -> None:
+        """Launch tasks under one executor, all or none: where one of them is refused, all come back as ERROR; else as `launch`.
+
+        They reach the executor in one piece. The tasks need not name it.
+        """
+        self.accept(offer_ids, (LaunchGroupOperation(executor, tuple(tasks)),), filters)
 
     def accept(
         self, offer_ids: Iterable[OfferId], operations: Iterable[Operation], filters: Filters = DEFAULT_FILTERS
@@ -217,7 +251,13 @@ class SchedulerDriver:
         self._want(Reconcile(tuple(tasks)))
 
     def send_message(self, agent_id: AgentId, executor_id: ExecutorId, data: bytes) -> None:
-        """Send bytes to an executor; best effort."""
+        """Send bytes to an executor, at most MAX_EXECUTOR_DATA_BYTES; best effort: dropped while `congested`, for one.
+
+        Raises:
+            BadInput: It is more.
+        """
+        if len(data) > MAX_EXECUTOR_DATA_BYTES:
+            raise BadInput(f"a message of {len(data)} bytes; at most {MAX_EXECUTOR_DATA_BYTES} are passed on")
         self._want(Message(agent_id, executor_id, data))
 
     def shutdown_executor(self, agent_id: AgentId, executor_id: ExecutorId) -> None:
@@ -281,6 +321,8 @@ class SchedulerDriver:
                 scheduler.failure(self, delivery.failure)
             case DeliverUnsatisfiable():
                 scheduler.unsatisfiable(self, delivery.demand, delivery.largest)
+            case DeliverCongestion():
+                scheduler.congestion(self, delivery.congested)
             case DeliverWakeup():
                 scheduler.wakeup(self)
             case DeliverError():

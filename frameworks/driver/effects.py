@@ -64,6 +64,13 @@ class DeliverUnsatisfiable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeliverCongestion:
+    """Calls pile up on the way to the master, or do not any more."""
+
+    congested: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeliverWakeup:
     """The time that the scheduler asked for has come."""
 
@@ -98,6 +105,7 @@ Delivery: TypeAlias = (
     | DeliverMessage
     | DeliverFailure
     | DeliverUnsatisfiable
+    | DeliverCongestion
     | DeliverWakeup
     | DeliverError
 )

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from mesolite.protocol import Accept, Acknowledge, Acknowledgement, Call
+from mesolite.protocol import Accept, Acknowledge, Acknowledgement, Call, Message
 
-from .settings import MAX_ACKNOWLEDGEMENTS, MAX_BATCH_WEIGHT, MAX_WAITING_ACKNOWLEDGEMENTS
+from .settings import BYTES_PER_WEIGHT, MAX_ACKNOWLEDGEMENTS, MAX_BATCH_WEIGHT, MAX_WAITING_ACKNOWLEDGEMENTS
 
 
 class Outbox:
@@ -40,9 +40,12 @@ class Outbox:
 def weight(call: Call) -> int:
     """How much work a call is for the master, in tasks launched."""
     if isinstance(call, Accept):
-        return 1 + sum(len(operation.task_infos) for operation in call.operations)
+        tasks = [task for operation in call.operations for task in operation.task_infos]
+        return 1 + len(tasks) + sum(len(task.data) for task in tasks) // BYTES_PER_WEIGHT
     if isinstance(call, Acknowledge):
         return 1 + len(call.acknowledgements) // 4
+    if isinstance(call, Message):
+        return 1 + len(call.data) // BYTES_PER_WEIGHT
     return 1
 
 

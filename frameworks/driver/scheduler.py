@@ -55,6 +55,12 @@ class Scheduler:
     def unsatisfiable(self, driver: SchedulerDriver, demand: Demand, largest: Sequence[Resource]) -> None:
         """No agent is large enough for one unit of this demand; `largest` is all that the largest agent has."""
 
+    def congestion(self, driver: SchedulerDriver, congested: bool) -> None:
+        """Calls pile up on the way to the master (none leads, or it is busy): launch and say less; or they do so no longer.
+
+        Nothing is lost where this is ignored, except for messages to executors, which are dropped meanwhile.
+        """
+
     def wakeup(self, driver: SchedulerDriver) -> None:
         """The time given to `SchedulerDriver.wake_at` has come."""
 

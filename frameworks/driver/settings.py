@@ -30,6 +30,12 @@ RECONCILE_RETRY_MS: Final = 5000
 RECONCILE_RETRY_CAP_MS: Final = 120_000
 #: Weight of one CallBatch, in tasks launched. The master handles a batch in one step, and others wait for it.
 MAX_BATCH_WEIGHT: Final = 4000
+#: Weight under way to the master beyond which the scheduler is told to hold back: a second's work of a master that is busy with
+#: nothing else. And at which it is told to go on.
+CONGESTED_WEIGHT: Final = 5 * MAX_BATCH_WEIGHT
+RELIEVED_WEIGHT: Final = CONGESTED_WEIGHT // 2
+#: Bytes of data that weigh as much as a task: then the heaviest batch that is not a single call is as large as may travel.
+BYTES_PER_WEIGHT: Final = 4096
 #: Acknowledgements in one call: 16,000 are 1 MiB on the wire.
 MAX_ACKNOWLEDGEMENTS: Final = 16_000
 #: Acknowledgements kept while there is no subscription to send them in; beyond it they are dropped, for agents resend.

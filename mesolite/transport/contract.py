@@ -51,7 +51,7 @@ class Commit:
     registry: Mapping[str, bytes | None] = field(default_factory=dict[str, bytes | None])
     #: Events for frameworks, dead letters: in this order.
     appends: Sequence[Append] = ()
-    #: Whole streams to delete (a framework that ended).
+    #: Whole streams to delete, and what frameworks keep (`claim_state`): of those that ended.
     delete_streams: Sequence[str] = ()
 
 
@@ -175,6 +175,27 @@ class Store(Protocol):
 
     def get(self, key: str) -> bytes | None:
         """Return a plain key's value."""
+        ...
+
+    def claim_state(self, key: str, *, at_least: int) -> tuple[int, dict[str, bytes]]:
+        """Take over named values from whoever claimed them before, and has no say any more.
+
+        Args:
+            key: Where they are: `keys.framework_state`. There need not be any.
+            at_least: The generation is the stored one plus one, and at least this: what it would be without a store that
+                remembers.
+
+        Returns:
+            The generation of this claim, and all values by name.
+        """
+        ...
+
+    def change_state(self, key: str, generation: int, changes: Mapping[str, bytes | None]) -> bool:
+        """Set values, or delete them where None, in one step; unless somebody has made a later claim.
+
+        Returns:
+            Whether it was done: False where a higher generation is stored.
+        """
         ...
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ They cost nothing elsewhere.
     mesolite:{default}:calls:default        stream   from frameworks
     mesolite:{default}:reports:default      stream   from agents
     mesolite:{default}:framework:<id>       stream   to one framework
+    mesolite:{default}:state:<id>           hash     what one framework keeps for itself
     mesolite:{default}:dead_letters         stream   what could not be understood
     mesolite:{default}:lease                string   who leads: "EPOCH HOLDER ADDRESS", while it is renewed
     mesolite:{default}:epoch                string   grows with each new leader
@@ -90,6 +91,11 @@ def reports_stream(principal: str = DEFAULT_PRINCIPAL) -> str:
 def framework_stream(framework_id: FrameworkId) -> str:
     """Return the stream on which the master writes to one framework."""
     return f"framework:{framework_id}"
+
+
+def framework_state(framework_id: FrameworkId) -> str:
+    """Return where a framework keeps its own values (`Store.claim_state`)."""
+    return f"state:{framework_id}"
 
 
 def agent_queue(agent_id: AgentId, cluster: str = DEFAULT_CLUSTER) -> str:

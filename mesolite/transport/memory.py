@@ -154,6 +154,7 @@ class MemoryStore:
                 broker.append(item.stream, item.payload, item.max_length)
             for name in commit.delete_streams:
                 broker.streams.pop(name, None)
+                broker.states.pop(name, None)
             for name, entry_id in commit.cursor_to.items():
                 if name in broker.streams:
                     broker.streams[name].trim_before(parse_entry_id(entry_id))
@@ -180,6 +181,28 @@ class MemoryStore:
                 del broker.values[key]
                 return None
             return value
+
+    def claim_state(self, key: str, *, at_least: int) -> tuple[int, dict[str, bytes]]:
+        """See `Store`."""
+        broker = self._broker
+        with broker.lock:
+            broker.check_available()
+            generation, values = broker.states.get(key, (0, {}))
+            generation = max(generation + 1, at_least)
+            broker.states[key] = generation, values
+            return generation, dict(values)
+
+    def change_state(self, key: str, generation: int, changes: Mapping[str, bytes | None]) -> bool:
+        """See `Store`."""
+        broker = self._broker
+        with broker.lock:
+            broker.check_available()
+            stored, values = broker.states.get(key, (0, {}))
+            if stored > generation:
+                return False
+            kept = {**values, **changes}
+            broker.states[key] = generation, {name: value for name, value in kept.items() if value is not None}
+            return True
 
     def close(self) -> None:
         """See `Store`. The broker keeps what it holds."""

@@ -94,6 +94,8 @@ class MemoryBroker:
         self.lease: tuple[Lease, int] | None = None
         #: Key -> value and the time at which it expires (None: never).
         self.values: dict[str, tuple[bytes, int | None]] = {}
+        #: Key -> the generation that claimed it, and its values. The values are never changed in place.
+        self.states: dict[str, tuple[int, dict[str, bytes]]] = {}
         self.queues: dict[str, deque[bytes]] = {}
         self._changed = threading.Condition(self.lock)
         #: How many threads wait for a change; a writer that finds nobody skips the wake-up.

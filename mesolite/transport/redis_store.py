@@ -33,6 +33,10 @@ _SCAN_COUNT: Final = 1_000
 _COMMIT_SCRIPT: Final = resources.files("mesolite.transport").joinpath("commit.lua").read_text(encoding="utf-8")
 _COMMIT_SHA: Final = hashlib.sha1(_COMMIT_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 _LEASE_SCRIPT: Final = resources.files("mesolite.transport").joinpath("lease.lua").read_text(encoding="utf-8")
+_STATE_SCRIPT: Final = resources.files("mesolite.transport").joinpath("state.lua").read_text(encoding="utf-8")
+#: Of a hash of named values, what holds its generation; names have a letter in front, so that none can be the same.
+_GENERATION: Final = b"#"
+_NAME: Final = "="
 
 _encoder: Final = msgspec.msgpack.Encoder()
 
@@ -180,6 +184,24 @@ class RedisStore:
         """See `Store`."""
         with redis_errors(self._address):
             return cast("bytes | None", self._command("GET", self._prefix + key))
+
+    def claim_state(self, key: str, *, at_least: int) -> tuple[int, dict[str, bytes]]:
+        """See `Store`."""
+        with redis_errors(self._address):
+            answer = cast("list[bytes]", self._command("EVAL", _STATE_SCRIPT, 1, self._prefix + key, "claim", at_least))
+        pairs = iter(answer)
+        stored = dict(zip(pairs, pairs, strict=True))
+        generation = int(stored.pop(_GENERATION))
+        return generation, {field.decode().removeprefix(_NAME): value for field, value in stored.items()}
+
+    def change_state(self, key: str, generation: int, changes: Mapping[str, bytes | None]) -> bool:
+        """See `Store`."""
+        kept = [(_NAME + name, value) for name, value in changes.items() if value is not None]
+        dropped = [_NAME + name for name, value in changes.items() if value is None]
+        pairs = [each for pair in kept for each in pair]
+        arguments: list[_Argument] = ["change", generation, len(kept), *pairs, *dropped]
+        with redis_errors(self._address):
+            return bool(self._command("EVAL", _STATE_SCRIPT, 1, self._prefix + key, *arguments))
 
     def close(self) -> None:
         """See `Store`."""

@@ -110,6 +110,7 @@ class Listener(Scheduler):
         self.message = scheduler.message  # type: ignore[method-assign]
         self.failure = scheduler.failure  # type: ignore[method-assign]
         self.unsatisfiable = scheduler.unsatisfiable  # type: ignore[method-assign]
+        self.congestion = scheduler.congestion  # type: ignore[method-assign]
         self.wakeup = scheduler.wakeup  # type: ignore[method-assign]
 
     def offers(self, driver: SchedulerDriver, offers: Sequence[Offer]) -> None:

@@ -284,6 +284,26 @@ class WiredStore:
         self._wire.replicated("renew")
         return states[-1]
 
+    def claim_state(self, key: str, *, at_least: int) -> tuple[int, dict[str, bytes]]:
+        """See `Store`."""
+        claims: list[tuple[int, dict[str, bytes]]] = []
+
+        def do(server: Server) -> None:
+            claims.append(MemoryStore(server.broker).claim_state(key, at_least=at_least))
+
+        self._wire.write(Way.WRITE, f"claim {key}", do)
+        return claims[-1]
+
+    def change_state(self, key: str, generation: int, changes: Mapping[str, bytes | None]) -> bool:
+        """See `Store`."""
+        done: list[bool] = []
+
+        def do(server: Server) -> None:
+            done.append(MemoryStore(server.broker).change_state(key, generation, changes))
+
+        self._wire.write(Way.WRITE, f"change {key}", do)
+        return done[-1]
+
     def release_lease(self, lease: Lease) -> None:
         """See `Store`."""
         self._wire.write(Way.WRITE, "release", lambda server: MemoryStore(server.broker).release_lease(lease))

@@ -7,6 +7,7 @@ from mesolite.master import MasterCore, MasterSettings
 from mesolite.master.allocator import HierarchicalDrfAllocator
 from mesolite.master.effects import (
     CommandAgent,
+    DropState,
     DropStream,
     ForgetAgent,
     MasterEffect,
@@ -69,6 +70,8 @@ class World:
         self.set_aside: list[SetAside] = []
         self.forgotten_queues: list[str] = []
         self.newer_epochs: list[int] = []
+        #: Frameworks whose values were deleted.
+        self.dropped_states: list[str] = []
         self._numbers: dict[str, int] = {}
 
     # -- speaking
@@ -276,6 +279,8 @@ class World:
                     self.set_aside.append(effect)
                 case ForgetAgent():
                     self.forgotten_queues.append(effect.agent_id)
+                case DropState():
+                    self.dropped_states.append(effect.framework_id)
                 case DropStream():
                     self.events.pop(effect.framework_id, None)
                 case NewerEpochHeard():
