@@ -7,7 +7,6 @@ block: a call's bytes cost far more.
 
 import fcntl
 import http.client
-import json
 import os
 import resource
 import secrets
@@ -25,8 +24,6 @@ TIMEOUT_S: Final = 30.0
 MAX_BLOCK_BYTES: Final = 8 * 1024**3
 _PIECE_BYTES: Final = 1024 * 1024
 _SHOWN_BYTES: Final = 300
-_PLACE_TIMEOUT_S: Final = 2.0
-_MAX_PLACE_BYTES: Final = 65_536
 
 
 #: Where a worker's descriptors are moved to; less where the process may not have so many.
@@ -46,15 +43,14 @@ class BlockError(Exception):
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
-    def __init__(self, path: Path, timeout_s: float = TIMEOUT_S) -> None:
-        super().__init__("localhost", timeout=timeout_s)
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_S)
         self._path: Final = path
-        self._timeout_s: Final = timeout_s
 
     def connect(self) -> None:
         """Connect to the path instead of a host."""
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self._timeout_s)
+        self.sock.settimeout(TIMEOUT_S)
         self.sock.connect(str(self._path))
 
 
@@ -79,27 +75,6 @@ class Blocks:
 
     def __bool__(self) -> bool:
         return self._path is not None and self._path.exists()
-
-    def public_place(self) -> tuple[str, str]:
-        """Where other hosts reach the store, and the token to show there; empty where they do not.
-
-        Waits for the agent's answer, though not long.
-        """
-        if self._path is None or not self:
-            return "", ""
-        connection = _UnixConnection(self._path, timeout_s=_PLACE_TIMEOUT_S)
-        try:
-            connection.request("GET", "/")
-            found: object = json.loads(connection.getresponse().read(_MAX_PLACE_BYTES))
-        except (OSError, http.client.HTTPException, ValueError):
-            return "", ""
-        finally:
-            connection.close()
-        match found:
-            case {"url": str(url), "token": str(token)}:
-                return url, token
-            case _:
-                return "", ""
 
     def put(self, data: bytes) -> BlockRef:
         """Store bytes under a new name.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ..driver.loop import Loop
-from .worker import Limits
+from .limits import Limits
 from .worker_link import WorkerLink
 from .zygote import KILL, NOTE, ORDER, START, STARTED, Zygote, fork_zygote
 

@@ -17,6 +17,8 @@ from .calls import End
 #: The longest message. Well below what a socket takes by default (212,992 bytes on Linux, its own records included), so that one
 #: always fits into an empty socket.
 MAX_MESSAGE_BYTES: Final = 65_536
+#: Unpickled functions that a worker keeps. Main counts along.
+MAX_FUNCTIONS: Final = 128
 #: The longest name of a call's log.
 MAX_NAME_BYTES: Final = 120
 

@@ -18,9 +18,9 @@ from .codec import BadBytes, loads, unpack_payload
 from .crew import Crew, CrewNews
 from .endings import Intent, WorkerEnd, out_of_memory, outcome_of, shown_status, timed_out
 from .frames import PAYLOAD_IN_BLOCK, RETIRING, AnswerFrame, BadFrame
+from .limits import Limits
 from .memory import container_limit_bytes, oom_kills, peak_bytes, resident_bytes
 from .staffing import MAX_FALSE_STARTS, has_grown, pause_ms, share_bytes, to_dismiss, to_hire
-from .worker import Limits
 from .worker_link import WorkerLink
 from .zygote import Zygote
 

@@ -22,7 +22,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NoReturn
 
 from .blocks import BlockError, Blocks, high_descriptor
 from .calls import PICKLE_PROTOCOL, BlockRef, End
@@ -34,6 +34,7 @@ from .frames import (
     FORGET_FUNCTIONS,
     FUNCTION_IN_BLOCK,
     LOUD,
+    MAX_FUNCTIONS,
     MAX_MESSAGE_BYTES,
     PAYLOAD_IN_BLOCK,
     RETIRING,
@@ -44,33 +45,15 @@ from .frames import (
     parts_of,
 )
 from .hygiene import Hygiene
+from .limits import WorkerSettings
 from .output import DIRECTORY, Output
 
-#: Unpickled functions that a worker keeps. Main counts along, so both must name the same number.
-MAX_FUNCTIONS: Final = 128
 #: Whoever ran shorter than this cannot have opened hundreds of files, and so cannot have taken a socket's high number.
 _TOO_SHORT_TO_REPLACE_US: Final = 400
 #: Raised for workers, so that the kernel, short of memory, ends one of them and not main.
 _OOM_SCORE_ADJUSTMENT: Final = 500
 #: Quiet answers above this are loud: main's socket is to have room for all that may be on the way.
 _MAX_QUIET_BYTES: Final = 4096
-
-
-class Limits(NamedTuple):
-    """What a worker's results are bounded by."""
-
-    max_result_bytes: int
-    #: The greatest result that may travel without a block store.
-    max_inline_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerSettings:
-    """What a worker is told once."""
-
-    number: int
-    sandbox: Path
-    limits: Limits
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from .frames import (
     FORGET_FUNCTIONS,
     FUNCTION_IN_BLOCK,
     LOUD,
+    MAX_FUNCTIONS,
     MAX_MESSAGE_BYTES,
     WITH_FUNCTION,
     AnswerFrame,
@@ -27,7 +28,6 @@ from .frames import (
     encode_call,
     parts_of,
 )
-from .worker import MAX_FUNCTIONS
 
 #: An answer is refused as garbage above this: workers send no more in one piece.
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024

@@ -19,13 +19,14 @@ import signal
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
 from .endings import NOT_FORKED
-from .worker import Limits, WorkerSettings, run
+from .limits import Limits, WorkerSettings
 
 START: Final = 1
 KILL: Final = 2
@@ -90,6 +91,8 @@ class _Forker:
         #: Workers that were not reaped: their pids by their numbers.
         self._pids: Final[dict[int, int]] = {}
         self._libc: Final = ctypes.CDLL(None, use_errno=True)
+        #: `worker.run`.
+        self._run: Callable[[WorkerSettings, socket.socket, socket.socket], NoReturn]
         self._wake_from, self._wake_to = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> None:
@@ -100,6 +103,10 @@ class _Forker:
             signal.signal(number, signal.SIG_IGN)  # main decides when we go
         # What escapes from a worker's session by a second fork becomes our child, to be reaped.
         self._libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        # Imported here and not above: main, which goes on meanwhile, needs none of it.
+        from .worker import run
+
+        self._run = run
         with contextlib.suppress(ImportError):
             __import__("cloudpickle")
         # Collections would write into every object's head, and so copy every page in every worker.
@@ -167,7 +174,7 @@ class _Forker:
         os.dup2(nothing, 0)
         if nothing:
             os.close(nothing)
-        run(settings, calls, answers)
+        self._run(settings, calls, answers)
 
     def _kill(self, number: int) -> None:
         pid = self._pids.get(number)

@@ -15,8 +15,8 @@ import cloudpickle
 from mesolite.executors.driver.loop import Loop, Timer
 from mesolite.executors.python.calls import Call, End, Function, Outcome
 from mesolite.executors.python.codec import unpack_raised
+from mesolite.executors.python.limits import Limits
 from mesolite.executors.python.runner import Runner
-from mesolite.executors.python.worker import Limits
 from mesolite.executors.python.zygote import fork_zygote
 
 MEBIBYTE = 1024 * 1024
@@ -97,6 +97,10 @@ class CallRig:
         self.loop.run()
         timers[0].cancel()
         assert condition()
+
+    def until_ended(self, count: int) -> None:
+        """Run the loop until so many calls have ended."""
+        self.until(lambda: len(self.ends) >= count)
 
     def pids(self) -> list[int]:
         """Process ids of all workers."""

@@ -13,9 +13,10 @@ import pytest
 from mesolite.agent.blocks.http import BlockServer
 from mesolite.agent.blocks.store import BlockStore
 from mesolite.agent.blocks.tokens import BlockTokens
+from mesolite.executors.python.block_place import public_place
 from mesolite.executors.python.blocks import BlockError, Blocks
 from mesolite.executors.python.calls import BlockRef, End
-from mesolite.executors.python.worker import Limits
+from mesolite.executors.python.limits import Limits
 from mesolite.ids import FrameworkId
 from tests.integration.call_rig import MEBIBYTE, CallRig, backwards, call_rig, value_of
 
@@ -167,12 +168,10 @@ def test_when_the_store_is_full_small_results_travel_and_large_ones_say_why(
 
 
 def test_the_place_for_others_is_asked_of_the_agent(store: Store, tmp_path: Path) -> None:
-    url, token = Blocks(store.sockets).public_place()
+    url, token = public_place(store.sockets / "blocks.sock")
     assert url == store.url
     assert token
-    assert Blocks(None).public_place() == ("", "")
-    (tmp_path / "empty").mkdir()
-    assert Blocks(tmp_path / "empty").public_place() == ("", "")
+    assert public_place(tmp_path / "nowhere.sock") == ("", "")
 
 
 @pytest.mark.parametrize(

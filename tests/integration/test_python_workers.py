@@ -17,7 +17,7 @@ from typing import NoReturn
 import pytest
 
 from mesolite.executors.python.calls import End
-from mesolite.executors.python.worker import Limits
+from mesolite.executors.python.limits import Limits
 from tests.integration.call_rig import (
     MEBIBYTE,
     CallRig,
