@@ -6,7 +6,7 @@ Collecting runs on a thread of its own, because removing a large sandbox can tak
 import shutil
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from mesolite.ids import ContainerId
 from mesolite.logs import get_logger
 
 from .checkpoint import SqliteCheckpoint
+from .executor_links.doors import remove_doors, sockets_dir
 from .sandbox import all_sandboxes, disk_used, due_for_removal, remove_sandbox
 from .settings import DISK_WATCH_MS, MIN_FREE_DISK_MIB, MIN_SANDBOX_AGE_MS, RESUME_FREE_DISK_MIB
 
@@ -24,7 +25,23 @@ _log = get_logger("mesolite.agent")
 class DiskWatch:
     """Looks at one disk now and then. Used from the shell's thread."""
 
-    def __init__(self, work_dir: Path, checkpoint: SqliteCheckpoint, *, interval_ms: int = DISK_WATCH_MS) -> None:
+    def __init__(
+        self,
+        work_dir: Path,
+        checkpoint: SqliteCheckpoint,
+        *,
+        interval_ms: int = DISK_WATCH_MS,
+        tidy: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Prepare; the first `watch` looks.
+
+        Args:
+            work_dir: The agent's.
+            checkpoint: Knows when the disk refused something.
+            interval_ms: Between two looks.
+            tidy: What else is to be collected at each look; called from the collecting thread.
+        """
+        self._tidy: Final = tidy
         self._work_dir: Final = work_dir
         self._checkpoint: Final = checkpoint
         self._interval_ms: Final = interval_ms
@@ -80,6 +97,16 @@ class DiskWatch:
             remove_sandbox(path)
         if due:
             _log.info("agent.sandboxes_collected", count=len(due))
+        self._collect_sockets(live, now_ms)
+        self._tidy()
+
+    def _collect_sockets(self, live: Collection[ContainerId], now_ms: int) -> None:
+        """Remove what is left of executors that ended while no agent was there to see it."""
+        root = sockets_dir(self._work_dir)
+        for path in sorted(root.iterdir()) if root.is_dir() else ():
+            # The directory of a younger one may have been made since `live` was taken.
+            if path.name not in live and now_ms - path.stat().st_mtime_ns // 1_000_000 >= MIN_SANDBOX_AGE_MS:
+                remove_doors(path)
 
     def _look(self) -> str:
         free_mib = shutil.disk_usage(self._work_dir).free // _MIB

@@ -20,7 +20,7 @@ from mesolite.transport.address import scheme_of
 from mesolite.transport.celery_broker import open_broker
 from mesolite.transport.keys import DEFAULT_CLUSTER, agent_queue, key_prefix
 
-from .effects import TaskChange
+from .effects import TaskChange, TotalsChange
 from .flower_answers import ControlAnswers, OnTerminate
 from .flower_control import ControlMailbox
 from .flower_endings import Endings
@@ -29,6 +29,7 @@ from .flower_ledger import Sampler, TaskLedger
 from .flower_repeats import Repeats
 from .flower_story import ending_event, received_event, started_event, whole_story
 from .flower_tasks import AgentView, TaskEnding, TaskView, shown_id
+from .flower_totals import CallTotals
 
 __all__ = ["AgentView", "FlowerObserver", "FlowerPresence", "TaskEnding", "TaskView"]
 
@@ -74,6 +75,7 @@ class FlowerPresence:
         self._endings = endings
         for task in endings.load() if endings is not None else ():
             self._ledger.remember(task)
+        self._calls = CallTotals()
         self._sampler = Sampler(shown_tasks_per_s, time.monotonic)
         self._repeats = Repeats(
             self._ledger,
@@ -94,6 +96,7 @@ class FlowerPresence:
             details=details,
             on_terminate=on_terminate,
             listeners=self,
+            calls=self._calls,
         )
         self._control = ControlMailbox(self.worker, broker, answers, self)
 
@@ -133,6 +136,10 @@ class FlowerPresence:
         else:
             self._events.put(*whole_story(task))
 
+    def totals_changed(self, changes: Sequence[TotalsChange]) -> None:
+        """Executors said how many calls they have run; shown with the next heartbeat."""
+        self._calls.changed(changes)
+
     def listener_came(self) -> None:
         """Somebody listens anew: say everything again soon. Called from the control thread."""
         self._repeats.listener_came()
@@ -155,8 +162,8 @@ class FlowerPresence:
     def _heartbeat_fields(self) -> dict[str, object]:
         details = self._details()
         return {
-            "active": self._ledger.running_count(),
-            "processed": sum(self._ledger.totals().values()),
+            "active": self._ledger.running_count() + self._calls.active(),
+            "processed": sum(self._ledger.totals().values()) + self._calls.processed(),
             "sw_ident": "mesolite",
             "sw_ver": details.version or "0",
             "sw_sys": "Linux",
@@ -164,7 +171,7 @@ class FlowerPresence:
 
 
 class FlowerObserver:
-    """Passes tasks' steps on to Flower."""
+    """Passes on to Flower what tasks and executors do."""
 
     def __init__(self, presence: FlowerPresence) -> None:
         self._presence: Final = presence
@@ -179,6 +186,10 @@ class FlowerObserver:
                 self._presence.task_started(shown_id(framework.framework_id, task.task_id), since_s=_since_s(change))
             elif change.state in TERMINAL_STATES and change.status is not None:
                 self._presence.task_ended(TaskView.of(framework, task), TaskEnding.of(change.status))
+
+    def totals_changed(self, changes: Sequence[TotalsChange]) -> None:
+        """See `ExecutorObserver`."""
+        self._presence.totals_changed(changes)
 
 
 def _since_s(change: TaskChange) -> float | None:

@@ -15,6 +15,7 @@ from mesolite.ids import FrameworkId, TaskId
 
 from .flower_ledger import KnownTask, TaskLedger
 from .flower_tasks import AgentView, parse_shown_id
+from .flower_totals import CallTotals
 
 #: Ids that one revoke may name; the rest is ignored.
 MAX_REVOKED_AT_ONCE: Final = 1000
@@ -51,6 +52,7 @@ class ControlAnswers:
         details: Callable[[], AgentView],
         on_terminate: OnTerminate,
         listeners: Listeners,
+        calls: CallTotals | None = None,
     ) -> None:
         """Prepare.
 
@@ -62,6 +64,7 @@ class ControlAnswers:
             details: Describes the agent.
             on_terminate: Asked to end a task.
             listeners: Told about signs of life of those who listen.
+            calls: What executors have done without tasks.
         """
         self._worker = worker
         self._queue_name = queue
@@ -70,6 +73,7 @@ class ControlAnswers:
         self._details = details
         self._on_terminate = on_terminate
         self._listeners = listeners
+        self._calls = calls if calls is not None else CallTotals()
         self._born_s = time.monotonic()
 
     def answer(self, method: str, arguments: Mapping[str, object]) -> Reply:
@@ -111,7 +115,7 @@ class ControlAnswers:
         return {
             "pid": os.getpid(),
             "uptime": int(time.monotonic() - self._born_s),
-            "total": self._ledger.totals(),
+            "total": self._ledger.totals() | self._calls.by_name(),
             "prefetch_count": 0,
             "clock": "0",
             "pool": {

@@ -47,6 +47,11 @@ class Inbox:
         """More should not be put in now."""
         return self._items.qsize() >= self._crowded_at
 
+    @property
+    def waiting(self) -> int:
+        """How many items wait."""
+        return self._items.qsize()
+
     def put(self, item: Item) -> None:
         """Add an item; from any thread, never blocks."""
         self._items.put(item)

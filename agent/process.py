@@ -30,13 +30,14 @@ from .core import LIFE_BYTES, AgentCore
 from .detect import attributes_of, resources_of
 from .disk import DiskWatch
 from .events import ShutdownRequested, TaskEndRequested
+from .executor_services import ExecutorServices, open_executor_services
 from .flower import AgentView, FlowerObserver, FlowerPresence
 from .flower_endings import Endings
 from .http import AgentHttp
 from .inbox import Inbox
 from .lifecycle import Phase
 from .records import ProgressRecord, Put
-from .settings import MAX_ORPHAN_WAIT_MS, MAX_WAITING_EVENTS
+from .settings import MAX_ORPHAN_WAIT_MS, MAX_WAITING_BESIDE_EXECUTORS, MAX_WAITING_EVENTS
 from .shell import AgentShell
 from .workdir import WorkDir, open_work_dir
 
@@ -106,6 +107,10 @@ def _assemble(
         boot_id=BOOT_ID_PATH.read_text(encoding="ascii").strip(),
         sandbox_root=work_dir.sandbox_root,
     )
+    services = open_executor_services(
+        config, work_dir.path, inbox.put, lambda: inbox.waiting > MAX_WAITING_BESIDE_EXECUTORS, cleanup
+    )
+    window.services = services
     observers: list[FlowerObserver] = []
     if config.flower:
         presence = _flower(config, info, inbox, clock, work_dir.path)
@@ -128,8 +133,11 @@ def _assemble(
         random=random.Random(core.session).random,
         principal=config.principal,
         cluster=config.cluster,
-        disk=DiskWatch(work_dir.path, checkpoint),
+        disk=DiskWatch(work_dir.path, checkpoint, tidy=services.tidy),
         observers=observers,
+        links=services.links,
+        bundle_dir=services.bundle_dir,
+        executor_observers=observers,
     )
     _log.info("agent.started", agent_id=agent_id, url=url, redis=shown(config.redis_url), containerizer=chosen.reason)
     return window.shell
@@ -140,10 +148,13 @@ class _Window:
 
     def __init__(self) -> None:
         self.shell: AgentShell | None = None
+        self.services: ExecutorServices | None = None
 
     def view(self) -> dict[str, object]:
         """What the agent tells about itself; nothing before it runs."""
-        return self.shell.view() if self.shell is not None else {}
+        if self.shell is None or self.services is None:
+            return {}
+        return self.shell.view() | self.services.view()
 
 
 def _stop_on_signals() -> threading.Event:

@@ -151,6 +151,21 @@ class AgentConfig(ClusterConfig, frozen=True, kw_only=True, forbid_unknown_field
         tuple[str, ...],
         Meta(description="Directories whose files any task may fetch with file: URIs; comma separated"),
     ] = ()
+    executor_redis: Annotated[
+        str,
+        Meta(
+            pattern=r"^(auto|off|(redis|rediss|unix|sentinel)://.+)$",
+            description="Redis that executors are connected to: auto for the agent's own, off for none, or an address "
+            "with a user who may do less",
+        ),
+    ] = "auto"
+    blocks_max_mib: Annotated[
+        int | None,
+        Meta(ge=0, description="Disk for large arguments and results of calls; a quarter of what is free where absent"),
+    ] = None
+    blocks_port: Annotated[
+        Port, Meta(description="Port by which other hosts read large results, on http_host; 0 takes a free one")
+    ] = 0
     flower: Annotated[bool, Meta(description="Appear in Flower as a Celery worker")] = True
     flower_tasks_per_s: Annotated[
         float, Meta(gt=0, description="New tasks a second shown in Flower; others only fail")

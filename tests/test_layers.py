@@ -75,6 +75,7 @@ SHELLS: Final = {
     "agent/executor_links/doors.py": "makes sockets in directories",
     "agent/executor_links/redis_door.py": "connects to Redis for executors",
     "agent/executor_links/server.py": "serves executors, in a thread",
+    "agent/executor_services.py": "opens sockets, ports and stores for executors",
     "agent/fetcher.py": "downloads",
     "agent/files.py": "reads sandboxes",
     "agent/flower*.py": "speaks Celery's events and remote control",

@@ -13,7 +13,8 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -32,6 +33,9 @@ PIECE_BYTES: Final = 1024 * 1024
 _MIB: Final = 1024 * 1024
 #: This much of a disk stays free: twice of what the agent needs to launch tasks, so that blocks never keep it from that.
 KEEP_FREE_BYTES: Final = 2 * RESUME_FREE_DISK_MIB * _MIB
+#: How long the blocks of a framework stay that has no executor here any more, and that nobody asks for: whoever still waits for
+#: a result has asked for it long before.
+ORPHAN_S: Final = 3600.0
 #: Of what is free at the start, where no bound is set: sandboxes need room too.
 _SHARE_OF_FREE: Final = 4
 
@@ -46,7 +50,12 @@ class BlockStore:
     """The store of one agent; all methods from any thread."""
 
     def __init__(
-        self, root: Path, max_bytes: int | None = None, *, free_bytes: Callable[[], int] | None = None
+        self,
+        root: Path,
+        max_bytes: int | None = None,
+        *,
+        free_bytes: Callable[[], int] | None = None,
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take over what an earlier life of the agent has left.
 
@@ -54,12 +63,16 @@ class BlockStore:
             root: The directory, made where there is none.
             max_bytes: The bound for all blocks together; None: a quarter of what is free on the disk or taken by blocks.
             free_bytes: How much is free on the disk; asked of it where absent.
+            clock_s: A clock that only goes forward.
 
         Raises:
             OSError: The directory cannot be used.
         """
         self._root: Final = root
         self._free_bytes: Final = free_bytes or (lambda: shutil.disk_usage(root).free)
+        self._clock_s: Final = clock_s
+        #: When each framework's blocks were asked for last, or had an executor (monotonic seconds).
+        self._used_s: dict[FrameworkId, float] = {}
         self._lock: Final = threading.Lock()
         self._coming = 0
         root.mkdir(parents=True, exist_ok=True)
@@ -137,6 +150,7 @@ class BlockStore:
         path = self._path(framework_id, block_id)
         with self._lock:
             size_bytes = self._index.use(framework_id, block_id)
+            self._used_s[framework_id] = self._clock_s()
             if size_bytes is None:
                 raise NotFound(f"there is no block {block_id!r} here: it was removed, or made room for others")
             try:
@@ -168,6 +182,22 @@ class BlockStore:
             with contextlib.suppress(FileNotFoundError):
                 (self._root / framework_id).rename(going)
         shutil.rmtree(going, ignore_errors=True)
+
+    def collect(self, living: Collection[FrameworkId]) -> None:
+        """Remove the blocks of frameworks that have no executor here, and that nobody has asked for during ORPHAN_S.
+
+        A framework's results may be asked for after the executor that made them; not for ever.
+        """
+        now_s = self._clock_s()
+        with self._lock:
+            for framework_id in living:
+                self._used_s[framework_id] = now_s
+            held = self._index.frameworks()
+            self._used_s = {each: self._used_s.get(each, now_s) for each in held}
+            orphans = [each for each in held if now_s - self._used_s[each] >= ORPHAN_S]
+        for framework_id in orphans:
+            _log.info("agent.blocks_collected", framework_id=framework_id)
+            self.end_framework(framework_id)
 
     def _path(self, framework_id: FrameworkId, block_id: str) -> Path:
         if not _BLOCK_ID.fullmatch(block_id):

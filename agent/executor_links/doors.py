@@ -50,6 +50,11 @@ def open_doors(directory: Path, names: tuple[str, ...], user: User) -> dict[str,
     return opened
 
 
+def sockets_dir(work_dir: Path) -> Path:
+    """The directory of an agent that holds one with sockets for each executor."""
+    return work_dir / "sockets"
+
+
 def remove_doors(directory: Path) -> None:
     """Remove a directory with the sockets in it; gone already is fine."""
     shutil.rmtree(directory, ignore_errors=True)

@@ -157,6 +157,11 @@ class UnixExecutorLinks:
         self._epoll.close()
         os.close(self._wake)
 
+    def frameworks(self) -> frozenset[FrameworkId]:
+        """Whose executors there are."""
+        with self._lock:
+            return frozenset(caller.framework_id for caller in self._callers.values())
+
     # -- under the lock -----------------------------------------------------------------------------------------------
 
     def _current(self, container_id: ContainerId, connection: int) -> Connection | None:

@@ -30,6 +30,12 @@ def test_a_python_without_anything_finds_all_it_needs_in_it(tmp_path: Path) -> N
     assert (ran.stdout, ran.stderr) == ("42\n", "")
 
 
+def test_started_outside_of_a_container_it_says_what_is_missing(tmp_path: Path) -> None:
+    ran = run_python(str(assemble_bundle(tmp_path)), directory=tmp_path)
+    assert ran.returncode == 1
+    assert "MESOS_DOMAIN_SOCKET" in ran.stderr
+
+
 def test_everybody_may_read_it_and_it_is_compiled_for_this_python(tmp_path: Path) -> None:
     umask = os.umask(0o077)
     try:
