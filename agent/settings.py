@@ -74,8 +74,8 @@ COMMAND_WAIT_MS: Final = 1_000
 MAX_COMMAND_BATCHES: Final = 64
 #: Events that may wait for the core before no more commands are taken out of the bus.
 MAX_WAITING_EVENTS: Final = 10_000
-#: Events that may wait before executors are no longer listened to: what they say comes in batches of up to 256 KiB, or in a single
-#: line up to 8 MiB. Less than commands may wait, so that executors never keep those out.
+#: Events that may wait before executors are no longer listened to: what they say comes in batches of up to 256 KiB, or in one
+#: line of up to 8 MiB. Fewer than keep commands out, so that executors never do.
 MAX_WAITING_BESIDE_EXECUTORS: Final = 64
 #: Events that one pass of the shell takes up, so that one transaction stays short.
 MAX_EVENTS_PER_PASS: Final = 1_000

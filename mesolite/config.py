@@ -160,8 +160,10 @@ class AgentConfig(ClusterConfig, frozen=True, kw_only=True, forbid_unknown_field
         ),
     ] = "auto"
     blocks_max_mib: Annotated[
-        int | None,
-        Meta(ge=0, description="Disk for large arguments and results of calls; a quarter of what is free where absent"),
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(
+            description="MiB of disk for large arguments and results of calls; a quarter of what is free where absent"
+        ),
     ] = None
     blocks_port: Annotated[
         Port, Meta(description="Port by which other hosts read large results, on http_host; 0 takes a free one")
