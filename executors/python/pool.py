@@ -10,11 +10,12 @@ what came meanwhile. So a single result leaves at once, and under load each appe
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from ..driver.loop import Loop, Timer
 from .calls import CallRunner
-from .pool_keys import KEY_TTL_S, REFRESH_EVERY_MS, calls_key, results_key
+from .pool_keys import KEY_TTL_S, REFRESH_EVERY_MS, TRIM_EVERY_MS, calls_key, results_key
 from .redis_door import RedisDoor
 from .redis_socket import ConnectionLost, RedisSocket
 from .redis_writer import REPLY_TIMEOUT_MS, RedisWriter
@@ -59,6 +60,7 @@ class _Wires:
         self.heard_ms = 0.0
         #: Up to where the calls were trimmed.
         self.trimmed = ""
+        self.trim_due_ms = 0.0
         self.refresh_due_ms = 0.0
 
 
@@ -130,10 +132,7 @@ class Pool:
             self._reader = StreamReader(wires.calls_key)
         self._loop.add_reader(wires.reading.fileno(), self._readable)
         self._service.reconnected(self._loop.now_ms())
-        try:
-            self._send_read(wires, self._reader.first())
-        except ConnectionLost as lost:
-            self._lost(str(lost))
+        self._send_read(wires, self._reader.first())
 
     def _lost(self, why: str) -> None:
         """Drop what there is, and ask again after a pause."""
@@ -169,25 +168,31 @@ class Pool:
             return
         try:
             payloads: list[bytes] = []
-            replies = wires.reading.receive()
-            for reply in replies:
-                more, next_command = reader.take(reply)
-                self._send_read(wires, next_command)
+            following = b""
+            for reply in wires.reading.receive():
+                more, following = reader.take(reply)
                 payloads += more
         except (ConnectionLost, ReadRefused) as lost:
             self._lost(str(lost))
             return
-        if replies:
-            wires.heard_ms = self._loop.now_ms()
-            self._pause_ms = FIRST_PAUSE_MS
         if payloads:
             self._service.hear(payloads, self._loop.now_ms())
+        if following:
+            wires.heard_ms = self._loop.now_ms()
+            self._pause_ms = FIRST_PAUSE_MS
+            # At the turn's end, behind what was submitted: the workers come first, they are what somebody waits for.
+            self._loop.call_at_turn_end(partial(self._send_read, wires, following))
 
     def _send_read(self, wires: _Wires, read: bytes) -> None:
-        wires.reading.send(read)
-        if wires.reading.has_unsent:
-            # A read is a hundred bytes: a connection that does not take them is no use.
-            raise ConnectionLost("Redis reads nothing")
+        if self._wires is not wires:
+            return
+        try:
+            wires.reading.send(read)
+            if wires.reading.has_unsent:
+                # A read is a hundred bytes: a connection that does not take them is no use.
+                raise ConnectionLost("Redis reads nothing")
+        except ConnectionLost as lost:
+            self._lost(str(lost))
 
     # Out
 
@@ -230,7 +235,8 @@ class Pool:
         """Trim what was read, which the client has no more use for, and keep the keys alive."""
         commands: list[bytes] = []
         assert self._reader is not None, "made with the first connection"
-        if self._reader.position != wires.trimmed:
+        if self._reader.position != wires.trimmed and now_ms >= wires.trim_due_ms:
+            wires.trim_due_ms = now_ms + TRIM_EVERY_MS
             wires.trimmed = self._reader.position
             commands.append(command("XTRIM", wires.calls_key, "MINID", wires.trimmed))
         if now_ms >= wires.refresh_due_ms:

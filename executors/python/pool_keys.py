@@ -6,6 +6,8 @@ from typing import Final
 KEY_TTL_S: Final = 6 * 3600
 #: How often whoever is alive refreshes its streams.
 REFRESH_EVERY_MS: Final = 600_000
+#: How often a reader trims what it has read. What a stream holds meanwhile is bounded by what may be under way (`link`).
+TRIM_EVERY_MS: Final = 50
 
 
 def calls_key(prefix: str, framework_id: str, executor_id: str) -> str:

@@ -24,6 +24,9 @@ _LIST: Final = ord("*")
 _NUMBER: Final = ord(":")
 _WORD: Final = ord("+")
 _ERROR: Final = ord("-")
+#: Numbers have 64 bits.
+_MOST: Final = 2**63
+_MAX_DIGITS: Final = 21
 
 
 class NotRedis(Exception):
@@ -112,7 +115,7 @@ class ReplyParser:
             after = line_end + 2
             value: Reply
             if kind == _VALUE:
-                length = _whole(buffer[at + 1 : line_end], MAX_VALUE_BYTES)
+                length = _whole(buffer[at + 1 : line_end], -1, MAX_VALUE_BYTES)
                 if length < 0:
                     value = None
                 else:
@@ -125,7 +128,7 @@ class ReplyParser:
                     value = buffer[after:end]
                     after = end + 2
             elif kind == _LIST:
-                length = _whole(buffer[at + 1 : line_end], MAX_MEMBERS)
+                length = _whole(buffer[at + 1 : line_end], -1, MAX_MEMBERS)
                 if length > 0:
                     if len(self._open) == MAX_DEPTH:
                         raise NotRedis("lists too deep in one another")
@@ -152,7 +155,7 @@ class ReplyParser:
 
 def _simple(kind: int, line: bytes) -> Reply:
     if kind == _NUMBER:
-        return _whole(line, None)
+        return _whole(line, -_MOST, _MOST)
     if kind == _WORD:
         return line
     if kind == _ERROR:
@@ -160,12 +163,12 @@ def _simple(kind: int, line: bytes) -> Reply:
     raise NotRedis(f"a line that begins with {bytes([kind])!r}")
 
 
-def _whole(digits: bytes, most: int | None) -> int:
-    """Read a whole number; a length is -1, for nothing, to `most`."""
-    body = digits[1:] if digits[:1] == b"-" else digits
-    if not body.isdigit() or len(body) > 19:
-        raise NotRedis(f"{digits[:32]!r} where a number stands")
-    number = int(digits)
-    if most is not None and not -1 <= number <= most:
-        raise NotRedis(f"a length of {number}")
+def _whole(digits: bytes, least: int, most: int) -> int:
+    """Read a whole number of a range."""
+    try:
+        number = int(digits[:_MAX_DIGITS])
+    except ValueError:
+        raise NotRedis(f"{digits[:32]!r} where a number stands") from None
+    if not least <= number <= most:
+        raise NotRedis(f"{digits[:32]!r}, which is out of bounds")
     return number

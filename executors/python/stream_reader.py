@@ -37,6 +37,9 @@ class StreamReader:
         self._position = position
         self._checking = False
         self._empty_reads = 0
+        words = ("XREAD", "COUNT", MAX_ENTRIES, "BLOCK", BLOCK_MS, "STREAMS", stream)
+        #: A read but for its last word, the position; a command's length counts it in.
+        self._read_head: Final = b"*%d" % (len(words) + 1) + command(*words)[2:]
 
     @property
     def position(self) -> str:
@@ -72,7 +75,8 @@ class StreamReader:
         return [payload for _, payload in entries], self._read()
 
     def _read(self) -> bytes:
-        return command("XREAD", "COUNT", MAX_ENTRIES, "BLOCK", BLOCK_MS, "STREAMS", self._stream, self._position)
+        position = self._position.encode()
+        return b"%b$%d\r\n%b\r\n" % (self._read_head, len(position), position)
 
 
 def is_before(entry_id: str, other_id: str) -> bool:

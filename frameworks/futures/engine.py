@@ -24,7 +24,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
 from mesolite.errors import RedisUnavailable, Unavailable
-from mesolite.executors.python.pool_keys import KEY_TTL_S, REFRESH_EVERY_MS, calls_key, results_key
+from mesolite.executors.python.pool_keys import KEY_TTL_S, REFRESH_EVERY_MS, TRIM_EVERY_MS, calls_key, results_key
 from mesolite.executors.python.redis_socket import ConnectionLost, RedisSocket
 from mesolite.executors.python.redis_writer import REPLY_TIMEOUT_MS, RedisWriter
 from mesolite.executors.python.resp import Appending, RedisRefusal, command
@@ -64,6 +64,7 @@ class _Wires:
         self.heard_ms = 0.0
         #: Up to where results were trimmed.
         self.trimmed = ""
+        self.trim_due_ms = 0.0
         self.refresh_due_ms = 0.0
         #: The thread is to be woken by the replies to what is under way, and will flush then.
         self.awaited = False
@@ -222,7 +223,8 @@ class Engine:
         """Trim the results that were read, and keep the keys alive."""
         commands: list[bytes] = []
         assert self._reader is not None, "made with the first connection"
-        if self._reader.position != wires.trimmed:
+        if self._reader.position != wires.trimmed and now_ms >= wires.trim_due_ms:
+            wires.trim_due_ms = now_ms + TRIM_EVERY_MS
             wires.trimmed = self._reader.position
             commands.append(command("XTRIM", self._results_key, "MINID", wires.trimmed))
         if now_ms >= wires.refresh_due_ms:
@@ -345,11 +347,9 @@ class Engine:
 
     def _read(self, wires: _Wires, reader: StreamReader) -> None:
         payloads: list[bytes] = []
+        following = b""
         for reply in wires.reading.receive():
             more, following = reader.take(reply)
-            # Before the entries are looked at: Redis then works at the same time, and this thread can go back to waiting, and
-            # let go of the interpreter, as soon as it has told the ends.
-            wires.reading.send(following)
             payloads += more
         now_ms = wires.heard_ms = _now_ms()
         if payloads:
@@ -358,6 +358,9 @@ class Engine:
                 self._flush(now_ms)
                 endings = self._core.take_endings()
             _tell(endings)
+        # Last: whoever waits for an end does not wait for this, and has the interpreter while Redis is being written to.
+        if following:
+            wires.reading.send(following)
 
     def _replied(self, wires: _Wires, events: int) -> None:
         if events & (select.EPOLLHUP | select.EPOLLERR):
