@@ -10,6 +10,7 @@ import msgspec
 
 from mesolite.agent.containerizer.policy import default_user
 from mesolite.agent.executor_links.contract import ExecutorHungUp, ExecutorLinks, ExecutorSpoke, LinkEvent
+from mesolite.agent.executor_links.fake import FakeConnection, FakeDoors, FakeExecutorLinks
 from mesolite.agent.executor_links.server import SideDoor, UnixExecutorLinks
 from mesolite.ids import ContainerId
 from mesolite.protocol import ExecutorCall, ExecutorEvent
@@ -73,6 +74,44 @@ class LinkRig(ABC):
     def hung_up(self) -> list[int]:
         """The connections that were told to be over, in their order."""
         return [event.connection for event in list(self.events) if isinstance(event, ExecutorHungUp)]
+
+
+class FakeEnd(ExecutorEnd):
+    """One of the fake."""
+
+    def __init__(self, connection: FakeConnection) -> None:
+        self._connection = connection
+
+    def say(self, *calls: ExecutorCall) -> None:
+        self._connection.say(*calls)
+
+    def heard(self) -> list[ExecutorEvent]:
+        return list(self._connection.heard)
+
+    @property
+    def over(self) -> bool:
+        return self._connection.over
+
+    def hang_up(self) -> None:
+        self._connection.hang_up()
+
+
+class FakeRig(LinkRig):
+    """Links without sockets, where everything happens at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._doors = FakeDoors()
+        self.links = FakeExecutorLinks(self._doors, self.events.append)
+
+    def connect(self, container_id: ContainerId) -> FakeEnd:
+        return FakeEnd(self._doors.connect(container_id))
+
+    def wait_for(self, look: Callable[[], object]) -> None:
+        assert look(), "nothing happens later"
+
+    def clean(self) -> None:
+        self.links.stop()
 
 
 class SocketEnd(ExecutorEnd):

@@ -18,7 +18,7 @@ from mesolite.protocol.executor import (
     ExecutorTotals,
     ExecutorUpdate,
 )
-from tests.contract.link_ends import ExecutorEnd, LinkRig, SocketRig
+from tests.contract.link_ends import ExecutorEnd, FakeRig, LinkRig, SocketRig
 
 ONE, TWO = ContainerId("one"), ContainerId("two")
 FRAMEWORK: Final = FrameworkId("framework")
@@ -27,10 +27,10 @@ SUBSCRIBED: Final = ExecutorSubscribed(
 )
 
 
-@pytest.fixture(params=["sockets"])
-def rig(tmp_path: Path) -> Iterator[LinkRig]:
+@pytest.fixture(params=["sockets", "fake"])
+def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LinkRig]:
     """Links with one executor expected."""
-    made = SocketRig(tmp_path / "sockets")
+    made = SocketRig(tmp_path / "sockets") if request.param == "sockets" else FakeRig()
     made.links.open(ONE, FRAMEWORK)
     yield made
     made.clean()

@@ -1,27 +1,32 @@
 """An agent's shell on a memory broker and a scripted machine, with the test as its master."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mesolite.agent.checkpoint import CheckpointStore, MemoryCheckpoint
 from mesolite.agent.containerizer.contract import ContainerSpec
 from mesolite.agent.containerizer.fake import FakeContainerizer, FakeHost
 from mesolite.agent.core import AgentCore
-from mesolite.agent.effects import TaskChange
+from mesolite.agent.effects import TaskChange, TotalsChange
+from mesolite.agent.executor_links.fake import FakeDoors, FakeExecutorLinks
+from mesolite.agent.executor_links.fake_executors import FakeExecutors
 from mesolite.agent.inbox import Inbox
 from mesolite.agent.shell import AgentShell
 from mesolite.clock import ManualClock
-from mesolite.ids import AgentId, FrameworkId, SessionId, TaskId
+from mesolite.ids import AgentId, ExecutorId, FrameworkId, SessionId, TaskId
 from mesolite.protocol import (
     AcknowledgeStatuses,
     AgentInfo,
     Command,
     CommandBatch,
     CommandInfo,
+    ExecutorInfo,
     FrameworkInfo,
     RegisterAgent,
     Registered,
     ReportBatch,
     RunTask,
+    RunTasks,
     StatusAcknowledgement,
     StatusUpdate,
     TaskInfo,
@@ -45,9 +50,12 @@ class Rig:
         self.clock = ManualClock()
         self.broker = MemoryBroker(self.clock)
         self.host = FakeHost(self.clock)
+        self.doors = FakeDoors()
+        self.executors = FakeExecutors(self.host, self.doors)
         self.checkpoint = checkpoint if checkpoint is not None else MemoryCheckpoint()
         self.sandbox_root = sandbox_root
         self.changes: list[TaskChange] = []
+        self.totals: list[TotalsChange] = []
         self.epoch = 1
         self.lives = 0
         self.next_number = 1
@@ -64,6 +72,7 @@ class Rig:
         self.next_number = 1
         inbox = self.inbox = Inbox(crowded_at=1000)
         self.containerizer = FakeContainerizer(self.host, inbox.put)
+        self.links = FakeExecutorLinks(self.doors, inbox.put)
         core = AgentCore.recover(
             self.checkpoint.load(),
             AgentInfo(agent_id=AGENT, hostname="host", resources=tuple(Resources.parse("cpus:4;mem:1024"))),
@@ -85,6 +94,9 @@ class Rig:
             cluster="default",
             make_sandbox=self.make_sandbox,
             observers=[self],
+            links=self.links,
+            bundle_dir=Path("/bundle"),
+            executor_observers=[self],
         )
         self.shell.recover()
 
@@ -95,9 +107,13 @@ class Rig:
         assert isinstance(changes, tuple)
         self.changes.extend(changes)
 
+    def totals_changed(self, changes: Sequence[TotalsChange]) -> None:
+        self.totals.extend(changes)
+
     def crash(self) -> None:
         """The agent's process dies; its containers run on."""
         self.containerizer.close()
+        self.links.stop()
 
     def join(self) -> None:
         """Register the agent."""
@@ -108,17 +124,26 @@ class Rig:
         """Let time pass in steps in which everybody does what is due."""
         end_ms = self.clock.now_ms() + after_ms
         while True:
-            self.containerizer.poll(self.clock.now_ms())
+            self._poll()
             while self.shell.step():
-                self.containerizer.poll(self.clock.now_ms())
+                self._poll()
             due = [
                 each
-                for each in (self.shell.core.next_deadline_ms(), self.containerizer.next_due_ms(), end_ms)
+                for each in (
+                    self.shell.core.next_deadline_ms(),
+                    self.containerizer.next_due_ms(),
+                    self.executors.next_due_ms(),
+                    end_ms,
+                )
                 if each is not None and each > self.clock.now_ms()
             ]
             if not due or self.clock.now_ms() >= end_ms:
                 break
             self.clock.advance(min(*due, end_ms) - self.clock.now_ms())
+
+    def _poll(self) -> None:
+        self.containerizer.poll(self.clock.now_ms())
+        self.executors.poll(self.clock.now_ms())
 
     def say(self, *commands: Command, first: int | None = None) -> None:
         """Speak as the master, and let the agent hear it."""
@@ -146,6 +171,24 @@ class Rig:
             command=CommandInfo(value=command),
         )
         self.say(RunTask(FrameworkInfo(framework_id=FrameworkId("f"), name="f"), info))
+
+    def run_under(self, *tasks: tuple[str, str], launch: bool = False, executor: str = "e") -> None:
+        """Launch tasks, each a name and what it does, under an executor."""
+        info = ExecutorInfo(
+            executor_id=ExecutorId(executor),
+            command=CommandInfo(value="sleep 1000000"),
+            resources=tuple(Resources.parse("cpus:0.1;mem:32")),
+        )
+        infos = tuple(
+            TaskInfo(
+                task_id=TaskId(name),
+                agent_id=AGENT,
+                resources=tuple(Resources.parse("cpus:0.1;mem:16")),
+                data=does.encode(),
+            )
+            for name, does in tasks
+        )
+        self.say(RunTasks(FrameworkInfo(framework_id=FrameworkId("f"), name="f"), info, infos, launch))
 
     def heard(self) -> list[ReportBatch]:
         """Read what the agent reported since the last time."""
