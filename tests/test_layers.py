@@ -73,6 +73,7 @@ SHELLS: Final = {
     "agent/containerizer/*.py": "runs containers",
     "agent/executor_links/connection.py": "reads and writes one socket",
     "agent/executor_links/doors.py": "makes sockets in directories",
+    "agent/executor_links/fake_executors.py": "plays what runs in containers",
     "agent/executor_links/redis_door.py": "connects to Redis for executors",
     "agent/executor_links/server.py": "serves executors, in a thread",
     "agent/executor_services.py": "opens sockets, ports and stores for executors",

@@ -36,6 +36,7 @@ SLEEPS: Final[dict[str, str]] = {}
 #: Modules that no module of the package imports, because something else starts them.
 STARTED_FROM_OUTSIDE: Final[dict[str, str]] = {
     "agent/containerizer/fake.py": "tests and programs of others run agents on it",
+    "agent/executor_links/fake_executors.py": "tests and the simulator run executors by it",
     "executors/python/main.py": "the bundle that agents make starts it, inside containers",
     "frameworks/examples/count_source.py": "a task of the demo: runs inside a container",
     "frameworks/examples/forty_lines.py": "an example: started by hand",
