@@ -324,6 +324,7 @@ class AgentCore:
         keys = self.book.remove_framework(framework_id, outbox)
         self.executors.shut_down_all(framework_id, KillCause.FRAMEWORK_REMOVED, now_ms, outbox)
         self._kill_those_with_commands(keys, KillCause.FRAMEWORK_REMOVED, now_ms, outbox)
+        outbox.dropped_frameworks.append(framework_id)
 
     def _kill_those_with_commands(self, keys: Iterable[TaskKey], cause: KillCause, now_ms: int, outbox: Outbox) -> None:
         for key in keys:

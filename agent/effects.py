@@ -144,6 +144,13 @@ class ShowTotals:
     changes: tuple[TotalsChange, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropFramework:
+    """A framework is over: what is kept for it beside its tasks (blocks) may go, once its executors have ended."""
+
+    framework_id: FrameworkId
+
+
 class Refusal(enum.Enum):
     """Why an input changed nothing. For counters and logs."""
 
@@ -196,6 +203,7 @@ AgentEffect: TypeAlias = (
     | HangUp
     | KillContainer
     | CloseLinks
+    | DropFramework
     | ShowTasks
     | ShowTotals
     | Rejected

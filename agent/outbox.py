@@ -12,6 +12,7 @@ from .effects import (
     AgentEffect,
     Checkpoint,
     CloseLinks,
+    DropFramework,
     HangUp,
     KillContainer,
     LaunchContainers,
@@ -62,6 +63,7 @@ class Outbox:
         self.hung_up: list[HangUp] = []
         self.closed: list[ContainerId] = []
         self.kills: list[KillContainer] = []
+        self.dropped_frameworks: list[FrameworkId] = []
         self.shown: list[TaskChange] = []
         self.totals: list[TotalsChange] = []
         self.rejected: list[Rejected] = []
@@ -141,6 +143,7 @@ class Outbox:
         effects.extend(self.kills)
         if self.closed:
             effects.append(CloseLinks(container_ids=tuple(self.closed)))
+        effects.extend(DropFramework(framework_id=framework_id) for framework_id in self.dropped_frameworks)
 
     @property
     def speaks(self) -> bool:

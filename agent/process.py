@@ -138,6 +138,7 @@ def _assemble(
         links=services.links,
         bundle_dir=services.bundle_dir,
         executor_observers=observers,
+        drop_framework=services.blocks.store.framework_over,
     )
     _log.info("agent.started", agent_id=agent_id, url=url, redis=shown(config.redis_url), containerizer=chosen.reason)
     return window.shell

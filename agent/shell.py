@@ -41,6 +41,7 @@ from .effects import (
     AgentEffect,
     Checkpoint,
     CloseLinks,
+    DropFramework,
     HangUp,
     KillContainer,
     LaunchContainers,
@@ -127,6 +128,7 @@ class AgentShell:
         links: How executors are spoken to; its sink is `inbox.put`. Without it none can be launched.
         bundle_dir: The directory with the Python executor, for containers of executors.
         executor_observers: Told what executors say of themselves.
+        drop_framework: Told that a framework is over, whose executors may be ending still.
     """
 
     def __init__(
@@ -148,6 +150,7 @@ class AgentShell:
         links: ExecutorLinks | None = None,
         bundle_dir: Path | None = None,
         executor_observers: Sequence[ExecutorObserver] = (),
+        drop_framework: Callable[[FrameworkId], None] = lambda _: None,
     ) -> None:
         self.core: Final = core
         self._containerizer: Final = containerizer
@@ -160,6 +163,7 @@ class AgentShell:
         self._observers: Final = tuple(observers)
         self._links: Final = links
         self._bundle_dir: Final = bundle_dir
+        self._drop_framework: Final = drop_framework
         self._executor_observers: Final = tuple(executor_observers)
         self._reader: Final = CommandReader(bus, agent_queue(core.info.agent_id, cluster), inbox)
         self._reporter: Final = Reporter(store, core.info.agent_id, core.session, principal)
@@ -338,6 +342,8 @@ class AgentShell:
                 self._containerizer.kill(effect.container_id, grace_ms=effect.grace_ms)
             case ShowTasks():
                 self._show(effect.changes)
+            case DropFramework():
+                self._drop_framework(effect.framework_id)
             case ShowTotals():
                 for observer in self._executor_observers:
                     observer.totals_changed(effect.changes)

@@ -73,6 +73,8 @@ class BlockStore:
         self._clock_s: Final = clock_s
         #: When each framework's blocks were asked for last, or had an executor (monotonic seconds).
         self._used_s: dict[FrameworkId, float] = {}
+        #: Frameworks that are over and have something here, be it an executor that is ending.
+        self._over: set[FrameworkId] = set()
         self._lock: Final = threading.Lock()
         self._coming = 0
         root.mkdir(parents=True, exist_ok=True)
@@ -183,8 +185,13 @@ class BlockStore:
                 (self._root / framework_id).rename(going)
         shutil.rmtree(going, ignore_errors=True)
 
+    def framework_over(self, framework_id: FrameworkId) -> None:
+        """Nobody will ask for a framework's blocks any more: they go with the next `collect` that finds no executor of it."""
+        with self._lock:
+            self._over.add(framework_id)
+
     def collect(self, living: Collection[FrameworkId]) -> None:
-        """Remove the blocks of frameworks that have no executor here, and that nobody has asked for during ORPHAN_S.
+        """Remove the blocks of frameworks that have no executor here, and are over or were asked for nothing during ORPHAN_S.
 
         A framework's results may be asked for after the executor that made them; not for ever.
         """
@@ -194,7 +201,12 @@ class BlockStore:
                 self._used_s[framework_id] = now_s
             held = self._index.frameworks()
             self._used_s = {each: self._used_s.get(each, now_s) for each in held}
-            orphans = [each for each in held if now_s - self._used_s[each] >= ORPHAN_S]
+            self._over = {each for each in self._over if each in held or each in living}
+            orphans = [
+                each
+                for each in held
+                if each not in living and (each in self._over or now_s - self._used_s[each] >= ORPHAN_S)
+            ]
         for framework_id in orphans:
             _log.info("agent.blocks_collected", framework_id=framework_id)
             self.end_framework(framework_id)

@@ -18,7 +18,7 @@ import pytest
 from mesolite.agent.blocks import http as blocks_http
 from mesolite.agent.blocks.http import BlockServer
 from mesolite.agent.blocks.index import OVERHEAD_BYTES
-from mesolite.agent.blocks.store import KEEP_FREE_BYTES, BlockStore, StoreFull
+from mesolite.agent.blocks.store import KEEP_FREE_BYTES, ORPHAN_S, BlockStore, StoreFull
 from mesolite.agent.blocks.tokens import BlockTokens
 from mesolite.errors import BadInput, NotFound, Unavailable
 from mesolite.ids import FrameworkId
@@ -204,6 +204,33 @@ def test_the_end_of_a_framework_takes_its_blocks_and_no_others(tmp_path: Path) -
     assert stored(store, TWO, "a") == b"y"
     assert store.frameworks() == [TWO]
     put(store, ONE, "a", b"again")
+
+
+def test_blocks_of_a_framework_without_executors_stay_for_whoever_asks_and_not_for_ever(tmp_path: Path) -> None:
+    now_s = [0.0]
+    store = BlockStore(tmp_path, MIB, clock_s=lambda: now_s[0])
+    put(store, ONE, "a", b"x")
+    put(store, TWO, "a", b"y")
+    for now_s[0] in (10.0, ORPHAN_S):
+        store.collect([TWO])
+        assert stored(store, ONE, "a") == b"x"
+    now_s[0] = 2 * ORPHAN_S - 1
+    store.collect([TWO])
+    assert store.frameworks() == [ONE, TWO], "it was asked for since"
+    now_s[0] += 1
+    store.collect([TWO])
+    assert store.frameworks() == [TWO]
+
+
+def test_blocks_of_a_framework_that_is_over_go_with_its_last_executor(tmp_path: Path) -> None:
+    store = BlockStore(tmp_path, MIB)
+    put(store, ONE, "a", b"x")
+    put(store, TWO, "a", b"y")
+    store.framework_over(ONE)
+    store.collect([ONE, TWO])
+    assert stored(store, ONE, "a") == b"x", "its executor is still ending"
+    store.collect([TWO])
+    assert store.frameworks() == [TWO]
 
 
 def test_a_file_that_somebody_removed_is_a_block_that_is_gone(tmp_path: Path) -> None:
