@@ -15,13 +15,13 @@ from celery.events import EventReceiver
 from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
-from mesolite.agent.effects import TaskChange
+from mesolite.agent.effects import TaskChange, TotalsChange
 from mesolite.agent.flower import FlowerObserver
 from mesolite.embedded_redis import EmbeddedRedis
 from mesolite.flower_app import QueueLengths
-from mesolite.ids import AgentId, TaskId
+from mesolite.ids import AgentId, ContainerId, ExecutorId, TaskId
 from mesolite.ports import LOOPBACK, free_port
-from mesolite.protocol import FrameworkInfo, Source, TaskInfo, TaskState, TaskStatus
+from mesolite.protocol import ExecutorTotals, FrameworkInfo, Source, TaskInfo, TaskState, TaskStatus
 from mesolite.transport.celery_broker import ALIVE_S, count_alive, open_broker
 from mesolite.transport.redis_client import connect
 from tests.waiting import eventually
@@ -214,6 +214,30 @@ def test_an_agent_comes_back_after_its_broker_did(start_agent: StartAgent, liste
         listener = listen(second.url)
         eventually(lambda: {"worker-online", "worker-heartbeat"} & set(listener.types()), within_s=40)
         listener.close()
+
+
+def test_calls_that_are_no_tasks_are_in_the_agents_figures(
+    start_agent: StartAgent, listen: Listen, server: EmbeddedRedis
+) -> None:
+    """Goal: Flower counts what a pool runs. Method: a heartbeat, and the answer that its page of a worker asks for."""
+    listener = listen(server.url)
+    agent = start_agent(server.url)
+    agent.runs("task")
+    framework = FrameworkInfo(user="", name="calls", framework_id=FRAMEWORK)
+    totals = ExecutorTotals(succeeded=40, failed=2, active=3)
+    FlowerObserver(agent.presence).totals_changed(
+        [TotalsChange(framework, ExecutorId("python"), ContainerId("c"), totals)]
+    )
+    eventually(
+        lambda: any((event.get("active"), event.get("processed")) == (4, 43) for event in list(listener.events)),
+        within_s=40,
+    )
+    listener.close()
+    app = Celery(broker=server.url, set_as_current=False)
+    with closing(app):
+        inspected: Any = app.control.inspect(timeout=5)
+        (stats,) = inspected.stats().values()
+    assert stats["total"] == {"sleep": 1, "mesolite.pool.call": 42}
 
 
 def test_agents_that_live_are_counted_and_those_that_are_gone_are_not(server: EmbeddedRedis) -> None:

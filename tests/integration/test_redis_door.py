@@ -12,12 +12,15 @@ import pytest
 
 from mesolite.agent.executor_links import redis_door
 from mesolite.agent.executor_links.redis_door import OFF, REDIS_SOCKET, RedisDoor
+from mesolite.embedded_redis import EmbeddedRedis
 from mesolite.ids import ContainerId, FrameworkId
 from mesolite.ports import LOOPBACK, free_port
+from mesolite.transport.raw import connect_raw
 from mesolite.transport.redis_client import connect
 from tests.contract.link_ends import SocketEnd, SocketRig
 from tests.integration.sentinel_rig import SentinelRig
 from tests.integration.test_raw_redis import ask
+from tests.source_tree import ROOT
 from tests.waiting import eventually
 
 ONE: Final = ContainerId("one")
@@ -74,6 +77,31 @@ def test_an_executor_is_handed_a_connection_that_is_open_and_logged_in(agent: Ag
         assert client.get("handed") == b"over"
         agent.close()
         assert ask(connection, "GET", "handed") == b"over", "it does not need its agent any more"
+
+
+@pytest.mark.redis
+def test_the_user_for_executors_that_operators_are_told_to_make_reaches_pools_and_nothing_else(tmp_path: Path) -> None:
+    """Method: the line of docs/operating.md, as it stands there."""
+    text = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    (line,) = [each.strip() for each in text.splitlines() if each.strip().startswith("ACL SETUSER executors")]
+    with EmbeddedRedis(tmp_path / "redis") as server:
+        with connect_raw(server.url, timeout_s=TIMEOUT_S) as operator:
+            assert ask(operator, *line.split()) == b"+OK"
+        host = server.url.rpartition("@")[2]
+        agent = Agent(tmp_path / "sockets", f"redis://executors:PASSWORD@{host}")
+        said, (descriptor,) = agent.asked()
+        with socket.socket(fileno=descriptor) as connection:
+            key = said["prefix"] + "pool:f:results"
+            assert b"-0" in ask(connection, "XADD", key, "1-0", "", "x")
+            for command in (("XTRIM", key, "MINID", "2-0"), ("EXPIRE", key, "60"), ("XREVRANGE", key, "+", "-")):
+                assert not ask(connection, *command).startswith(b"-")
+            for command in (
+                ("GET", said["prefix"] + "lease"),
+                ("XADD", said["prefix"] + "calls:default", "*", "", "x"),
+            ):
+                assert ask(connection, *command).startswith(b"-NOPERM")
+            assert ask(connection, "CONFIG", "GET", "requirepass").startswith(b"-NOPERM")
+        agent.close()
 
 
 @pytest.mark.redis

@@ -199,3 +199,18 @@ def test_old_sandboxes_are_collected_but_not_those_in_use(tmp_path: Path, monkey
     DiskWatch(tmp_path, checkpoint).collect({ContainerId(live.name)})
     assert [old.exists(), live.exists(), young.exists()] == [False, True, True]
     checkpoint.close()
+
+
+def test_sockets_of_executors_that_ended_unseen_are_collected_and_whatever_else_is_to_be(tmp_path: Path) -> None:
+    checkpoint = SqliteCheckpoint(tmp_path / "c")
+    old, live, young = (tmp_path / "sockets" / name for name in ("old", "live", "young"))
+    for directory in (old, live, young):
+        directory.mkdir(parents=True)
+        (directory / "agent.sock").touch()
+    for directory in (old, live):
+        os.utime(directory, (1000, 1000))
+    tidied: list[bool] = []
+    DiskWatch(tmp_path, checkpoint, tidy=lambda: tidied.append(True)).collect({ContainerId("live")})
+    assert [old.exists(), live.exists(), young.exists()] == [False, True, True]
+    assert tidied == [True]
+    checkpoint.close()
