@@ -12,11 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
-
+from mesolite.agent.bundle import assemble_bundle
 from mesolite.executors.python.calls import Outcome
 from mesolite.executors.python.tasks import decode_outcome
-from tests.source_tree import ROOT
 from tests.waiting import eventually
 
 TERMINAL = frozenset({"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR", "TASK_DROPPED"})
@@ -52,7 +50,7 @@ class StubAgent:
         self._connection: socket.socket | None = None
         with (self.sandbox / "stderr").open("wb") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, str(make_bundle(directory / "bundle"))],
+                [sys.executable, str(assemble_bundle(directory))],
                 cwd=self.sandbox,
                 env={
                     "PATH": os.environ["PATH"],
@@ -139,11 +137,12 @@ class StubAgent:
 
 
 @contextmanager
-def stub_agent(directory: Path, data: bytes, **options: Any) -> Generator[StubAgent]:
-    """An agent whose executor has subscribed; ended with the test."""
+def stub_agent(directory: Path, data: bytes, *, subscribe: bool = True, **options: Any) -> Generator[StubAgent]:
+    """An agent whose executor has subscribed, unless the test does that; ended with the test."""
     agent = StubAgent(directory, data, **options)
     try:
-        agent.subscribe()
+        if subscribe:
+            agent.subscribe()
         yield agent
     finally:
         agent.close()
@@ -168,19 +167,6 @@ def children_of(pid: int) -> list[int]:
         return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
-
-
-def make_bundle(directory: Path) -> Path:
-    """A directory like that which agents make: the two packages, cloudpickle, and a program."""
-    package = directory / "mesolite_executors"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    for name in ("driver", "python"):
-        (package / name).symlink_to(ROOT / "executors" / name)
-    (directory / "cloudpickle").symlink_to(Path(cloudpickle.__file__).parent)
-    program = "import sys\nfrom mesolite_executors.python.main import main\nsys.exit(main())\n"
-    (directory / "__main__.py").write_text(program)
-    return directory
 
 
 def all_gone(pids: list[int]) -> None:
