@@ -129,7 +129,9 @@ class ExecutorCore:
 
     @property
     def deadline_ms(self) -> int | None:
-        """When `TimePassed` is wanted next, at the latest."""
+        """When `TimePassed` is wanted next, at the latest; None where nothing is waited for."""
+        if self.phase is Phase.ENDED:
+            return None
         deadlines = (self._retry_ms, self._exit_ms, self._give_up_ms())
         return min((each for each in deadlines if each is not None), default=None)
 
@@ -204,11 +206,11 @@ class ExecutorCore:
         effects.append(Say((Subscribe(PROTOCOL_VERSION, self.tasks.unheard(), updates),)))
 
     def _on_time(self, now_ms: int, effects: list[Effect]) -> None:
-        if self._retry_ms is not None and now_ms >= self._retry_ms:
-            self._call(effects)
         give_up_ms = self._give_up_ms()
         if give_up_ms is not None and now_ms >= give_up_ms:
             self._end_without_agent(now_ms, "no agent was there for too long", effects)
+        elif self._retry_ms is not None and now_ms >= self._retry_ms:
+            self._call(effects)
 
     def _fault(self, now_ms: int, why: str, effects: list[Effect]) -> None:
         """Hang up on an agent with which there is no talking, and try again: a few times."""
