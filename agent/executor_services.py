@@ -21,6 +21,7 @@ from .executor_links.server import UnixExecutorLinks
 
 BLOCKS_SOCKET: Final = "blocks.sock"
 _MIB: Final = 1024 * 1024
+_LAST_PORT: Final = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def open_executor_services(
         BlockStore(work_dir / "blocks", max_bytes), tokens, host=config.http_host, port=config.blocks_port
     )
     cleanup.callback(blocks.close)
-    blocks.url = advertised_url(blocks.start(), config.http_advertise_host)
+    blocks.url = advertised_url(_start_on_former_port(blocks, work_dir / "blocks.port"), config.http_advertise_host)
     door = RedisDoor(config.redis_url if config.executor_redis == AUTO else config.executor_redis, config.cluster)
     cleanup.callback(door.close)
     links = UnixExecutorLinks(
@@ -91,3 +92,15 @@ def open_executor_services(
     )
     cleanup.callback(links.stop)
     return ExecutorServices(links, blocks, bundle_dir)
+
+
+def _start_on_former_port(blocks: BlockServer, kept_in: Path) -> str:
+    """Serve blocks where the agent's last life did, if that port is free: what executors have stored is known by its address."""
+    try:
+        former_port = int(kept_in.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        former_port = 0
+    url = blocks.start(former_port if 0 < former_port <= _LAST_PORT else 0)
+    # Half a number, after a crash, is a port that is likely to be free as well.
+    kept_in.write_text(url.rpartition(":")[2], encoding="ascii")
+    return url

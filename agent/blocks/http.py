@@ -45,6 +45,7 @@ KEEP_ALIVE_S: Final = 5.0
 #: What is still coming after a refusal is read to its end for so long: whoever sends without looking sees the answer then.
 _DRAIN_S: Final = 10.0
 _REFUSED_PAUSE_S: Final = 0.5
+_BACKLOG: Final = 128
 _BLOCKS_PATH: Final = "/blocks/"
 _MAX_BLOCK_BYTES: Final = 2**62
 
@@ -83,16 +84,18 @@ class BlockServer:
         self._pool: Final = ThreadPoolExecutor(MAX_SERVING, thread_name_prefix="blocks")
         self._thread: Final = threading.Thread(target=self._accept, name="blocks-accept", daemon=True)
 
-    def start(self) -> str:
+    def start(self, former_port: int = 0) -> str:
         """Take the port and serve; returns the address that it is bound to.
+
+        Args:
+            former_port: That of the agent's last life, which is taken before any other free one: addresses of blocks go around.
 
         Raises:
             Unavailable: The address or port cannot be taken.
         """
         host, port = self._address
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            self._listening = socket.create_server((host, port), family=family, backlog=128)
+            self._listening = _bound(host, port, former_port)
         except OSError as error:
             raise Unavailable(
                 f"cannot serve blocks on {host}:{port}: {error.strerror}; choose another blocks_port, or 0 for a free one"
@@ -171,6 +174,14 @@ class BlockServer:
                 del self._serving[framework_id]
                 self._waiting.pop(framework_id, None)
             return None
+
+
+def _bound(host: str, port: int, former_port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if not port and former_port:
+        with contextlib.suppress(OSError):
+            return socket.create_server((host, former_port), family=family, backlog=_BACKLOG)
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

@@ -422,6 +422,18 @@ def test_a_port_that_is_taken_is_said(agent: Agent, tmp_path: Path) -> None:
     second.close()
 
 
+def test_the_former_port_is_taken_again_where_it_is_free(agent: Agent) -> None:
+    """Goal: addresses of blocks outlive the agent's process."""
+    taken = urlsplit(agent.server.url).port
+    assert taken is not None
+    with socket.create_server((LOOPBACK, 0)) as probe:
+        free: int = probe.getsockname()[1]
+    for former, same in ((free, True), (taken, False)):
+        server = BlockServer(agent.store, agent.server.tokens, host=LOOPBACK, port=0)
+        assert (urlsplit(server.start(former)).port == former) is same
+        server.close()
+
+
 def test_closing_cuts_what_is_under_way(tmp_path: Path) -> None:
     agent = Agent(tmp_path / "agent")
     idle, waiting = agent.own(), agent.port()
