@@ -394,6 +394,7 @@ class DriverCore:
         for operation in accept.operations:
             for task in operation.task_infos:
                 self.tasks.launched(task.task_id, task.agent_id)
+        self._wishes.accepted()
         self._outbox.add(accept)
 
     def _give_up(self, calls: Iterable[Call], state: TaskState, message: str, now_ms: int) -> None:

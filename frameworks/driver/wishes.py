@@ -13,6 +13,8 @@ class Wishes:
         self._demands: tuple[Demand, ...] | None = None
         #: Whether the master is still to be told of the demand.
         self._demand_unsaid = False
+        #: Offers were accepted since the demand was wished for: by the master's count so much less is wanted.
+        self._demand_spent = False
         #: Roles that want no offers; a dict for its order.
         self._suppressed: dict[str, None] = {}
         #: Tasks to be killed that have not ended.
@@ -27,10 +29,19 @@ class Wishes:
         return tuple(self._suppressed)
 
     def demand(self, demands: tuple[Demand, ...]) -> None:
-        """Want this; said at the end of the step, and only if it is news."""
-        if demands != self._demands:
+        """Want this; said at the end of the step, and only if it is news.
+
+        The same as before is news after an ACCEPT, which the master takes for a part of what was wanted: who has more waiting than may
+        be demanded wants the same again and again.
+        """
+        if demands != self._demands or self._demand_spent:
             self._demands = demands
             self._demand_unsaid = True
+            self._demand_spent = False
+
+    def accepted(self) -> None:
+        """The master is about to be told that offers are accepted."""
+        self._demand_spent = True
 
     def suppress(self, roles: tuple[str, ...]) -> None:
         """Want no offers for these roles, none meaning all."""

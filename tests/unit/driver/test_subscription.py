@@ -358,6 +358,20 @@ def test_after_an_outage_of_redis_no_offer_waits_for_an_answer_that_it_forgot() 
     assert Subscribe(FRAMEWORK) in bench.calls(), "the next outage is another one"
 
 
+def test_the_same_demand_is_news_after_an_accept_which_the_master_takes_off_it() -> None:
+    """Who has more waiting than may be demanded wants the same again and again; unsaid, it would come to nothing at the master."""
+    bench = Bench().holding()
+    want = SetDemand((Demand(role="*", shape=scalars(cpus=1).to_wire(), count=3),))
+    bench.want(want)
+    bench.calls()
+    launch = accept(task())
+    bench.want(launch)
+    bench.want(want)
+    assert bench.calls() == [launch, want], "in this order, or the master would take the launch off the new demand"
+    bench.want(want)
+    assert bench.calls() == []
+
+
 def test_an_unchanged_demand_is_said_once() -> None:
     bench = Bench().subscribed()
     demand = Demand(role="*", shape=scalars(cpus=1).to_wire(), count=3)
