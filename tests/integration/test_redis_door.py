@@ -95,11 +95,9 @@ def test_the_user_for_executors_that_operators_are_told_to_make_reaches_pools_an
             assert b"-0" in ask(connection, "XADD", key, "1-0", "", "x")
             for command in (("XTRIM", key, "MINID", "2-0"), ("EXPIRE", key, "60"), ("XREVRANGE", key, "+", "-")):
                 assert not ask(connection, *command).startswith(b"-")
-            for command in (
-                ("GET", said["prefix"] + "lease"),
-                ("XADD", said["prefix"] + "calls:default", "*", "", "x"),
-            ):
-                assert ask(connection, *command).startswith(b"-NOPERM")
+            for name in ("lease", "calls:default", "framework:f"):
+                assert ask(connection, "XADD", said["prefix"] + name, "*", "", "x").startswith(b"-NOPERM")
+            assert ask(connection, "GET", said["prefix"] + "lease").startswith(b"-NOPERM")
             assert ask(connection, "CONFIG", "GET", "requirepass").startswith(b"-NOPERM")
         agent.close()
 
