@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -88,10 +89,10 @@ def _assemble(
     cleanup.callback(checkpoint.close)
     hostname = config.hostname or socket.gethostname()
     agent_id = work_dir.identify(config.agent_id, hostname)
-    chosen = _containerizer(config, _kind(config, work_dir, records), agent_id, work_dir.path, inbox.put)
+    window = _Window(inbox)
+    chosen = _containerizer(config, _kind(config, work_dir, records), agent_id, work_dir.path, window.report)
     cleanup.callback(chosen.containerizer.close)
     work_dir.keep_containerizer(chosen.kind)
-    window = _Window()
     http = AgentHttp(
         host=config.http_host, port=config.http_port, work_dir=work_dir.path, state=window.view, hostname=hostname
     )
@@ -145,9 +146,10 @@ def _assemble(
 
 
 class _Window:
-    """Shows the shell to those who must be made before it."""
+    """Shows the shell, and what serves executors, to those who must be made before them."""
 
-    def __init__(self) -> None:
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox: Final = inbox
         self.shell: AgentShell | None = None
         self.services: ExecutorServices | None = None
 
@@ -156,6 +158,13 @@ class _Window:
         if self.shell is None or self.services is None:
             return {}
         return self.shell.view() | self.services.view()
+
+    def report(self, event: ContainerEvent) -> None:
+        """Pass on what happened to a container; the end of an executor's behind all that it has said."""
+        if isinstance(event, ContainerExited) and self.services is not None:
+            self.services.links.when_heard(event.container_id, partial(self._inbox.put, event))
+        else:
+            self._inbox.put(event)
 
 
 def _stop_on_signals() -> threading.Event:

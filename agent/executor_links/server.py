@@ -13,6 +13,7 @@ import select
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -35,6 +36,8 @@ MAX_UNREAD_BYTES: Final = 64 * 1024 * 1024
 SUBSCRIBE_WITHIN_S: Final = 10.0
 #: Connections of one executor that have not subscribed. One is enough; the oldest goes when there are more.
 MAX_FRESH_CONNECTIONS: Final = 4
+#: What a socket holds is read within so many: the kernel keeps some 200 KiB (net.core.wmem_default), and many small writes less.
+_READS_TO_HEAR_OUT: Final = 64
 #: Connections that are accepted at one door before others have their turn.
 _ACCEPTS_PER_TURN: Final = 16
 #: How long what was said to an executor before the agent hangs up may take to be read.
@@ -86,6 +89,8 @@ class UnixExecutorLinks:
         self._doors: Final[dict[int, tuple[Caller, str]]] = {}
         self._connections: Final[dict[int, Connection]] = {}
         self._connections_made = 0
+        #: See `when_heard`.
+        self._afterwards: Final[deque[tuple[ContainerId, Callable[[], None]]]] = deque()
         self._stopping = threading.Event()
         self._epoll.register(self._wake, select.EPOLLIN)
         self._thread: Final = threading.Thread(target=self._run, name="executor-links", daemon=True)
@@ -157,6 +162,19 @@ class UnixExecutorLinks:
         self._epoll.close()
         os.close(self._wake)
 
+    def when_heard(self, container_id: ContainerId, then: Callable[[], None]) -> None:
+        """Call something once all is with the sink that an executor has said until now; from the links' thread, or at once.
+
+        For the end of its container: what it said last may wait in its socket when the kernel tells that it is dead.
+        """
+        with self._lock:
+            waits = container_id in self._callers and not self._stopping.is_set()
+            if waits:
+                self._afterwards.append((container_id, then))
+                os.eventfd_write(self._wake, 1)
+        if not waits:
+            then()
+
     def frameworks(self) -> frozenset[FrameworkId]:
         """Whose executors there are."""
         with self._lock:
@@ -205,6 +223,7 @@ class UnixExecutorLinks:
             for descriptor, happened in self._epoll.poll(self._patience_s()):
                 self._serve(descriptor, happened)
             self._end_overdue()
+            self._hear_out()
             while self._crowded() and not self._stopping.wait(_CROWDED_PAUSE_S):
                 pass
 
@@ -224,6 +243,20 @@ class UnixExecutorLinks:
             if not connection.ending:
                 self._refuse(connection, f"SUBSCRIBE did not come within {SUBSCRIBE_WITHIN_S:g} s")
             self._end(connection)
+
+    def _hear_out(self) -> None:
+        """Read what those have left who are asked for by `when_heard`."""
+        while True:
+            with self._lock:
+                if not self._afterwards:
+                    return
+                container_id, then = self._afterwards.popleft()
+                caller = self._callers.get(container_id)
+                connection = caller.current if caller is not None else None
+            for _ in range(_READS_TO_HEAR_OUT):
+                if connection is None or not self._read(connection):
+                    break
+            then()
 
     def _serve(self, descriptor: int, happened: int) -> None:
         if descriptor == self._wake:
@@ -261,18 +294,19 @@ class UnixExecutorLinks:
             else:
                 self._side_doors[name](caller.container_id, caller.framework_id, opened)
 
-    def _read(self, connection: Connection) -> None:
+    def _read(self, connection: Connection) -> bool:
+        """Take up what came on a connection; false where that was nothing, or its end."""
         with self._lock:
             if connection.closed:
-                return
+                return False
             data = connection.read()
         if data is None:
-            return
+            return False
         if not data:
             self._end(connection)
-            return
+            return False
         if connection.ending:
-            return
+            return True
         heard = connection.reader.take(data)
         if heard.calls and (connection.number or self._subscribe(connection)):
             self._sink(
@@ -280,6 +314,7 @@ class UnixExecutorLinks:
             )
         if heard.fault:
             self._refuse(connection, heard.fault)
+        return True
 
     def _subscribe(self, connection: Connection) -> bool:
         """Make it the one that counts; false where its executor is over."""

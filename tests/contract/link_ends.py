@@ -173,7 +173,7 @@ class SocketRig(LinkRig):
         crowded: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
-        self.links = UnixExecutorLinks(
+        self.links = self.server = UnixExecutorLinks(
             root, self.events.append, user=default_user(), side_doors=side_doors, crowded=crowded
         )
         self._ends: list[SocketEnd] = []

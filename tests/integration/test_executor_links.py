@@ -67,6 +67,10 @@ class Crowd(SocketRig):
         return error.message
 
 
+def count_spoken(crowd: SocketRig, into: list[int]) -> None:
+    into.append(len(crowd.spoken(BAD)))
+
+
 def is_over(end: SocketEnd) -> bool:
     return end.over
 
@@ -272,6 +276,29 @@ def test_nothing_is_read_while_the_core_is_crowded(tmp_path: Path) -> None:
     rig.clean()
     # From the first look that said so until the last nothing was heard.
     assert len(set(heard_when_crowded[1:21])) == 1
+
+
+def test_the_end_of_a_container_is_told_behind_all_that_its_executor_said(crowd: Crowd) -> None:
+    """Method: the executor says much and dies, the end is told at once, many times over."""
+    for _ in range(30):
+        end = crowd.join(BAD)
+        before = len(crowd.spoken(BAD))
+        said = [ExecutorSaid(data=b"x" * 100)] * 500
+        end.say(*said)
+        end.hang_up()
+        heard: list[int] = []
+        crowd.server.when_heard(BAD, partial(count_spoken, crowd, heard))
+        eventually(partial(list[int].copy, heard))
+        assert heard == [before + len(said)]
+
+
+def test_the_end_of_a_container_without_an_executor_is_told_at_once(crowd: Crowd) -> None:
+    told: list[bool] = []
+    crowd.server.when_heard(ContainerId("a-task"), lambda: told.append(True))
+    assert told == [True]
+    crowd.links.stop()
+    crowd.server.when_heard(BAD, lambda: told.append(True))
+    assert told == [True, True]
 
 
 def test_the_sockets_of_an_earlier_life_are_taken_over(tmp_path: Path) -> None:
