@@ -19,6 +19,7 @@ import stat
 import sys
 import time
 import traceback
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +111,7 @@ class Worker:
         #: By digest. A function that could not be unpickled is there as the reason: calls behind it come without its bytes.
         self._functions: Final[dict[bytes, Callable[..., Any] | _Unpicklable | BlockError]] = {}
         os.chdir(settings.sandbox)
+        _forget_main(settings.sandbox)
         directory = settings.sandbox / DIRECTORY
         directory.mkdir(exist_ok=True)
         _raise_oom_score()
@@ -288,6 +290,17 @@ class Worker:
                 os._exit(EXIT_CHANNEL_LOST)
             if found.st_ino != inode or not stat.S_ISSOCK(found.st_mode):
                 os._exit(EXIT_CHANNEL_LOST)
+
+
+def _forget_main(sandbox: Path) -> None:
+    """Be no copy of the executor for whoever asks what program this is; find modules that were fetched into the sandbox.
+
+    What is started from here by `multiprocessing`'s spawn imports the file of `__main__` again: that of the bundle would make
+    it another executor.
+    """
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    sys.argv = [""]
+    sys.path.append(str(sandbox))
 
 
 def _raise_oom_score() -> None:

@@ -29,8 +29,8 @@ from .frames import (
     parts_of,
 )
 
-#: An answer is refused as garbage above this: workers send no more in one piece.
-MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
+#: An answer is refused as garbage above this: larger results are blocks, or refused by the worker (`Limits.max_inline_bytes`).
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 
 
 class WorkerLink:

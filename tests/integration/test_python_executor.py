@@ -49,6 +49,15 @@ def double(number: int) -> int:
     return 2 * number
 
 
+def spawn() -> int | None:
+    import multiprocessing
+
+    process = multiprocessing.get_context("spawn").Process(target=os.getpid)
+    process.start()
+    process.join(20)
+    return process.exitcode
+
+
 def touch_and_pause(path: str, seconds: float) -> str:
     Path(path).touch()
     threading.Event().wait(seconds)
@@ -102,6 +111,13 @@ def test_a_call_beyond_its_time_is_failed_with_a_reason(agent: StubAgent) -> Non
     agent.launch("t1", call_data(touch_and_pause, "mark", 60, timeout_ms=100))
     update = agent.end_of("t1")
     assert (update["state"], update["reason"]) == ("TASK_FAILED", "REASON_MAX_COMPLETION_TIME_REACHED")
+
+
+def test_a_process_that_a_call_spawns_is_no_other_executor(agent: StubAgent) -> None:
+    agent.launch("t1", call_data(spawn))
+    update = agent.end_of("t1")
+    assert update["state"] == "TASK_FINISHED", update.get("message")
+    assert outcome_in(update).payload == pickle.dumps(0, 5)
 
 
 def test_a_killed_call_ends_alone(agent: StubAgent) -> None:

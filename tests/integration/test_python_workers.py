@@ -350,6 +350,17 @@ def test_bytes_written_into_the_workers_own_sockets_end_that_call(rig: CallRig) 
     assert "wrote into the descriptors" in outcome.message
 
 
+def test_modules_in_the_sandbox_can_be_imported(rig: CallRig, tmp_path: Path) -> None:
+    (tmp_path / "fetched_module.py").write_text("ANSWER = 42\n")
+
+    def use() -> object:
+        import fetched_module  # type: ignore[import-not-found]
+
+        return fetched_module.ANSWER  # pyright: ignore
+
+    assert rig.value(use) == 42
+
+
 # Output
 
 
