@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 from mesolite.executors.driver.loop import Loop
+from mesolite.executors.python.limits import Limits
 from mesolite.executors.python.pool import Pool, PoolPlace
 from mesolite.executors.python.runner import Runner
 from mesolite.executors.python.wire import MAX_INLINE_BYTES, Hello
-from mesolite.executors.python.worker import Limits
 from mesolite.executors.python.zygote import fork_zygote
 
 
