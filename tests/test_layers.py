@@ -121,6 +121,7 @@ SHELLS: Final = {
     "frameworks/futures/broken.py": "an error of the standard library's pools",
     "frameworks/futures/coarse_pool.py": "hands calls to the engine, and their number to the driver's thread",
     "frameworks/futures/connection.py": "finds a cluster, and runs the driver in a thread",
+    "frameworks/futures/engine_blocks.py": "carries blocks over HTTP",
     "frameworks/futures/engine.py": "a pool's client: a thread, connections to Redis",
     "frameworks/futures/executor.py": "what programs hold",
     "frameworks/futures/explaining.py": "pickles, which runs the code of users",

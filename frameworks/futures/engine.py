@@ -24,18 +24,20 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
 from mesolite.errors import RedisUnavailable, Unavailable
+from mesolite.executors.python.calls import BlockRef
 from mesolite.executors.python.pool_keys import KEY_TTL_S, REFRESH_EVERY_MS, TRIM_EVERY_MS, calls_key, results_key
 from mesolite.executors.python.redis_socket import ConnectionLost, RedisSocket
 from mesolite.executors.python.redis_writer import REPLY_TIMEOUT_MS, RedisWriter
-from mesolite.executors.python.resp import Appending, RedisRefusal, command
+from mesolite.executors.python.resp import Appending, NotRedis, RedisRefusal, ReplyParser, command
 from mesolite.executors.python.session import session_name
 from mesolite.executors.python.stream_reader import BLOCK_MS, ReadRefused, StreamReader
 from mesolite.executors.python.wire import FIELD
 from mesolite.logs import get_logger
 from mesolite.retries import Retries
 
-from .engine_call import Ending, Lost, PoolCall
-from .engine_core import EngineCore, EngineStats
+from .engine_blocks import BlockCarrier
+from .engine_call import Ending, EngineStats, Lost, PoolCall, Upload
+from .engine_core import EngineCore
 
 __all__ = ["Ending", "Engine", "EngineStats", "Lost", "PoolCall"]
 
@@ -107,6 +109,7 @@ class Engine:
         self._wires: _Wires | None = None
         self._reader: StreamReader | None = None
         self._appending: dict[str, Appending] = {}
+        self._carrier: Final = BlockCarrier(self._carried)
         self._closing: Final = threading.Event()
         self._thread: Final = threading.Thread(target=self._run, name=f"pool {framework_id}", daemon=True)
 
@@ -122,6 +125,9 @@ class Engine:
             self._core.submit(calls)
             if self._core.speaks:
                 self._flush(_now_ms())
+            endings = self._core.take_endings()
+        if endings:
+            _tell(endings)
 
     def cancel(self, call: PoolCall, *, kill: bool = False) -> bool:
         """End a call that has not begun, and with `kill` also one that has.
@@ -172,6 +178,7 @@ class Engine:
         """Let go of Redis and of all calls, which are not ended. May be repeated."""
         self._closing.set()
         with self._lock:
+            self._carrier.close()
             wires = self._wires
             if wires is not None:
                 # Wakes the thread: a connection with nothing to wait for reports that it can be written.
@@ -186,6 +193,8 @@ class Engine:
 
     def _flush(self, now_ms: float) -> None:
         """Send what there is, or see to it that it is sent."""
+        if self._core.has_blocks:
+            self._move_blocks()
         wires = self._wires
         if wires is None or not self._core.speaks:
             return
@@ -201,6 +210,22 @@ class Engine:
                 self._await_replies(wires)
         except ConnectionLost as lost:
             self._break(wires, lost)
+
+    def _move_blocks(self) -> None:
+        if self._closing.is_set():
+            return
+        for upload in self._core.take_uploads():
+            self._carrier.put(upload)
+        for upload in self._core.take_drops():
+            self._carrier.drop(upload)
+
+    def _carried(self, upload: Upload, block: BlockRef | None, refusal: str) -> None:
+        """From one of the carrier's threads."""
+        with self._lock:
+            self._core.carried(upload, block, refusal)
+            self._flush(_now_ms())
+            endings = self._core.take_endings()
+        _tell(endings)
 
     def _write(self, wires: _Wires, now_ms: float) -> None:
         commands: list[bytes] = []
@@ -310,8 +335,6 @@ class Engine:
         Raises:
             RedisUnavailable: Redis does not take it.
         """
-        from mesolite.executors.python.resp import NotRedis, ReplyParser
-
         opened.settimeout(FIRST_REPLY_TIMEOUT_S)
         parser = ReplyParser()
         opened.sendall(Appending(self._results_key, FIELD).command(b""))

@@ -1,4 +1,4 @@
-"""A call as the engine takes it, and how it ends."""
+"""A call as the engine takes it, how it ends, and what the engine counts."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -20,6 +20,20 @@ class Lost:
 
 
 Ending: TypeAlias = Outcome | Lost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """Arguments that an agent is to keep."""
+
+    #: Of the call.
+    number: int
+    #: Where the agent's store is, and what proves whose client asks.
+    url: str
+    token: str
+    data: bytes
+    #: What the block is called.
+    block_id: str
 
 
 class PoolCall:
@@ -65,3 +79,23 @@ class PoolCall:
         self.claimed = claim is None
         #: It was cancelled while it waited; it is forgotten when its turn comes.
         self.dropped = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStats:
+    """How a pool is doing."""
+
+    #: Calls that no executor has yet.
+    waiting: int
+    #: Calls that executors have.
+    given: int
+    #: Of these, known to run; short ones are not reported.
+    begun: int
+    #: Executors that said who they are.
+    executors: int
+    #: Their workers.
+    workers: int
+    #: Calls that ended since the beginning, by `returned`, anything else, and lost.
+    returned: int
+    failed: int
+    lost: int

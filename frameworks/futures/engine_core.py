@@ -14,11 +14,11 @@ This is a core: calls, entries and time come in; entries, and ends to be told, g
 import itertools
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from mesolite.executors.python.calls import End, Outcome
+from mesolite.executors.python.calls import BlockRef, End, Outcome
 from mesolite.executors.python.wire import (
+    MAX_INLINE_BYTES,
     BadEntry,
     Begun,
     Cancel,
@@ -30,17 +30,16 @@ from mesolite.executors.python.wire import (
     Workers,
     decode_envelope,
     decode_executor_body,
+    payload_bytes,
 )
 
-from .engine_call import Ending, Lost, PoolCall
-from .engine_executor import ExecutorEnd
+from .engine_call import Ending, EngineStats, Lost, PoolCall, Upload
+from .engine_estimates import Estimates
+from .engine_executor import ExecutorEnd, Given
 
-#: What a call of an unknown function is thought to take: two are sent to each worker, until it is known.
-UNKNOWN_US: Final = 10_000
-#: Starting a call and returning from it costs a worker about so much, however short it is.
-LEAST_US: Final = 20
-#: Functions of which durations are remembered; the longest unused are forgotten.
-MAX_ESTIMATES: Final = 4096
+#: Larger arguments go to the block store of the executor's agent, where it serves one to clients: Redis keeps an entry in memory,
+#: and whatever stands behind it on the stream waits for it.
+INLINE_BYTES: Final = 4 * 1024 * 1024
 #: Executors with room that are compared when a call is given: the least busy of so many is near enough to the least busy of all.
 COMPARED: Final = 32
 #: Lives of executors that are over, remembered so that what they said late is not taken for a new life.
@@ -49,26 +48,6 @@ MAX_PAST_SESSIONS: Final = 4096
 GO: Final = 64
 #: Complaints about entries that cannot be read, kept for the log.
 MAX_COMPLAINTS: Final = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineStats:
-    """How a pool is doing."""
-
-    #: Calls that no executor has yet.
-    waiting: int
-    #: Calls that executors have.
-    given: int
-    #: Of these, known to run; short ones are not reported.
-    begun: int
-    #: Executors that said who they are.
-    executors: int
-    #: Their workers.
-    workers: int
-    #: Calls that ended since the beginning, by `returned`, anything else, and lost.
-    returned: int
-    failed: int
-    lost: int
 
 
 class _Queue:
@@ -99,11 +78,12 @@ class EngineCore:
         self._past_sessions: OrderedDict[str, None] = OrderedDict()
         #: Who has a call, by its number.
         self._holders: dict[int, ExecutorEnd] = {}
-        #: What a call of a function takes, by digest.
-        self._estimates_us: OrderedDict[bytes, int] = OrderedDict()
+        self._estimates: Final = Estimates()
         #: Executors to which something is to be said.
         self._speaking: dict[str, ExecutorEnd] = {}
         self._endings: list[tuple[PoolCall, Ending]] = []
+        self._uploads: list[Upload] = []
+        self._drops: list[Upload] = []
         self._complaints: list[str] = []
         self._returned = 0
         self._failed = 0
@@ -127,7 +107,10 @@ class EngineCore:
         """
         if call.number:
             holder = self._holders.get(call.number)
-            if holder is not None:
+            if holder is not None and holder.given[call.number].held:
+                message = "cancelled while its arguments travelled"
+                self._ended(holder, call.number, Outcome(End.CANCELLED, message=message, begun=False))
+            elif holder is not None:
                 holder.say(Cancel(call.number, kill))
                 self._speaking[holder.executor_id] = holder
             return False
@@ -167,6 +150,7 @@ class EngineCore:
         queue.open.pop(executor_id, None)
         for number, given in sorted(end.given.items(), reverse=True):
             del self._holders[number]
+            self._over(given)
             if not given.said:
                 self._wait_again(given.call)
             elif given.call.retries > 0:
@@ -350,9 +334,72 @@ class EngineCore:
                     continue
                 call.claimed = True
             number = call.number = next(self._numbers)
-            end.give(number, call, self._estimates_us.get(call.function.digest, UNKNOWN_US))
+            estimate_us = self._estimates.of(call.function.digest)
             self._holders[number] = end
+            if payload_bytes(call.arguments) > INLINE_BYTES:
+                self._give_large(end, end.hold(number, call, estimate_us), number)
+            else:
+                end.give(number, call, estimate_us)
         self._speaking[end.executor_id] = end
+
+    def _give_large(self, end: ExecutorEnd, given: Given, number: int) -> None:
+        """Have the arguments brought to the agent's block store first, where it has one for us."""
+        arguments = given.call.arguments
+        assert isinstance(arguments, bytes), "references are small"
+        assert end.hello is not None, "strangers get nothing"
+        if not end.hello.blocks_url:
+            self._give_inline(end, given.call, number, "its agent serves no blocks to clients")
+            return
+        block_id = f"{self._session.replace('.', '-')}-{number}"
+        url, token = end.hello.blocks_url, end.hello.blocks_token
+        given.upload = Upload(number=number, url=url, token=token, data=arguments, block_id=block_id)
+        given.held = True
+        self._uploads.append(given.upload)
+
+    def _give_inline(self, end: ExecutorEnd, call: PoolCall, number: int, why: str) -> None:
+        """Let large arguments travel over the stream after all, or end the call."""
+        size_bytes = payload_bytes(call.arguments)
+        if size_bytes <= MAX_INLINE_BYTES:
+            end.run(number, call, call.arguments)
+            return
+        message = f"the arguments have {size_bytes:,} bytes, of which {MAX_INLINE_BYTES:,} travel inline, and {why}"
+        self._ended(end, number, Outcome(End.TOO_LARGE, message=message, begun=False))
+
+    def carried(self, upload: Upload, block: BlockRef | None, refusal: str) -> None:
+        """An upload is over: where the block is, or why it is nowhere."""
+        end = self._holders.get(upload.number)
+        given = None if end is None else end.given.get(upload.number)
+        if end is None or given is None or given.upload is not upload:
+            if block is not None:
+                self._drops.append(upload)
+            return
+        given.held = False
+        if block is not None:
+            end.run(upload.number, given.call, block)
+        else:
+            given.upload = None
+            self._give_inline(end, given.call, upload.number, refusal)
+        self._speaking[end.executor_id] = end
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether `take_uploads` or `take_drops` has something."""
+        return bool(self._uploads or self._drops)
+
+    def take_uploads(self) -> list[Upload]:
+        """Return what is to be brought to block stores; `carried` says how each went."""
+        uploads, self._uploads = self._uploads, []
+        return uploads
+
+    def take_drops(self) -> list[Upload]:
+        """Return blocks that nobody needs any more."""
+        drops, self._drops = self._drops, []
+        return drops
+
+    def _over(self, given: Given) -> None:
+        """The executor has it no more."""
+        if given.upload is not None and given.said:
+            self._drops.append(given.upload)
 
     def _wait_again(self, call: PoolCall) -> None:
         """It comes before those that never had their turn."""
@@ -424,26 +471,16 @@ class EngineCore:
             end.rests_until_ms = None
 
     def _learn(self, end: ExecutorEnd, number: int, ran_us: int) -> None:
-        """Follow what a function's calls take: up at once half of the way, because a wrong guess that way delays others."""
         given = end.given.get(number)
-        if given is None:
-            return
-        digest = given.call.function.digest
-        ran_us = max(ran_us, LEAST_US)
-        known_us = self._estimates_us.get(digest)
-        if known_us is None:
-            self._estimates_us[digest] = ran_us
-            if len(self._estimates_us) > MAX_ESTIMATES:
-                self._estimates_us.popitem(last=False)
-        elif ran_us != known_us:
-            step = (ran_us - known_us) // 2 if ran_us > known_us else -((known_us - ran_us + 7) // 8)
-            self._estimates_us[digest] = known_us + step
+        if given is not None:
+            self._estimates.learn(given.call.function.digest, ran_us)
 
     def _ended(self, end: ExecutorEnd, number: int, outcome: Outcome) -> None:
         given = end.returned(number)
         if given is None:
             return
         del self._holders[number]
+        self._over(given)
         call = given.call
         if outcome.end is End.REFUSED and not outcome.begun:
             self._wait_again(call)

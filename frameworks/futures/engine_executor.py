@@ -8,7 +8,7 @@ idle worker, and beyond that calls worth `AHEAD_US` of work for each. How long a
 from collections import OrderedDict, deque
 from typing import Final
 
-from mesolite.executors.python.calls import Function
+from mesolite.executors.python.calls import Function, Payload
 from mesolite.executors.python.link import Link
 from mesolite.executors.python.service import MAX_FUNCTIONS
 from mesolite.executors.python.wire import (
@@ -23,7 +23,7 @@ from mesolite.executors.python.wire import (
     payload_bytes,
 )
 
-from .engine_call import PoolCall
+from .engine_call import PoolCall, Upload
 
 #: Work that is sent ahead of each worker.
 AHEAD_US: Final = 20_000
@@ -43,7 +43,7 @@ MAX_ASK_EVERY_MS: Final = 5_000
 class Given:
     """A call that an executor has."""
 
-    __slots__ = ("begun", "call", "estimate_us", "said")
+    __slots__ = ("begun", "call", "estimate_us", "held", "said", "upload")
 
     def __init__(self, call: PoolCall, estimate_us: int) -> None:
         self.call: Final = call
@@ -53,6 +53,10 @@ class Given:
         self.said = False
         #: The executor said that a worker has it.
         self.begun = False
+        #: Nothing is said of it before its arguments are with the agent.
+        self.held = False
+        #: Its arguments go, or went, to the agent's block store.
+        self.upload: Upload | None = None
 
 
 class ExecutorEnd:
@@ -150,7 +154,18 @@ class ExecutorEnd:
         return self._link.hear(envelope.number, envelope.confirmed, envelope.asks, len(envelope.body), now_ms)
 
     def give(self, number: int, call: PoolCall, estimate_us: int) -> None:
-        """Give it a call."""
+        """Give it a call, arguments included."""
+        self.hold(number, call, estimate_us)
+        self.run(number, call, call.arguments)
+
+    def hold(self, number: int, call: PoolCall, estimate_us: int) -> Given:
+        """Let a call be its, and say nothing of it yet."""
+        given = self.given[number] = Given(call, estimate_us)
+        self.load_us += estimate_us
+        return given
+
+    def run(self, number: int, call: PoolCall, arguments: Payload) -> None:
+        """Tell it to run a call that is its."""
         function = call.function
         known = self._functions.get(function.digest)
         if known is None:
@@ -158,10 +173,8 @@ class ExecutorEnd:
         else:
             function_id = known[0]
             self._functions.move_to_end(function.digest)
-        self._items.append(Run(number, function_id, call.arguments, call.options))
-        self._waiting_bytes += payload_bytes(call.arguments)
-        self.given[number] = Given(call, estimate_us)
-        self.load_us += estimate_us
+        self._items.append(Run(number, function_id, arguments, call.options))
+        self._waiting_bytes += payload_bytes(arguments)
 
     def say(self, item: ClientItem) -> None:
         """Have something said to it."""

@@ -1,6 +1,6 @@
 """An executor of a pool as a process of its own, without an agent: runner, workers, and its end of the pool.
 
-python -m tests.integration.pool_program DOOR FRAMEWORK EXECUTOR SESSION WORKERS SANDBOX
+python -m tests.integration.pool_program DOOR FRAMEWORK EXECUTOR SESSION WORKERS SANDBOX [BLOCKS_URL BLOCKS_TOKEN]
 """
 
 import sys
@@ -20,13 +20,16 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def main(door: str, framework_id: str, executor_id: str, session: str, workers: str, sandbox: str) -> None:
+def main(
+    door: str, framework_id: str, executor_id: str, session: str, workers: str, sandbox: str, *blocks: str
+) -> None:
     """Serve until killed."""
     zygote = fork_zygote(Path(sandbox))
     loop = Loop()
     runner = Runner(loop, zygote, Path(sandbox), Limits(MAX_INLINE_BYTES, MAX_INLINE_BYTES), log=say)
     runner.resize(int(workers))
-    hello = Hello(executor_id, "agent", session, f"{sys.version_info.major}.{sys.version_info.minor}", int(workers))
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    hello = Hello(executor_id, "agent", session, python, int(workers), *blocks)
     Pool(loop, runner, PoolPlace(framework_id=framework_id, hello=hello, door_path=door, log=say)).start()
     loop.run()
 

@@ -45,11 +45,11 @@ class CallFailed(Exception):
 class PoolExecutor:
     """One executor's process."""
 
-    def __init__(self, rig: "PoolRig", name: str, workers: int) -> None:
+    def __init__(self, rig: "PoolRig", name: str, workers: int, blocks: tuple[str, ...]) -> None:
         self.executor_id: Final = name
         sandbox = rig.directory / name
         sandbox.mkdir()
-        arguments = [str(rig.door), rig.framework_id, name, f"container-{name}", str(workers), str(sandbox)]
+        arguments = [str(rig.door), rig.framework_id, name, f"container-{name}", str(workers), str(sandbox), *blocks]
         self.log: Final = sandbox / "log"
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -113,12 +113,17 @@ class PoolRig:
         self._engines.append(engine)
         return engine
 
-    def start_executor(self, engine: Engine | None, workers: int = 2) -> PoolExecutor:
-        """Start one, and tell an engine of it."""
-        executor = PoolExecutor(self, f"executor-{len(self._executors)}", workers)
+    def start_executor(self, engine: Engine, workers: int = 2, blocks: tuple[str, ...] = ()) -> PoolExecutor:
+        """Start one, and tell an engine of it.
+
+        Args:
+            engine: Which.
+            workers: How many it has.
+            blocks: Where clients put large arguments, and the token that they show there.
+        """
+        executor = PoolExecutor(self, f"executor-{len(self._executors)}", workers, blocks)
         self._executors.append(executor)
-        if engine is not None:
-            engine.executor_up(executor.executor_id)
+        engine.executor_up(executor.executor_id)
         return executor
 
     def submit(self, engine: Engine, function: Callable[..., Any], *args: object, retries: int = 0) -> Future[Any]:

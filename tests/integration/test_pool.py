@@ -11,9 +11,14 @@ from typing import Any, Final
 
 import pytest
 
+from mesolite.agent.blocks.http import BlockServer
+from mesolite.agent.blocks.store import BlockStore
+from mesolite.agent.blocks.tokens import BlockTokens
 from mesolite.embedded_redis import EmbeddedRedis
 from mesolite.executors.python.calls import End, Outcome
 from mesolite.executors.python.pool_keys import calls_key, results_key
+from mesolite.ids import FrameworkId
+from mesolite.ports import LOOPBACK, free_port
 from mesolite.transport.redis_client import connect
 from tests.integration.pool_rig import PoolRig, ending_of, lost
 from tests.integration.pool_work import fail, length, many, mark, mark_and_wait, twice
@@ -61,6 +66,34 @@ def test_large_arguments_and_results_travel(rig: PoolRig) -> None:
     rig.start_executor(engine)
     assert rig.submit(engine, length, bytes(8 * MEBIBYTE)).result(PROMPT_S) == 8 * MEBIBYTE
     assert len(rig.submit(engine, many, 8 * MEBIBYTE).result(PROMPT_S)) == 8 * MEBIBYTE
+
+
+def test_large_arguments_go_to_the_agents_block_store_and_do_not_stay_there(rig: PoolRig, tmp_path: Path) -> None:
+    store = BlockStore(tmp_path / "blocks", 64 * MEBIBYTE)
+    server = BlockServer(store, BlockTokens.kept_in(tmp_path / "secret"), host=LOOPBACK, port=0)
+    server.start()
+    try:
+        engine = rig.engine()
+        token = server.tokens.token(FrameworkId(rig.framework_id))
+        rig.start_executor(engine, blocks=(server.url, token))
+        # More than the stream takes, and then more than the store does.
+        assert rig.submit(engine, length, bytes(40 * MEBIBYTE)).result(PROMPT_S) == 40 * MEBIBYTE
+        ending = ending_of(rig.submit(engine, length, bytes(80 * MEBIBYTE)))
+        assert isinstance(ending, Outcome)
+        assert (ending.end, ending.begun) == (End.TOO_LARGE, False)
+        assert "507" in ending.message
+        eventually(lambda: store.used_bytes == 0)
+    finally:
+        server.close()
+
+
+def test_large_arguments_travel_over_the_stream_where_no_block_store_can_be_reached(rig: PoolRig) -> None:
+    engine = rig.engine()
+    rig.start_executor(engine, blocks=(f"http://{LOOPBACK}:{free_port()}", "token"))
+    assert rig.submit(engine, length, bytes(20 * MEBIBYTE)).result(PROMPT_S) == 20 * MEBIBYTE
+    ending = ending_of(rig.submit(engine, length, bytes(40 * MEBIBYTE)))
+    assert isinstance(ending, Outcome)
+    assert (ending.end, ending.begun) == (End.TOO_LARGE, False)
 
 
 def test_long_calls_are_spread_over_executors(rig: PoolRig) -> None:
