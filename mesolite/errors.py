@@ -16,6 +16,7 @@
     +-- CommitRefused            another master took the epoch, or the store forgot a tail (DESIGN 4)
     +-- Superseded               another scheduler of this framework took over what it keeps
     +-- FrameworkError           the master ended this framework's subscription; do not retry with the same id
+    +-- CallError                a call of a futures executor has no result (mesolite.frameworks.futures.errors)
 
 Broken invariants are not here: they are `assert`s, which end the process. A class's docstring is its default message
 and tells the reader what to do.

@@ -15,19 +15,29 @@ pytestmark = [pytest.mark.docker, pytest.mark.redis, pytest.mark.xdist_group("do
 README = Path(__file__).parents[2] / "README.md"
 
 
-def test_the_framework_code_of_the_readme_works_as_printed(docker_cluster: Cluster, tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+def output_of(number: int, cluster: Cluster, tmp_path: Path) -> list[str]:
+    """Run one of the programs that the README prints."""
+    programs = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert len(programs) == 2, "a program that is not tried"
     program = tmp_path / "program.py"
-    program.write_text(code)
+    program.write_text(programs[number])
     done = subprocess.run(
         [sys.executable, str(program)],
-        env={**os.environ, "MESOLITE_HOME": str(docker_cluster.home)},
+        env={**os.environ, "MESOLITE_HOME": str(cluster.home)},
         capture_output=True,
         text=True,
         timeout=150,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    lines = [line.split() for line in done.stdout.splitlines()]
+    return done.stdout.splitlines()
+
+
+def test_the_functions_of_the_readme_run_as_printed(docker_cluster: Cluster, tmp_path: Path) -> None:
+    assert output_of(0, docker_cluster, tmp_path) == ["328350", "3486784401"]
+
+
+def test_the_framework_code_of_the_readme_works_as_printed(docker_cluster: Cluster, tmp_path: Path) -> None:
+    lines = [line.split() for line in output_of(1, docker_cluster, tmp_path)]
     assert sorted(int(index) for index, *_ in lines) == list(range(100))
     assert {(state, code) for _, state, code, _ in lines} == {("FINISHED", "0")}
