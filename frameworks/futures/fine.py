@@ -279,16 +279,29 @@ class FineCore:
         return MAX_TASKS_PER_LAUNCH if self._max_calls is None else self._max_calls - len(self._attempts)
 
     def _keep_or_decline(self, offers: list[Offer], now_ms: int) -> None:
-        """Keep what nothing is there for now at hand while calls come; what does not fit is of no use."""
+        """Keep at hand what was asked for the next call; what else is left, or fits nothing, is of no use."""
         waiting = any(self._queues.values()) and self._room() > 0
-        warm_roles = {kind.role for kind, until_ms in self._warm.items() if until_ms > now_ms}
-        gone = [offer for offer in offers if waiting or offer.allocation_role not in warm_roles]
+        gone = [offer for offer in offers if waiting or not self._is_for_the_next(offer, now_ms)]
         for offer in gone:
             del self._held[offer.offer_id]
         if gone:
-            self._refused = self._refused or waiting
+            # What was asked for and is of no use would come again at once.
+            refuse = waiting or any(until_ms > now_ms for until_ms in self._warm.values())
+            self._refused = self._refused or refuse
             offer_ids = tuple(offer.offer_id for offer in gone)
-            self._effects.append(DeclineOffers(offer_ids=offer_ids, refuse_ms=REFUSE_MS if waiting else 0))
+            self._effects.append(DeclineOffers(offer_ids=offer_ids, refuse_ms=REFUSE_MS if refuse else 0))
+
+    def _is_for_the_next(self, offer: Offer, now_ms: int) -> bool:
+        """Whether an offer is what was asked for the call that comes next, and not a whole agent from before."""
+        amounts = Resources.of(offer.resources).unallocated().quantities()
+        for kind, until_ms in self._warm.items():
+            if until_ms <= now_ms or kind.role != offer.allocation_role:
+                continue
+            plain, with_executor = (Resources.of(shape).quantities() for shape in self._shape_of(kind))
+            needed = plain if self._executors.at(offer.agent_id, _sort_of(kind)) is not None else with_executor
+            if amounts.contains(needed) and with_executor.contains(amounts):
+                return True
+        return False
 
     def _state_demand(self, now_ms: int) -> None:
         demands: list[Demand] = []
@@ -334,7 +347,8 @@ class FineCore:
             self._again_unstarted(entry, status.message)
         else:
             ending = ending_of(status) if word is Word.ENDED else end_without_word(status)
-            # An executor that had just ended may have been counted on: then the master refuses its tasks for want of resources.
+            # An executor that had just ended may have been counted on: then the master refuses its tasks for want of
+            # resources.
             if isinstance(ending, CannotRun) and status.source is Source.MASTER and entry.attempts == 1:
                 self._again_unstarted(entry, str(ending))
             else:

@@ -1,8 +1,10 @@
 """The stores that contracts are held against: in memory, and a real Redis."""
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from mesolite.frameworks.futures import Executor
 from mesolite.frameworks.futures.settings import DEFAULT_MAX_RESULT_BYTES
 from mesolite.transport import MemoryBroker, MemoryStore, Store, open_store
 
-from .futures_pools import MakeExecutor, in_process_pool
+from .futures_pools import CPUS, MEM_MIB, MakeExecutor, in_process_pool, process_cluster
 from .stores import OpenStore
 
 
@@ -38,21 +40,46 @@ def store(another: OpenStore) -> Store:
     return another()
 
 
-@pytest.fixture(params=["threads"])
+@pytest.fixture(scope="session")
+def process_cluster_url() -> Iterator[str]:
+    """A cluster for all tests of one process: executors leave nothing behind on it."""
+    with process_cluster() as url:
+        yield url
+
+
+@pytest.fixture(
+    params=[
+        "threads",
+        pytest.param("coarse", marks=pytest.mark.redis),
+        pytest.param("fine", marks=pytest.mark.redis),
+    ]
+)
 def make_executor(request: pytest.FixtureRequest) -> Iterator[MakeExecutor]:
     """Makes executors on the pool in question."""
     with ExitStack() as opened:
 
         def make(**options: Any) -> Executor:
-            workers = options.get("max_workers") or 2
-            most = options.get("max_result_bytes", DEFAULT_MAX_RESULT_BYTES)
-            executor = Executor(**options, backend=partial(in_process_pool, workers, most))
+            if request.param == "threads":
+                workers = options.get("max_workers") or 2
+                most = options.get("max_result_bytes", DEFAULT_MAX_RESULT_BYTES)
+                executor = Executor(**options, backend=partial(in_process_pool, workers, most))
+            else:
+                url: str = request.getfixturevalue("process_cluster_url")
+                executor = Executor(url, mode=request.param, cpus=CPUS, mem_mib=MEM_MIB, **options)
             # Not the executor itself: that somebody lets go of it is among what is tested.
             session = executor._session  # pyright: ignore[reportPrivateUsage]
             opened.callback(session.shutdown, wait=False, cancel_futures=True)
             return executor
 
         yield make
+
+
+@pytest.fixture
+def open_dir() -> Iterator[Path]:
+    """A folder that workers can look into, whoever they are."""
+    with tempfile.TemporaryDirectory(prefix="mesolite-open-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 @pytest.fixture

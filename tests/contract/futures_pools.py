@@ -1,8 +1,20 @@
 """The pools that the contract of executors is held against."""
 
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
+from mesolite.cli.processes import stop_process
+from mesolite.cli.startup import Startup
+from mesolite.config import UpConfig
+from mesolite.discovery import read_cluster
 from mesolite.frameworks.futures import BackendListener, Executor, InProcessPool
+
+#: What a worker, or a call, gets in these tests: NumPy and scikit-learn are imported in some. Both agents hold several.
+CPUS = 0.5
+MEM_MIB = 320
 
 
 class MakeExecutor(Protocol):
@@ -16,3 +28,18 @@ class MakeExecutor(Protocol):
 def in_process_pool(workers: int, max_result_bytes: int, listener: BackendListener) -> InProcessPool:
     """A pool of threads, which has nothing to say beside how calls end."""
     return InProcessPool(workers, max_result_bytes)
+
+
+@contextmanager
+def process_cluster() -> Generator[str]:
+    """A cluster of processes with two agents that run plain processes; yields its Redis."""
+    config = UpConfig(agents=2, agent_resources="cpus:2;mem:4096", containerizer="process", flower=False)
+    with tempfile.TemporaryDirectory(prefix="mesolite-futures-") as folder:
+        home = Path(folder)
+        home.chmod(0o755)
+        try:
+            yield Startup(home, config, None, say=lambda line: None).run().redis_url
+        finally:
+            address = read_cluster(home)
+            for record in reversed(address.processes if address is not None else ()):
+                stop_process(record)

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -274,13 +275,13 @@ class TestFutures:
         done, not_done = futures.wait(submitted, PATIENCE_S)
         assert (done, not_done) == (set(submitted), set())
 
-    def test_wait_returns_at_the_first_exception(self, executor: Executor, tmp_path: Any) -> None:
-        waiting: futures.Future[Any] = executor.submit(gate, str(tmp_path / "gate"))
+    def test_wait_returns_at_the_first_exception(self, executor: Executor, open_dir: Path) -> None:
+        waiting: futures.Future[Any] = executor.submit(gate, str(open_dir / "gate"))
         failing: futures.Future[Any] = executor.submit(fail, "first")
         done, not_done = futures.wait([waiting, failing], PATIENCE_S, futures.FIRST_EXCEPTION)
         assert (done, not_done) == ({failing}, {waiting})
-        (tmp_path / "gate").touch()
-        assert waiting.result(PATIENCE_S) == str(tmp_path / "gate")
+        (open_dir / "gate").touch()
+        assert waiting.result(PATIENCE_S) == str(open_dir / "gate")
 
     def test_callbacks_are_called_with_the_future_once(self, executor: Executor) -> None:
         called: list[futures.Future[int]] = []
@@ -302,16 +303,16 @@ class TestFutures:
         executor.submit(square, 2).add_done_callback(go_on)
         assert chained.result(PATIENCE_S) == 16
 
-    def test_a_time_limit_for_a_result_leaves_the_call_alone(self, executor: Executor, tmp_path: Any) -> None:
-        future = executor.submit(gate, str(tmp_path / "gate"))
+    def test_a_time_limit_for_a_result_leaves_the_call_alone(self, executor: Executor, open_dir: Path) -> None:
+        future = executor.submit(gate, str(open_dir / "gate"))
         with pytest.raises(futures.TimeoutError):
             future.result(0.01)
-        (tmp_path / "gate").touch()
-        assert future.result(PATIENCE_S) == str(tmp_path / "gate")
+        (open_dir / "gate").touch()
+        assert future.result(PATIENCE_S) == str(open_dir / "gate")
 
-    def test_a_call_that_waits_for_its_turn_can_be_cancelled(self, make_executor: MakeExecutor, tmp_path: Any) -> None:
+    def test_a_call_that_waits_for_its_turn_can_be_cancelled(self, make_executor: MakeExecutor, open_dir: Path) -> None:
         with make_executor(max_workers=1) as executor:
-            running = executor.submit(gate, str(tmp_path / "gate"))
+            running = executor.submit(gate, str(open_dir / "gate"))
             eventually(running.running, within_s=PATIENCE_S)
             later = [executor.submit(square, number) for number in range(300)]
             assert later[-1].cancel()
@@ -322,7 +323,7 @@ class TestFutures:
                 later[-1].result(PATIENCE_S)
             # Whoever waits is told as well.
             assert futures.wait([later[-1]], PATIENCE_S).done == {later[-1]}
-            (tmp_path / "gate").touch()
+            (open_dir / "gate").touch()
             assert [each.result(PATIENCE_S) for each in later[:-1]] == [each * each for each in range(299)]
 
     def test_what_runs_can_be_killed(self, executor: Executor) -> None:
@@ -349,13 +350,15 @@ class TestShutdown:
         assert all(each.done() for each in submitted)
         assert [each.result() for each in submitted] == [each * each for each in range(10)]
 
-    def test_without_waiting_it_returns_at_once_and_calls_end(self, make_executor: MakeExecutor, tmp_path: Any) -> None:
+    def test_without_waiting_it_returns_at_once_and_calls_end(
+        self, make_executor: MakeExecutor, open_dir: Path
+    ) -> None:
         executor = make_executor()
-        future = executor.submit(gate, str(tmp_path / "gate"))
+        future = executor.submit(gate, str(open_dir / "gate"))
         executor.shutdown(wait=False)
         assert not future.done()
-        (tmp_path / "gate").touch()
-        assert future.result(PATIENCE_S) == str(tmp_path / "gate")
+        (open_dir / "gate").touch()
+        assert future.result(PATIENCE_S) == str(open_dir / "gate")
         executor.shutdown(wait=True)
 
     def test_it_may_be_said_twice(self, make_executor: MakeExecutor) -> None:
@@ -365,30 +368,30 @@ class TestShutdown:
         with pytest.raises(RuntimeError):
             executor.submit(square, 1)
 
-    def test_pending_calls_are_cancelled_where_asked(self, make_executor: MakeExecutor, tmp_path: Any) -> None:
+    def test_pending_calls_are_cancelled_where_asked(self, make_executor: MakeExecutor, open_dir: Path) -> None:
         executor = make_executor(max_workers=1)
-        running = executor.submit(gate, str(tmp_path / "gate"))
+        running = executor.submit(gate, str(open_dir / "gate"))
         eventually(running.running, within_s=PATIENCE_S)
-        pending = [executor.submit(gate, str(tmp_path / "never")) for _ in range(300)]
+        pending = [executor.submit(gate, str(open_dir / "never")) for _ in range(300)]
         executor.shutdown(wait=False, cancel_futures=True)
         assert pending[-1].cancelled()
-        (tmp_path / "gate").touch()
-        (tmp_path / "never").touch()
+        (open_dir / "gate").touch()
+        (open_dir / "never").touch()
         executor.shutdown(wait=True)
-        assert running.result() == str(tmp_path / "gate")
+        assert running.result() == str(open_dir / "gate")
         assert all(each.done() for each in pending)
 
     def test_an_executor_that_nobody_holds_ends_when_its_calls_have(
-        self, make_executor: MakeExecutor, tmp_path: Any
+        self, make_executor: MakeExecutor, open_dir: Path
     ) -> None:
         executor = make_executor()
-        future = executor.submit(gate, str(tmp_path / "gate"))
+        future = executor.submit(gate, str(open_dir / "gate"))
         session = executor._session  # pyright: ignore[reportPrivateUsage]
         del executor
         gc.collect()
         assert not future.done()
-        (tmp_path / "gate").touch()
-        assert future.result(PATIENCE_S) == str(tmp_path / "gate")
+        (open_dir / "gate").touch()
+        assert future.result(PATIENCE_S) == str(open_dir / "gate")
         with pytest.raises(RuntimeError):
             session.check_open()
         session.join(PATIENCE_S)
