@@ -12,8 +12,9 @@ from mesolite.config import UpConfig
 from mesolite.discovery import read_cluster
 from mesolite.frameworks.futures import BackendListener, Executor, InProcessPool
 
-#: What a worker, or a call, gets in these tests: NumPy and scikit-learn are imported in some. Both agents hold several.
-CPUS = 0.5
+#: What a worker, or a call, gets in these tests: NumPy and scikit-learn are imported in some. Each agent holds several. A whole CPU,
+#: because an executor runs as many calls at a time as it has of them.
+CPUS = 1.0
 MEM_MIB = 320
 
 
@@ -33,7 +34,7 @@ def in_process_pool(workers: int, max_result_bytes: int, listener: BackendListen
 @contextmanager
 def process_cluster() -> Generator[str]:
     """A cluster of processes with two agents that run plain processes; yields its Redis."""
-    config = UpConfig(agents=2, agent_resources="cpus:2;mem:4096", containerizer="process", flower=False)
+    config = UpConfig(agents=2, agent_resources="cpus:4;mem:4096", containerizer="process", flower=False)
     with tempfile.TemporaryDirectory(prefix="mesolite-futures-") as folder:
         home = Path(folder)
         home.chmod(0o755)

@@ -262,7 +262,8 @@ class TestMap:
             executor.map(square, [1], **arguments)
 
     def test_a_time_limit_is_for_all_results_together(self, executor: Executor) -> None:
-        results = executor.map(time.sleep, [0, 20], timeout=1.0)
+        assert executor.submit(square, 1).result(PATIENCE_S) == 1
+        results = executor.map(time.sleep, [0, 30], timeout=5.0)
         assert next(results) is None
         with pytest.raises(TimeoutError):
             next(results)
