@@ -12,6 +12,7 @@ Rules that hold here:
 """
 
 from collections.abc import Callable, Collection, Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -424,9 +425,10 @@ class TaskBook:
         self.seen[task.key] = None
         outbox.records.append(SeenRecord(*task.key))
         if len(self.seen) > MAX_SEEN_TASKS:
-            oldest = next(iter(self.seen))
-            del self.seen[oldest]
-            outbox.records.append(SeenDropped(*oldest))
+            # Some at once: dropping one for each that comes would cost as much again.
+            for oldest in list(islice(self.seen, 1 + MAX_SEEN_TASKS // 100)):
+                del self.seen[oldest]
+                outbox.records.append(SeenDropped(*oldest))
         here = self.frameworks[task.framework_id]
         del here.keys[task.key]
         self.forget_framework(task.framework_id, outbox)

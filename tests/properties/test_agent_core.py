@@ -4,10 +4,12 @@ Safety, after every step:
 - the core's own invariants hold (no over-commitment, one outstanding update per task, ...);
 - what it wrote so far recovers to the same durable state;
 - no task id is launched twice, over all lives;
-- the updates of a task are seen in order, without holes: each new one only after the one before was acknowledged.
+- the updates of a task are seen in order, without holes: each new one only after the one before was acknowledged;
+- no task is told to an executor twice, over all lives and connections, and none that has ended is told at all.
 
 Liveness, at the end: when every container ends and every update is acknowledged, nothing is left of any task, and each
-task that was commanded has had exactly one terminal word.
+task that was commanded has had exactly one terminal word; and so has each executor that was charged, under the name of the task
+that was to launch it.
 """
 
 from hypothesis import settings
@@ -21,23 +23,39 @@ from mesolite.agent.containerizer.contract import (
     ContainerPreparing,
     ContainerStarted,
 )
-from mesolite.agent.effects import LaunchContainers, SendReports
+from mesolite.agent.effects import LaunchContainers, LaunchExecutors, SendReports, TellExecutor
+from mesolite.agent.executor_lifecycle import ExecutorPhase
 from mesolite.agent.lifecycle import Phase
-from mesolite.ids import ContainerId, FrameworkId, TaskId
+from mesolite.ids import ContainerId, ExecutorId, FrameworkId, TaskId
 from mesolite.protocol import (
+    REPORTABLE_STATES,
     TERMINAL_STATES,
+    AcknowledgeExecutors,
     AcknowledgeStatuses,
     Command,
+    ExecutorAcknowledgement,
+    ExecutorCall,
+    ExecutorEvent,
+    ExecutorExited,
+    ExecutorLaunch,
+    ExecutorLaunchGroup,
+    ExecutorTask,
+    ExecutorUpdate,
     KillPolicy,
     KillTask,
     Reregister,
+    ShutdownExecutor,
     StatusAcknowledgement,
     StatusUpdate,
     TaskState,
 )
-from tests.unit.agent.world import World, run
+from tests.unit.agent.world import World, executor_info, group, run, under
 
+EXECUTORS = st.sampled_from(["e", "x"])
+REPORTABLE = sorted(REPORTABLE_STATES, key=lambda state: state.value)
 NAMES = st.sampled_from(["a", "b", "c", "d"])
+#: Phases in which a launch can still fail.
+_LAUNCHING = (ExecutorPhase.LAUNCHING, ExecutorPhase.ENDING)
 FRAMEWORKS = st.sampled_from(["f", "g"])
 
 
@@ -56,6 +74,13 @@ class AgentMachine(RuleBasedStateMachine):
         self.acknowledged: set[bytes] = set()
         #: Frameworks' generations of ids: a shut down framework's ids may be used again.
         self.commanded: set[tuple[str, str]] = set()
+        #: Executors that the master charged, each by the task that was to launch it; and those whose end it heard.
+        self.charged: set[tuple[str, str]] = set()
+        self.ended: set[tuple[str, str]] = set()
+        #: Tasks that executors were told to launch.
+        self.told: list[tuple[str, str]] = []
+        #: Names updates.
+        self.said = 0
 
     # -- the master
 
@@ -63,6 +88,75 @@ class AgentMachine(RuleBasedStateMachine):
     def launch(self, name: str, framework: str, cpus: int, limit: int | None) -> None:
         self.commanded.add((framework, name))
         self._command(run(name, framework=framework, cpus=cpus, limit_ms=limit))
+
+    @rule(
+        names=st.lists(NAMES, min_size=1, max_size=3, unique=True),
+        framework=FRAMEWORKS,
+        executor=EXECUTORS,
+        launch=st.booleans(),
+        grouped=st.booleans(),
+        limit=st.sampled_from([None, 5000]),
+    )
+    def launch_under(
+        self, names: list[str], framework: str, executor: str, launch: bool, grouped: bool, limit: int | None
+    ) -> None:
+        """What the master believes of the executor may be wrong."""
+        book = self.world.core.book
+        framework = "f" if grouped else framework
+        known = any((FrameworkId(framework), TaskId(name)) in book.tasks for name in names)
+        if launch and known:
+            return  # no launch at all, and so no charge
+        info = executor_info(executor)
+        self.commanded |= {(framework, name) for name in names}
+        self.charged |= {(framework, names[0])} if launch else set()
+        if grouped:
+            self._command(group(*names, executor=info, launch=launch))
+            return
+        self._command(under(*names, executor=info, launch=launch, framework=framework, cpus=0.5, limit_ms=limit))
+
+    @rule(framework=FRAMEWORKS, executor=EXECUTORS)
+    def shut_an_executor_down(self, framework: str, executor: str) -> None:
+        self._command(ShutdownExecutor(FrameworkId(framework), ExecutorId(executor)))
+
+    @precondition(lambda self: self.world.core.executors.executors)
+    @rule(data=st.data())
+    def acknowledge_an_end(self, data: st.DataObject) -> None:
+        """Perhaps of one that lives."""
+        executors = self.world.core.executors.executors
+        executor = executors[data.draw(st.sampled_from(sorted(executors)))]
+        if not executor.living and (executor.framework_id, executor.launched_by) not in self.ended:
+            return  # no master has heard of it
+        self._command(
+            AcknowledgeExecutors(
+                (ExecutorAcknowledgement(executor.framework_id, executor.info.executor_id, executor.container_id),)
+            )
+        )
+
+    # -- the executors
+
+    @precondition(lambda self: self.world.core.executors.living)
+    @rule(data=st.data(), names=st.lists(NAMES, max_size=2), states=st.lists(st.sampled_from(REPORTABLE), max_size=2))
+    def subscribe(self, data: st.DataObject, names: list[str], states: list[TaskState]) -> None:
+        """It has whatever it has: tasks that nobody knows, and updates that are long known."""
+        executor = self._draw_executor(data)
+        updates = tuple(self._update(data.draw(NAMES), state) for state in states)
+        self.world.subscribe(self.world.core.executors.executors[executor], *updates, tasks=names)
+        self._look()
+
+    @precondition(lambda self: self.world.core.executors.living)
+    @rule(data=st.data(), name=NAMES, state=st.sampled_from(REPORTABLE), again=st.booleans(), old=st.booleans())
+    def speak(self, data: st.DataObject, name: str, state: TaskState, again: bool, old: bool) -> None:
+        executor = self.world.core.executors.executors[self._draw_executor(data)]
+        calls: list[ExecutorCall] = [self._update(name, state)]
+        self.world.speak(executor, *(calls * 2 if again else calls), connection=executor.connection - old)
+        self._look()
+
+    @precondition(lambda self: self.world.core.executors.living)
+    @rule(data=st.data())
+    def hang_up(self, data: st.DataObject) -> None:
+        executor = self.world.core.executors.executors[self._draw_executor(data)]
+        self.world.hang_up(executor, connection=executor.connection)
+        self._look()
 
     @rule(name=NAMES, framework=FRAMEWORKS, grace=st.sampled_from([None, 0, 9000]))
     def kill(self, name: str, framework: str, grace: int | None) -> None:
@@ -118,6 +212,8 @@ class AgentMachine(RuleBasedStateMachine):
             )
         task = self.world.core.book.containers.get(container_id)
         impossible = what == "failed" and task is not None and task.phase in (Phase.RUNNING, Phase.KILLING)
+        executor = self.world.core.executors.executors.get(container_id)
+        impossible |= what == "failed" and executor is not None and executor.phase not in _LAUNCHING
         if what not in ("preparing", "started") and not impossible:
             self.containers.discard(container_id)
         self.world.news(event)
@@ -150,9 +246,13 @@ class AgentMachine(RuleBasedStateMachine):
                 self.world.join()  # nothing was said to it for long, so it asked
             for update in self._unacknowledged():
                 self._acknowledge(update)
-            if not self.world.core.book.tasks:
+            self._acknowledge_all_ends()
+            if not self.world.core.book.tasks and not self.world.core.executors.executors:
                 break
         assert self.world.core.book.tasks == {}
+        assert self.world.core.executors.executors == {}
+        assert self.world.core.book.frameworks == {}
+        assert self.ended == self.charged, "each that was charged is said to have ended"
         assert set(self.world.core.book.ledger.held.values()) == {0}
         for key, heard in self.heard.items():
             states = list(heard.values())
@@ -173,6 +273,22 @@ class AgentMachine(RuleBasedStateMachine):
         acknowledgement = StatusAcknowledgement(update.framework_id, update.status.task_id, update.status.uuid)
         self._command(AcknowledgeStatuses((acknowledgement,)))
 
+    def _acknowledge_all_ends(self) -> None:
+        ended = [executor for executor in self.world.core.executors.executors.values() if not executor.living]
+        for executor in ended:
+            self._command(
+                AcknowledgeExecutors(
+                    (ExecutorAcknowledgement(executor.framework_id, executor.info.executor_id, executor.container_id),)
+                )
+            )
+
+    def _draw_executor(self, data: st.DataObject) -> ContainerId:
+        return data.draw(st.sampled_from(sorted(self.world.core.executors.living_containers())))
+
+    def _update(self, name: str, state: TaskState) -> ExecutorUpdate:
+        self.said += 1
+        return ExecutorUpdate(task_id=TaskId(name), state=state, update_id=f"u{self.said}")
+
     def _unacknowledged(self) -> list[StatusUpdate]:
         return [task.update() for task in self.world.core.book.tasks.values() if task.outstanding]
 
@@ -185,11 +301,33 @@ class AgentMachine(RuleBasedStateMachine):
                     assert key not in self.launched, f"{key} was launched twice"
                     self.launched.append(key)
                     self.containers.add(spec.container_id)
+            elif isinstance(effect, LaunchExecutors):
+                self.containers |= {spec.container_id for spec in effect.specs}
+            elif isinstance(effect, TellExecutor):
+                executor = self.world.core.executors.executors.get(effect.container_id)
+                assert executor is not None, "nobody speaks to an executor that is forgotten"
+                for event in effect.events:
+                    self._follow(executor.framework_id, event)
             elif isinstance(effect, SendReports):
                 for report in effect.reports:
                     if isinstance(report, StatusUpdate):
                         self._hear(report)
+                    elif isinstance(report, ExecutorExited):
+                        self.ended.add((report.framework_id, report.launched_by))
         self.read = len(self.world.effects)
+
+    def _follow(self, framework_id: FrameworkId, event: ExecutorEvent) -> None:
+        tasks: tuple[ExecutorTask, ...] = ()
+        if isinstance(event, ExecutorLaunch):
+            tasks = (event.task,)
+        elif isinstance(event, ExecutorLaunchGroup):
+            tasks = event.tasks
+        for task in tasks:
+            key = (framework_id, task.task_id)
+            assert key not in self.told, f"{key} was told twice"
+            self.told.append(key)
+            states = self.heard.get(key, {}).values()
+            assert not TERMINAL_STATES.intersection(states), f"{key} was told after its end: {states}"
 
     def _hear(self, update: StatusUpdate) -> None:
         assert update.status.uuid is not None
