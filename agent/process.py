@@ -31,13 +31,14 @@ from .core import LIFE_BYTES, AgentCore
 from .detect import attributes_of, resources_of
 from .disk import DiskWatch
 from .events import ShutdownRequested, TaskEndRequested
+from .executor_lifecycle import ExecutorPhase
 from .executor_services import ExecutorServices, open_executor_services
 from .flower import AgentView, FlowerObserver, FlowerPresence
 from .flower_endings import Endings
 from .http import AgentHttp
 from .inbox import Inbox
 from .lifecycle import Phase
-from .records import ProgressRecord, Put
+from .records import ExecutorRecord, ProgressRecord, Put
 from .settings import MAX_ORPHAN_WAIT_MS, MAX_WAITING_BESIDE_EXECUTORS, MAX_WAITING_EVENTS
 from .shell import AgentShell
 from .workdir import WorkDir, open_work_dir
@@ -221,11 +222,15 @@ def _end_orphans(config: AgentConfig, agent_id: AgentId, work_dir: WorkDir) -> N
 
 
 def _kind(config: AgentConfig, work_dir: WorkDir, records: Sequence[Put]) -> Kind:
-    """Say which containerizer is wanted: while there are tasks, what they run in, whatever fits this host best by now.
+    """Say which containerizer is wanted: while there are tasks or executors, what they run in, whatever fits best by now.
 
     An engine that is down for a moment would otherwise cost the agent all its tasks, which run on, and nobody would know them.
     """
-    has_tasks = any(isinstance(each, ProgressRecord) and each.phase is not Phase.ENDED for each in records)
+    has_tasks = any(
+        (isinstance(each, ProgressRecord) and each.phase is not Phase.ENDED)
+        or (isinstance(each, ExecutorRecord) and each.phase is not ExecutorPhase.ENDED)
+        for each in records
+    )
     stored = _stored_kind(work_dir)
     return stored if config.containerizer == "auto" and has_tasks and stored is not None else config.containerizer
 

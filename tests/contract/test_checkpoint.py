@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from mesolite.agent.checkpoint import CheckpointStore, MemoryCheckpoint, SqliteCheckpoint, open_checkpoint
+from mesolite.agent.executor_lifecycle import ExecutorPhase
 from mesolite.agent.lifecycle import Phase
 from mesolite.agent.records import (
     AgentRecord,
+    ExecutorDropped,
+    ExecutorRecord,
     FrameworkDropped,
     FrameworkRecord,
     ProgressRecord,
@@ -21,8 +24,8 @@ from mesolite.agent.records import (
 )
 from mesolite.errors import CheckpointFailed
 from mesolite.executors.command import KillCause
-from mesolite.ids import AgentId, ContainerId, FrameworkId, TaskId
-from mesolite.protocol import CommandInfo, FrameworkInfo, Source, TaskInfo, TaskState, TaskStatus
+from mesolite.ids import AgentId, ContainerId, ExecutorId, FrameworkId, TaskId
+from mesolite.protocol import CommandInfo, ExecutorInfo, FrameworkInfo, Source, TaskInfo, TaskState, TaskStatus
 
 F = FrameworkId("f")
 AGENT = AgentRecord(AgentId("a"), 3, "boot")
@@ -38,6 +41,18 @@ def task(name: str) -> TaskRecord:
         labels={"k": "v"},
     )
     return TaskRecord(F, ContainerId(f"c-{name}"), info)
+
+
+def executor(name: str, phase: ExecutorPhase = ExecutorPhase.RUNNING, exit_code: int | None = None) -> ExecutorRecord:
+    info = ExecutorInfo(executor_id=ExecutorId("e"), command=CommandInfo(value="run"), data=b"\0\xff")
+    return ExecutorRecord(
+        framework_id=F,
+        container_id=ContainerId(name),
+        executor=info,
+        launched_by=TaskId("a"),
+        phase=phase,
+        exit_code=exit_code,
+    )
 
 
 def progress(name: str, phase: Phase = Phase.STAGING, *states: TaskState) -> ProgressRecord:
@@ -97,6 +112,14 @@ def test_a_put_replaces_what_its_key_had(reopen: Reopen) -> None:
     assert reopen().load() == newer
 
 
+def test_lives_of_an_executor_are_kept_beside_each_other_and_each_keeps_its_place(reopen: Reopen) -> None:
+    reopen().save([task("a"), executor("z"), executor("y")])
+    reopen().save([executor("z", ExecutorPhase.ENDED, 137)])
+    assert reopen().load() == [executor("z", ExecutorPhase.ENDED, 137), executor("y"), task("a")]
+    reopen().save([ExecutorDropped(ContainerId("z")), ExecutorDropped(ContainerId("never-seen"))])
+    assert reopen().load() == [executor("y"), task("a")]
+
+
 def test_drops_take_out_exactly_what_they_name(reopen: Reopen) -> None:
     reopen().save(
         [task("a"), task("b"), progress("a"), progress("b"), SeenRecord(F, TaskId("c")), SeenRecord(F, TaskId("d"))]
@@ -123,6 +146,14 @@ def test_records_of_one_save_apply_in_order(reopen: Reopen) -> None:
     assert reopen().load() == [FRAMEWORK]
 
 
+def test_what_a_framework_takes_along_and_what_comes_after_it_are_told_apart(reopen: Reopen) -> None:
+    seen, later = SeenRecord(F, TaskId("t")), SeenRecord(F, TaskId("u"))
+    reopen().save(
+        [seen, FRAMEWORK, FrameworkDropped(F, True), task("a"), later, progress("a"), TaskDropped(F, TaskId("a"))]
+    )
+    assert reopen().load() == [later]
+
+
 def test_a_seen_id_keeps_its_place(reopen: Reopen) -> None:
     reopen().save([SeenRecord(F, TaskId("a")), SeenRecord(F, TaskId("b"))])
     reopen().save([SeenRecord(F, TaskId("a"))])
@@ -130,7 +161,7 @@ def test_a_seen_id_keeps_its_place(reopen: Reopen) -> None:
 
 
 def test_clear_forgets_everything(reopen: Reopen) -> None:
-    reopen().save([AGENT, FRAMEWORK, task("a"), progress("a"), SeenRecord(F, TaskId("z"))])
+    reopen().save([AGENT, FRAMEWORK, executor("c"), task("a"), progress("a"), SeenRecord(F, TaskId("z"))])
     reopen().clear()
     assert reopen().load() == []
 
