@@ -19,8 +19,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-#: What may be under way unconfirmed: beyond it, whoever has more to say keeps it. A round trip with its confirmation takes some
-#: milliseconds, so that either is far more than a connection can carry in one.
+#: What may be under way unconfirmed: beyond it, whoever has more to say keeps it. Confirmations ride on
+#: what is said within milliseconds, or come after `CONFIRM_EVERY`: so the window is seldom full.
 WINDOW_ENTRIES: Final = 256
 WINDOW_BYTES: Final = 32 * 1024 * 1024
 #: A confirmation that found nothing to ride on goes by itself after this: well below `SILENCE_MS`.

@@ -10,7 +10,7 @@ from typing import Final
 
 from .resp import NotRedis, Reply, ReplyParser
 
-#: Read at once. A pipe of the kernel holds some 200 KiB on a loopback connection.
+#: Read at once: a batch of results in one call of the kernel.
 _RECEIVE_BYTES: Final = 256 * 1024
 #: As much may wait for a Redis that does not read. What is under way over the streams is bounded below that (`link`); beyond it
 #: something is broken.

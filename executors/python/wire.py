@@ -24,7 +24,7 @@ from .codec import MAX_MESSAGE_LENGTH, BadBytes, dumps, loads, pack_payload, unp
 VERSION: Final = 1
 #: The largest entry. A call with its arguments is never cut: so this bounds what travels inline.
 MAX_ENTRY_BYTES: Final = 33 * 1024 * 1024
-#: Bodies are cut into entries of about this size: enough that an entry's own cost, some 20 us, is nothing beside it.
+#: Bodies are cut into entries of about this size: enough that what each entry costs by itself is little beside its items.
 GOOD_BODY_BYTES: Final = 256 * 1024
 #: The most items of one body, for the same reason, and so that the first of them need not wait for the last.
 MAX_ITEMS: Final = 1024
