@@ -19,6 +19,10 @@ from .records import ExecutorRecord
 from .settings import MAX_STORY_STEPS, RESIZE_RETRY_MS, SHRINK_DELAY_MS, UPDATE_RETRY_CAP_MS, UPDATE_RETRY_MS
 from .task import Task, TaskKey
 
+#: What an executor's container may use of CPUs beyond what is booked, so that one whose tasks need next to nothing is not slowed
+#: to a crawl itself: with the quota of one small task an interpreter takes a quarter of a minute to start. Nobody is charged for
+#: it; Mesos gives its command executors as much (reference 1.3, LAUNCH).
+SLACK_CPUS_MILLI: Final = 100
 #: Of a container that was not launched.
 NO_LIMITS: Final = Limits(cpus_milli=0, mem_mib=0)
 
@@ -192,6 +196,11 @@ class Executor:
         elif limits_of_amounts(self.cpus_milli, self.mem_milli) != self.limits:
             self.resize_due_ms = now_ms + SHRINK_DELAY_MS
         return self.resize_due_ms
+
+    @property
+    def quota_cpus_milli(self) -> int:
+        """What its container may use of CPUs; `limits` is what was booked."""
+        return self.limits.cpus_milli + SLACK_CPUS_MILLI
 
     def _set_limits(self, limits: Limits) -> None:
         self.limits = limits

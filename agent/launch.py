@@ -63,7 +63,7 @@ def executor_spec(executor: Executor, agent_id: AgentId, sandbox_root: str) -> C
         argv=argv_of(command),
         environment=_executor_environment(executor, command, agent_id),
         sandbox=Path(f"{sandbox_root}/{executor.framework_id}/{info.executor_id}/{executor.container_id}"),
-        cpus_milli=executor.limits.cpus_milli,
+        cpus_milli=executor.quota_cpus_milli,
         mem_mib=executor.limits.mem_mib,
         image=container.image,
         user=command.user,

@@ -131,7 +131,7 @@ class Outbox:
         for container_id, executor in self.resized.items():
             limits = executor.limits
             effects.append(
-                ResizeContainer(container_id=container_id, cpus_milli=limits.cpus_milli, mem_mib=limits.mem_mib)
+                ResizeContainer(container_id=container_id, cpus_milli=executor.quota_cpus_milli, mem_mib=limits.mem_mib)
             )
             if executor.connected:
                 resized = ExecutorResized(limits.cpus_milli / 1000, limits.mem_mib)

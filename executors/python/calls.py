@@ -92,7 +92,7 @@ class Call:
     name: str = ""
     #: Milliseconds that it may run; None: as long as it takes.
     timeout_ms: int | None = None
-    #: Memory of the worker that runs it; None: the executor's share for each.
+    #: What its worker may hold beyond a bare interpreter; None: the executor's share for each.
     mem_bytes: int | None = None
     #: Results from here on go to the block store, if there is one.
     by_reference_from: int = 65_536

@@ -15,6 +15,7 @@ from typing import Final
 
 from ..driver.loop import Loop
 from .limits import Limits
+from .memory import resident_bytes
 from .worker_link import WorkerLink
 from .zygote import KILL, NOTE, ORDER, START, STARTED, Zygote, fork_zygote
 
@@ -70,6 +71,10 @@ class Crew:
         ):  # the zygote is gone, as the loop will tell: this worker ends with the others
             socket.send_fds(self._zygote.socket, [ORDER.pack(START, number, *self._limits)], link.fds())
         return number
+
+    def bare_bytes(self) -> int:
+        """Return what a worker holds before it has done anything: the interpreter, which it shares with its zygote."""
+        return resident_bytes(self._zygote.pid)
 
     def send_more_later(self, number: int) -> None:
         """Go on sending to a worker when it has room."""

@@ -408,8 +408,12 @@ class Runner:
         link = self._crew.links[lane.worker]
         self._logs.adopt(lane.worker, link.generation, call.name, ticket.number)
         limit_bytes, pid = self._limit_bytes(call.mem_bytes), self._crew.pids.get(lane.worker)
-        if limit_bytes and pid is not None and resident_bytes(pid) > limit_bytes:
-            self._kill(lane, out_of_memory(limit_bytes, peak_bytes(pid)))
+        if not limit_bytes or pid is None:
+            return
+        # The interpreter is the executor's to pay for: a call that may use 8 MiB may really use them.
+        bare_bytes = self._crew.bare_bytes()
+        if resident_bytes(pid) - bare_bytes > limit_bytes:
+            self._kill(lane, out_of_memory(limit_bytes, peak_bytes(pid) - bare_bytes))
 
     def _limit_bytes(self, asked: int | None) -> int:
         return asked or self._mem_bytes_per_worker or share_bytes(self._container_bytes, self._wanted)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mesolite.agent.checkpoint import MemoryCheckpoint
+from mesolite.agent.executor import SLACK_CPUS_MILLI
 from mesolite.agent.executor_links.fake_executors import FakeExecutor, Manners
 from mesolite.errors import CheckpointFailed
 from mesolite.ids import ContainerId, ExecutorId, FrameworkId, TaskId
@@ -190,11 +191,11 @@ def test_containers_grow_and_shrink_with_their_tasks(rig: Rig) -> None:
     rig.run_under(("t", "hang"), launch=True)
     rig.settle(1000)
     (container,) = rig.host.containers.values()
-    assert container.spec.cpus_milli == 200
+    assert container.spec.cpus_milli == 200 + SLACK_CPUS_MILLI
     rig.run_under(("u", "sleep 1"), ("v", "sleep 1"))
-    assert container.spec.cpus_milli == 400
+    assert container.spec.cpus_milli == 400 + SLACK_CPUS_MILLI
     rig.settle(10_000)
-    assert container.spec.cpus_milli == 200
+    assert container.spec.cpus_milli == 200 + SLACK_CPUS_MILLI
 
 
 def test_an_executor_whose_sockets_cannot_be_made_is_not_launched(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from mesolite.agent.containerizer.contract import ContainerResizeFailed
 from mesolite.agent.effects import Refusal, ResizeContainer, TellExecutor
+from mesolite.agent.executor import SLACK_CPUS_MILLI
 from mesolite.agent.settings import RESIZE_RETRY_MS, SHRINK_DELAY_MS
 from mesolite.ids import ContainerId
 from mesolite.protocol import ExecutorLaunch, ExecutorResized, TaskState
@@ -24,7 +25,7 @@ def test_limits_grow_before_the_task_that_needs_it_is_told() -> None:
     effects = world.command(under("u", "v"))
     acts = [effect for effect in effects if isinstance(effect, ResizeContainer | TellExecutor)]
     assert [type(effect) for effect in acts] == [ResizeContainer, TellExecutor], "once for both"
-    assert world.sizes() == [(1600, 224)]
+    assert world.sizes() == [(1600 + SLACK_CPUS_MILLI, 224)]
     resized, *launches = world.told()
     assert resized == ExecutorResized(1.6, 224)
     assert [type(event) for event in launches] == [ExecutorLaunch, ExecutorLaunch]
@@ -34,7 +35,7 @@ def test_a_container_that_is_still_starting_grows_too() -> None:
     world = World()
     world.command(under("t", launch=True))
     world.command(under("u"))
-    assert world.sizes() == [(1100, 160)]
+    assert world.sizes() == [(1100 + SLACK_CPUS_MILLI, 160)]
     assert world.told() == []
 
 
@@ -47,7 +48,7 @@ def test_limits_shrink_a_while_after_tasks_have_ended() -> None:
     world.tick(1)
     assert world.sizes() == [], "so much was needed at the beginning of the time that is looked back on"
     world.tick(SHRINK_DELAY_MS)
-    assert world.sizes() == [(600, 96)]
+    assert world.sizes() == [(600 + SLACK_CPUS_MILLI, 96)]
     assert world.told()[-1] == ExecutorResized(0.6, 96)
     world.tick(10 * SHRINK_DELAY_MS)
     assert len(world.sizes()) == 1
@@ -71,11 +72,11 @@ def test_limits_that_cannot_be_set_are_set_again_later() -> None:
     finish(world, "u")
     world.tick(SHRINK_DELAY_MS)
     world.tick(SHRINK_DELAY_MS)
-    assert world.sizes() == [(600, 96)]
+    assert world.sizes() == [(600 + SLACK_CPUS_MILLI, 96)]
     world.news(ContainerResizeFailed(container_id=executor.container_id, message="90 MiB are in use"))
     assert world.refusals() == [Refusal.RESIZE_FAILED]
     world.tick(RESIZE_RETRY_MS)
-    assert world.sizes() == [(600, 96)] * 2
+    assert world.sizes() == [(600 + SLACK_CPUS_MILLI, 96)] * 2
     world.tick(RESIZE_RETRY_MS)
     assert len(world.sizes()) == 2
 

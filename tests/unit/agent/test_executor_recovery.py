@@ -1,6 +1,7 @@
 """A new life of the agent finds its executors: those that come back go on, and of the others every task has a last word."""
 
 from mesolite.agent.effects import CloseLinks, OpenLinks
+from mesolite.agent.executor import SLACK_CPUS_MILLI
 from mesolite.agent.executor_lifecycle import ExecutorPhase
 from mesolite.agent.settings import EXECUTOR_REGISTRATION_TIMEOUT_MS, EXECUTOR_REREGISTRATION_TIMEOUT_MS
 from mesolite.ids import ContainerId, ExecutorId, TaskId
@@ -31,7 +32,7 @@ def test_an_executor_that_outlived_the_agent_is_waited_for_with_its_sockets_open
     later = world.next_life(survivors=[executor.container_id])
     assert [effect.executors for effect in later.done(OpenLinks)] == [((executor.container_id, FRAMEWORK),)]
     assert later.kills() == []
-    assert later.sizes() == [(600, 96)], "whether the last life had come to say it, nobody knows"
+    assert later.sizes() == [(600 + SLACK_CPUS_MILLI, 96)], "whether the last life had come to say it, nobody knows"
     assert [each.launched_by for each in later.registrations()[-1].executors] == ["t"]
     assert later.core.book.ledger.held["cpus"] == 600
     later.subscribe(later.executor())

@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from mesolite.agent.effects import CloseLinks, Refusal
 from mesolite.agent.events import ContainerizerChanged, ShutdownRequested
+from mesolite.agent.executor import SLACK_CPUS_MILLI
 from mesolite.agent.executor_lifecycle import ExecutorPhase
 from mesolite.agent.settings import EXECUTOR_REGISTRATION_TIMEOUT_MS
 from mesolite.ids import ExecutorId, TaskId
@@ -39,7 +40,7 @@ def test_the_first_task_launches_the_executor_with_limits_for_both() -> None:
     world = World()
     world.command(under("t", launch=True))
     (spec,) = world.launched_executors()
-    assert (spec.cpus_milli, spec.mem_mib) == (600, 96)
+    assert (spec.cpus_milli, spec.mem_mib) == (600 + SLACK_CPUS_MILLI, 96)
     assert spec.argv == ("sh", "-c", "run")
     assert spec.labels == {"mesolite.framework_id": "f", "mesolite.executor_id": "e"}
     assert str(spec.sandbox) == f"/sandboxes/f/e/{spec.container_id}"
@@ -54,7 +55,7 @@ def test_tasks_of_one_batch_begin_with_room_for_all_of_them() -> None:
     world = World()
     world.command(under("a", launch=True), under("b"), under("c"))
     (spec,) = world.launched_executors()
-    assert spec.cpus_milli == 1600
+    assert spec.cpus_milli == 1600 + SLACK_CPUS_MILLI
     assert world.sizes() == []
 
 
