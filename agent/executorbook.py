@@ -245,7 +245,9 @@ class ExecutorBook:
         """Say with which limits new executors begin, when all that comes with them is known."""
         for executor in outbox.launched_executors:
             outbox.resized.pop(executor.container_id, None)
-            if executor.phase is ExecutorPhase.LAUNCHING:
+            # Also one that was shut down within the same event: it is launched and killed at once, and its container's end is
+            # what ends it, as ever. Without a container nothing would.
+            if executor.living:
                 outbox.executor_launches.append(executor_spec(executor, self._agent_id, self._sandbox_root))
 
     # Recovery and invariants.

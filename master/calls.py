@@ -219,12 +219,10 @@ def _to_executor(
     context: Context, framework: Framework, call: Message | Shutdown, command: ExecutorMessage | ShutdownExecutor
 ) -> str | None:
     agent = context.state.agents.get(call.agent_id)
-    if agent is None:
-        return f"agent {call.agent_id} is not registered"
     if isinstance(call, Message) and len(call.data) > MAX_EXECUTOR_DATA_BYTES:
         return f"data of {len(call.data)} bytes; at most {MAX_EXECUTOR_DATA_BYTES} are passed on"
-    if (framework.info.framework_id, call.executor_id) not in agent.executors:
-        # No mistake of the scheduler's: the executor may have ended a moment ago.
+    if agent is None or (framework.info.framework_id, call.executor_id) not in agent.executors:
+        # No mistake of the scheduler's: either may have gone a moment ago.
         context.counts["words_for_unknown_executors"] += 1
         return None
     # Messages are best effort, and would take the place of launches; a shutdown is too important for that.

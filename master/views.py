@@ -216,7 +216,7 @@ def _task_row(core: MasterCore, task: Task) -> TaskRow:
         agent_id=task.agent_id,
         hostname="" if agent is None else agent.info.hostname,
         agent_url="" if agent is None else agent.info.url,
-        sandbox=f"/{task.framework_id}/{task.info.task_id}/latest",
+        sandbox=f"/{task.framework_id}/{task.executor_id or task.info.task_id}/latest",
         resources=amounts(task.resources),
         executor_id=task.executor_id or "",
         command=command_text(task.info.command),

@@ -57,7 +57,7 @@ class Manners:
 
 
 @dataclass(slots=True, eq=False)
-class _Running:
+class RunningTask:
     """A task that has not ended."""
 
     task: ExecutorTask
@@ -79,7 +79,7 @@ class FakeExecutor:
         self._connects_ms: int | None = now_ms + manners.subscribe_ms
         #: Every task that it was told to start, in order: each once, if all is well.
         self.started: Final[list[TaskId]] = []
-        self.tasks: Final[dict[TaskId, _Running]] = {}
+        self.tasks: Final[dict[TaskId, RunningTask]] = {}
         #: What the agent may not know of: tasks without an acknowledged update, and updates, in their order.
         self.unacknowledged_tasks: Final[dict[TaskId, None]] = {}
         self.unacknowledged: Final[dict[str, ExecutorUpdate]] = {}
@@ -165,7 +165,7 @@ class FakeExecutor:
     def _launch(self, task: ExecutorTask, now_ms: int) -> None:
         self.started.append(task.task_id)
         self.unacknowledged_tasks[task.task_id] = None
-        running = self.tasks[task.task_id] = _Running(task, now_ms)
+        running = self.tasks[task.task_id] = RunningTask(task, now_ms)
         words = task.data.decode("ascii", "replace").split(maxsplit=1)
         match words:
             case ["sleep", seconds]:

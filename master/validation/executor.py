@@ -1,8 +1,8 @@
 """E1 to E5: what is wrong with an executor that a task names (reference 2.5).
 
-Stricter than Mesos in one point: an executor asks for as much memory as its container needs to start (G4 there is for groups only,
-and elsewhere Mesos but warns). Between two tasks its container has nothing else. CPUs of its own it need not have: it lives on its
-tasks' share, and what waits for tasks waits well enough on the least that a container is given (`limits_of_amounts`).
+Stricter than Mesos in one point: an executor asks for as much memory as its container needs to start (G4 there is for groups
+only, and elsewhere Mesos but warns). Between two tasks its container has nothing else. CPUs of its own it need not have: it lives
+on its tasks' share, and what waits for tasks waits well enough on the least that a container is given (`limits_of_amounts`).
 """
 
 from mesolite.ids import id_error

@@ -19,6 +19,7 @@ from mesolite.protocol import AgentInfo, decode_commands
 from mesolite.resources import scalars
 from mesolite.transport.keys import DEFAULT_CLUSTER, DEFAULT_PRINCIPAL
 
+from .executors import Executors, WatchedLinks
 from .fuse import Fuse
 from .journal import Journal
 from .plan import AgentShape
@@ -92,7 +93,9 @@ class WatchedContainerizer:
         self._fuse: Final = fuse
         self._journal: Final = journal
         self._tasks: Final[dict[ContainerId, tuple[FrameworkId, TaskId]]] = {
-            container_id: _task_of(container.spec) for container_id, container in (host.containers | host.ended).items()
+            container_id: _task_of(container.spec)
+            for container_id, container in (host.containers | host.ended).items()
+            if LABEL_TASK in container.spec.labels
         }
 
     @property
@@ -108,8 +111,9 @@ class WatchedContainerizer:
     def launch(self, spec: ContainerSpec) -> None:
         """See `Containerizer`."""
         self._fuse.burn()
-        key = self._tasks[spec.container_id] = _task_of(spec)
-        self._journal.task(key).launches.append((self._agent_id, spec.container_id))
+        if LABEL_TASK in spec.labels:
+            key = self._tasks[spec.container_id] = _task_of(spec)
+            self._journal.task(key).launches.append((self._agent_id, spec.container_id))
         self.fake.launch(spec)
         self._fuse.burn()
 
@@ -150,6 +154,8 @@ class AgentProcess(Process):
         super().__init__(world, agent_id)
         self.disk: Final = Disk(agent_id, self.fuse, world.journal)
         self.host: Final = FakeHost(world.clock, start_ms=shape.start_ms)
+        self.executors: Final = Executors(world, agent_id, self.host)
+        self.executors.agent = self
         self.shape: Final = shape
         self.info: Final = AgentInfo(
             agent_id=agent_id,
@@ -160,11 +166,16 @@ class AgentProcess(Process):
         self.shell: AgentShell | None = None
         self._containers: WatchedContainerizer | None = None
         self._inbox: Inbox | None = None
+        self._links: WatchedLinks | None = None
 
     def lose_memory(self) -> None:
         """See `Process`: the checkpoint stays, and so do the containers."""
         if self._containers is not None:
             self._containers.close()
+        if self._links is not None:
+            self._links.stop()
+            self._links = None
+            self.executors.look()
         self.shell = self._containers = self._inbox = None
 
     def end_task(self, framework_id: FrameworkId, task_id: TaskId) -> None:
@@ -189,6 +200,7 @@ class AgentProcess(Process):
         """End everything on the machine."""
         self.die("its machine reboots")
         self.host.reboot()
+        self.executors.look()
         self.boots += 1
 
     def heal(self) -> None:
@@ -212,6 +224,7 @@ class AgentProcess(Process):
         )
         inbox = self._inbox = Inbox(10_000)
         self._containers = WatchedContainerizer(self.host, inbox, self.info.agent_id, self.fuse, world.journal)
+        self._links = self.executors.links(inbox.put, self.fuse)
         self.shell = AgentShell(
             core=core,
             store=self.wire.store,
@@ -224,6 +237,7 @@ class AgentProcess(Process):
             principal=DEFAULT_PRINCIPAL,
             cluster=DEFAULT_CLUSTER,
             make_sandbox=lambda spec: None,
+            links=self._links,
         )
         self._carefully(self.shell.recover)
 
@@ -250,6 +264,7 @@ class AgentProcess(Process):
         except RedisUnavailable:
             self.shell.work(0)
         self.shell.core.check()
+        self.executors.look()
         if self.shell.left:
             self.world.note(self.name, "left for good")
             self.world.journal.left.add(self.info.agent_id)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Final
 
+from mesolite.agent.executor_links.fake_executors import Manners
 from mesolite.master.events import OperatorKilled
 
 from .actor import Actor
@@ -58,6 +59,9 @@ class Chaos(Actor):
             "machine_suspended": self._machine_suspended,
             "clock_jumps": self._clock_jumps,
             "operator_kills": self._operator_kills,
+            "executor_dies": lambda: self._any_agent().executors.crash(),
+            "executor_hangs_up": lambda: self._any_agent().executors.hang_up(),
+            "executors_tardy": self._executors_tardy,
             "store_away": failovers.away,
             "store_forgets": failovers.forgets,
             "store_splits": failovers.splits,
@@ -182,6 +186,12 @@ class Chaos(Actor):
         if program.mortal and program.driver is not None and not program.driver.ended:
             self._world.note("chaos", f"{program.name} is torn down")
             program.actions.append(lambda driver: None if driver.ended else driver.teardown())
+
+    def _executors_tardy(self) -> None:
+        agent = self._any_agent()
+        subscribe_ms = self._world.rng.choice((0, 100, 5_000, 50_000, 70_000))
+        self._world.note("chaos", f"executors on {agent.name} take {subscribe_ms} ms to subscribe")
+        agent.executors.behave(Manners(subscribe_ms=subscribe_ms, return_ms=self._world.rng.choice((50, 3_000))))
 
     def _operator_kills(self) -> None:
         agent = self._any_agent()

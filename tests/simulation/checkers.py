@@ -6,6 +6,7 @@ Checkers believe nothing that a core believes, with one exception that says so. 
 from collections.abc import Sequence
 from typing import Final
 
+from mesolite.agent.launch import LABEL_EXECUTOR
 from mesolite.frameworks.driver.settings import MAX_HELD_OFFERS
 from mesolite.ids import ContainerId, SessionId
 from mesolite.protocol import TERMINAL_STATES, decode_events
@@ -15,6 +16,7 @@ from mesolite.transport.memory_broker import parse_entry_id
 
 from .agent_process import AgentProcess
 from .cluster import Cluster
+from .executors import Executors
 from .journal import Delivery, TaskFacts, TaskKey
 from .master_process import KeeperThread, MasterProcess
 from .servers import Server
@@ -51,6 +53,8 @@ class NoOverCommit(Checker):
     def check(self, cluster: Cluster) -> None:
         """See `Checker`."""
         moved = cluster.world.moved
+        if isinstance(moved, Executors):
+            moved = moved.agent
         if isinstance(moved, AgentProcess):
             self._check_machine(moved, cluster.world.now_ms)
         elif isinstance(moved, MasterProcess):
@@ -63,7 +67,14 @@ class NoOverCommit(Checker):
 
     def _check_machine(self, agent: AgentProcess, now_ms: int) -> None:
         running = [each.spec for each in agent.host.containers.values() if each.ends_ms > now_ms]
-        cpus_milli, mem_mib = sum(each.cpus_milli for each in running), sum(each.mem_mib for each in running)
+        alone = [each for each in running if LABEL_EXECUTOR not in each.labels]
+        cpus_milli, mem_milli = sum(each.cpus_milli for each in alone), sum(each.mem_mib * 1000 for each in alone)
+        for each in running:
+            # Its limits shrink some time after its tasks have ended; what counts is what was promised to those that live.
+            if LABEL_EXECUTOR in each.labels:
+                held_cpus_milli, held_mem_milli = agent.executors.held_milli(each.container_id, now_ms)
+                cpus_milli, mem_milli = cpus_milli + held_cpus_milli, mem_milli + held_mem_milli
+        mem_mib = mem_milli / 1000
         if cpus_milli > agent.shape.cpus * 1000 or mem_mib > agent.shape.mem_mib:
             raise Violation(
                 f"{agent.name} runs containers of {cpus_milli} thousandths of CPUs and {mem_mib} MiB; "

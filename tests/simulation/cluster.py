@@ -7,6 +7,7 @@ nothing more, and within a bounded time everything must come to rest.
 import random
 from typing import Final
 
+from mesolite.agent.executor_links.fake_executors import Manners
 from mesolite.frameworks.batch.core import BatchCore
 from mesolite.frameworks.batch.job import JobSpec
 from mesolite.frameworks.batch.retry import RetryPolicy
@@ -29,6 +30,7 @@ from .agent_process import AgentProcess
 from .chaos import Chaos
 from .master_process import MasterProcess
 from .plan import Plan
+from .pool_scheduler import PoolScheduler
 from .process import Process
 from .program import Program
 from .schedulers import Memory, PlainScheduler, RecordedDriver, Results, any_command
@@ -56,10 +58,15 @@ class Cluster:
         self.programs: Final = [
             *(self._batch(FrameworkId(f"batch{number}"), roles) for number, roles in enumerate(plan.batches, 1)),
             *(self._plain(FrameworkId(f"plain{number}"), roles) for number, roles in enumerate(plan.plains, 1)),
+            *(
+                self._plain(FrameworkId(f"pool{number}"), roles, PoolScheduler)
+                for number, roles in enumerate(plan.pools, 1)
+            ),
         ]
         self.chaos: Final = Chaos(self.world, self.masters, self.agents, self.programs, self.double)
         keepers = [master.keeping for master in self.masters]
         self.world.actors.extend((*self.masters, *keepers, *self.agents, *self.programs, self.chaos))
+        self.world.actors.extend(agent.executors for agent in self.agents)
         self.world.readers[calls_stream()] = self.world.readers[reports_stream()] = list(self.masters)
         for agent in self.agents:
             self.world.readers[agent_queue(agent.info.agent_id)] = [agent]
@@ -99,6 +106,8 @@ class Cluster:
         self.world.peace()
         for process in self.processes:
             process.heal()
+        for agent in self.agents:
+            agent.executors.behave(Manners())
         for memory in self.memories.values():
             memory.closing = True
         for program in self.programs:
@@ -144,6 +153,8 @@ class Cluster:
                 )
             if agent.shell is None or not agent.shell.core.link.registered:
                 return f"{agent.name} is not registered"
+            if agent.shell.core.executors.executors:
+                return f"{agent.name} remembers executors: {list(agent.shell.core.executors.executors)}"
             if agent.shell.core.book.tasks:
                 return f"{agent.name} remembers tasks: {list(agent.shell.core.book.tasks)}"
         return self._unrest_of_books()
@@ -232,12 +243,14 @@ class Cluster:
         if rng.random() < 0.15:
             self.world.later(at_ms + rng.randint(0, 60_000), cancel)
 
-    def _plain(self, framework_id: FrameworkId, roles: tuple[str, ...]) -> Program:
+    def _plain(
+        self, framework_id: FrameworkId, roles: tuple[str, ...], kind: type[PlainScheduler] = PlainScheduler
+    ) -> Program:
         memory = self.memories[framework_id] = Memory()
 
         def new_driver(session: SessionId, rng: random.Random) -> SchedulerDriver:
             return RecordedDriver(
-                PlainScheduler(framework_id, roles, memory, rng),
+                kind(framework_id, roles, memory, rng),
                 self._info(framework_id, roles),
                 session=session,
                 rng=rng,

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from mesolite.agent.records import AgentRecord, ProgressRecord, Record
 from mesolite.frameworks.batch.job import JobSpec
 from mesolite.frameworks.batch.result import TaskResult
-from mesolite.ids import AgentId, ContainerId, FrameworkId, OfferId, SessionId, TaskId
-from mesolite.protocol import CommandBatch, Offer, RunTask, TaskState, TaskStatus
+from mesolite.ids import AgentId, ContainerId, ExecutorId, FrameworkId, OfferId, SessionId, TaskId
+from mesolite.master.executors import launched_tasks
+from mesolite.protocol import CommandBatch, Offer, TaskState, TaskStatus
 
 #: A task of a framework.
 TaskKey = tuple[FrameworkId, TaskId]
@@ -27,7 +28,7 @@ class TaskFacts:
 
     #: Its scheduler asked for it, in this session.
     asked_by: SessionId | None = None
-    #: Containers that an agent told its containerizer to start for it, and where.
+    #: Containers that an agent told its containerizer to start for it, or executors that were told to, and where.
     launches: list[tuple[AgentId, ContainerId]] = field(default_factory=list[tuple[AgentId, ContainerId]])
     #: Updates that its agent made durable, in order.
     generated: list[tuple[bytes, TaskState]] = field(default_factory=list[tuple[bytes, TaskState]])
@@ -38,7 +39,7 @@ class TaskFacts:
     told_in_time: bool = False
     #: Somebody wanted it to end, or it has a time limit.
     may_be_killed: bool = False
-    #: Its container was told to end.
+    #: Its container, or its executor, was told to end it.
     killed: bool = False
 
 
@@ -62,6 +63,10 @@ class Journal:
     #: Agents that left for good: what they had not told is lost, and where not even their leaving was heard of, the task stays
     #: out of sight.
     left: set[AgentId] = field(default_factory=set[AgentId])
+    #: Executors that a scheduler wanted to end: with their tasks.
+    shut_down: set[tuple[FrameworkId, AgentId, ExecutorId]] = field(
+        default_factory=set[tuple[FrameworkId, AgentId, ExecutorId]]
+    )
     #: Schedulers that were told that it is over, and why.
     expelled: dict[SessionId, str] = field(default_factory=dict[SessionId, str])
     jobs: dict[tuple[FrameworkId, str], JobSpec] = field(default_factory=dict[tuple[FrameworkId, str], JobSpec])
@@ -99,8 +104,9 @@ class Journal:
         """An agent took commands out of its queue."""
         if batch.epoch >= self.followed.get(agent_id, 0):
             for command in batch.commands:
-                if isinstance(command, RunTask):
-                    self.task((command.framework.framework_id, command.task.task_id)).told_in_time = True
+                if (launch := launched_tasks(command)) is not None:
+                    for task in launch[1]:
+                        self.task((launch[0].framework_id, task.task_id)).told_in_time = True
 
     def offered(self, session: SessionId, offers: Iterable[Offer]) -> None:
         """A scheduler was shown these."""

@@ -95,6 +95,11 @@ class Paces:
     clock_jumps: float = _pace(light=0.2, heavy=1.5)
     #: An operator kills a task, through the master or on its machine.
     operator_kills: float = _pace(light=1, heavy=5)
+    #: An executor is killed, or its connection breaks, for longer than its agent waits now and then.
+    executor_dies: float = _pace(light=1, heavy=6)
+    executor_hangs_up: float = _pace(light=1, heavy=6)
+    #: From then on, executors of one machine are slow to subscribe: some never do within the time they have.
+    executors_tardy: float = _pace(light=0.3, heavy=2)
     #: Nothing answers anybody.
     store_away: float = _pace(light=0.3, heavy=1.5)
     #: Another Redis takes over, which lacks the newest writes that the old one had acknowledged (asynchronous replication).
@@ -131,6 +136,8 @@ class Plan:
     batches: tuple[tuple[str, ...], ...]
     #: Roles of each plain framework.
     plains: tuple[tuple[str, ...], ...]
+    #: Roles of each framework with executors.
+    pools: tuple[tuple[str, ...], ...]
     settings: MasterSettings
     reconcile_interval_ms: int
     trouble_ms: int
@@ -177,6 +184,7 @@ def draw(seed: int) -> Plan:
         ),
         batches=tuple(_roles(rng) for _ in range(rng.choice((1, 1, 1, 2)))),
         plains=tuple(_roles(rng) for _ in range(rng.choice((0, 1, 1, 2)))),
+        pools=tuple(_roles(_of(seed, f"pool{number}")) for number in range(_of(seed, "pools").choice((0, 1, 1, 2)))),
         settings=MasterSettings(
             offer_timeout_ms=rng.choice((5_000, 20_000, 60_000)),
             heartbeat_interval_ms=heartbeat_ms,

@@ -9,7 +9,7 @@ from mesolite.frameworks.batch.result import JobSummary, TaskResult
 from mesolite.frameworks.driver.driver import DEFAULT_FILTERS, SchedulerDriver
 from mesolite.frameworks.driver.scheduler import Scheduler
 from mesolite.frameworks.driver.settings import DriverSettings
-from mesolite.ids import AgentId, FrameworkId, OfferId, SessionId, TaskId
+from mesolite.ids import AgentId, ExecutorId, FrameworkId, OfferId, SessionId, TaskId
 from mesolite.protocol import (
     TERMINAL_STATES,
     CommandInfo,
@@ -91,6 +91,11 @@ class RecordedDriver(SchedulerDriver):
         self._journal.task((self.framework_id, task_id)).may_be_killed = True
         super().kill(task_id, kill_policy)
 
+    def shutdown_executor(self, agent_id: AgentId, executor_id: ExecutorId) -> None:
+        """See `SchedulerDriver`."""
+        self._journal.shut_down.add((self.framework_id, agent_id, executor_id))
+        super().shutdown_executor(agent_id, executor_id)
+
     def teardown(self) -> None:
         """See `SchedulerDriver`."""
         self._journal.ended.add(self.framework_id)
@@ -164,6 +169,8 @@ class Memory:
     #: Tasks that have not ended, and where they were launched.
     live: dict[TaskId, AgentId] = field(default_factory=dict[TaskId, AgentId])
     launched: int = 0
+    #: Executors that it may have, and where.
+    executors: dict[tuple[AgentId, ExecutorId], None] = field(default_factory=dict[tuple[AgentId, ExecutorId], None])
     #: It wants no more tasks, and the present ones dead.
     closing: bool = False
 

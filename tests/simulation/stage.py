@@ -104,6 +104,7 @@ class ClusterStage:
             agents=(),
             batches=(),
             plains=(),
+            pools=(),
             settings=SETTINGS,
             reconcile_interval_ms=60_000,
             trouble_ms=0,

@@ -9,12 +9,24 @@ import pytest
 
 from mesolite.agent.containerizer.contract import ContainerSpec
 from mesolite.agent.containerizer.fake import FakeContainer, Fate
+from mesolite.agent.executor_links.fake_executors import RunningTask
+from mesolite.agent.launch import LABEL_EXECUTOR, LABEL_FRAMEWORK
 from mesolite.agent.records import AgentRecord
 from mesolite.ids import AgentId, ContainerId, FrameworkId, SessionId, TaskId
 from mesolite.lease import Grant
-from mesolite.protocol import DeadLetter, EventBatch, Source, TaskState, TaskStatus, encode, encode_dead_letter
+from mesolite.protocol import (
+    DeadLetter,
+    EventBatch,
+    ExecutorTask,
+    Source,
+    TaskState,
+    TaskStatus,
+    encode,
+    encode_dead_letter,
+)
 from mesolite.transport.keys import DEAD_LETTERS, reports_stream
 
+from .agent_process import AgentProcess
 from .checkers import (
     Bounds,
     Checker,
@@ -69,6 +81,41 @@ def objects(checker: Checker, world: Cluster) -> bool:
     except Violation:
         return True
     return False
+
+
+def executor_on(world: Cluster, *cpus: float) -> AgentProcess:
+    """Let a machine run an executor with tasks of so many CPUs."""
+    agent = world.agents[0]
+    spec = ContainerSpec(
+        container_id=ContainerId("e"),
+        argv=("sleep", "1000000"),
+        environment={},
+        sandbox=Path("/sandbox"),
+        cpus_milli=1_000_000,
+        mem_mib=4096,
+        image=None,
+        labels={LABEL_FRAMEWORK: "pool1", LABEL_EXECUTOR: "x"},
+        socket_dir=Path("/sockets/e"),
+    )
+    ends_ms = world.world.now_ms + 1_000_000
+    agent.host.containers[spec.container_id] = FakeContainer(spec, Fate(), ends_ms)
+    agent.executors.turn(world.world.now_ms)
+    inside = agent.executors.running[spec.container_id]
+    for number, amount in enumerate(cpus):
+        task = ExecutorTask(task_id=TaskId(f"t{number}"), resources={"cpus": amount, "mem": 1}, data=b"hang")
+        inside.tasks[task.task_id] = RunningTask(task, None)
+    return agent
+
+
+def test_no_over_commit_counts_executors_and_what_lives_in_them() -> None:
+    """And not the limits of their containers, which shrink some time after tasks have ended."""
+    world = cluster()
+    cpus = float(world.agents[0].shape.cpus)
+    world.world.moved = executor_on(world, cpus - 0.1)
+    assert not objects(NoOverCommit(), world), "the executor has a tenth for itself"
+    world = cluster()
+    world.world.moved = executor_on(world, cpus)
+    assert objects(NoOverCommit(), world)
 
 
 def test_one_launch_objects_to_two() -> None:

@@ -6,6 +6,8 @@ from typing import Any, Final
 import pytest
 
 from mesolite.agent.core import AgentCore
+from mesolite.agent.executor import Executor
+from mesolite.agent.executorbook import ExecutorBook
 from mesolite.agent.lifecycle import TABLE, Cause, FollowUp, Phase, Step
 from mesolite.agent.link import Decision, Intake, MasterLink
 from mesolite.agent.records import AgentRecord
@@ -18,11 +20,14 @@ from mesolite.frameworks.driver.tasks import TaskLedger, Verdict
 from mesolite.ids import ContainerId, TaskId
 from mesolite.lease import Grant, LeaseCore, LeaseKeeper
 from mesolite.master import subscription
+from mesolite.master.accept import _Launcher  # pyright: ignore[reportPrivateUsage]
 from mesolite.master.context import Context
 from mesolite.master.state import Framework, MasterState
 from mesolite.protocol import (
     CallBatch,
     CommandBatch,
+    ExecutorLaunch,
+    ExecutorTask,
     HeartbeatEvent,
     RegisteredTask,
     TaskState,
@@ -235,6 +240,37 @@ def test_a_master_that_does_not_take_back_what_a_task_held_is_found(monkeypatch:
     """By the core's own invariants, which the simulator checks at each step."""
     monkeypatch.setattr(MasterState, "release", do_nothing)
     assert "tasks sum to" in found_by(None)
+
+
+def test_a_master_that_never_releases_an_executor_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By not coming to rest: the agent is booked out by what has long ended."""
+    monkeypatch.setattr("mesolite.master.executors.release", do_nothing)
+    assert "no rest" in found_by(None)
+
+
+def test_a_master_that_charges_an_executor_for_each_of_its_tasks_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second task's launch takes the executor for new: its agent knows better, and drops the task."""
+    look_at = _Launcher._look_at  # pyright: ignore[reportPrivateUsage]
+
+    def forgetful(launcher: Any, info: Any) -> Any:
+        found = look_at(launcher, info)
+        found.is_held = False
+        return found
+
+    monkeypatch.setattr(_Launcher, "_look_at", forgetful)
+    assert "is entered twice" in found_by(None)
+
+
+def test_an_agent_that_tells_an_executor_of_a_task_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    connected = ExecutorBook.connected
+
+    def repetitive(book: ExecutorBook, executor: Executor, now_ms: int, outbox: Any) -> None:
+        connected(book, executor, now_ms, outbox)
+        for task in executor.tasks.values():
+            outbox.tell(executor, ExecutorLaunch(ExecutorTask(task_id=task.info.task_id)))
+
+    monkeypatch.setattr(ExecutorBook, "connected", repetitive)
+    assert "was launched 2 times" in found_by(OneLaunch, "executor_hangs_up")
 
 
 def test_a_driver_that_never_asks_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

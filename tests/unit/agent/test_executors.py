@@ -392,6 +392,18 @@ def test_an_executor_that_has_not_subscribed_is_killed_when_it_is_shut_down() ->
     assert world.kills()[-1] == (executor.container_id, 0), "the kill and the start may have crossed"
 
 
+def test_an_executor_that_is_launched_and_shut_down_in_one_breath_is_launched_and_killed() -> None:
+    """Its launch and its end came in one batch. Without a container nothing would ever say that it is over."""
+    world = World()
+    world.command(under("t", launch=True), ShutdownExecutor(FRAMEWORK, E))
+    (spec,) = world.launched_executors()
+    assert world.kills() == [(spec.container_id, 5000)]
+    assert last(world, "t") == (S.KILLED, Reason.TASK_KILLED_DURING_LAUNCH)
+    world.exited(spec.container_id, None)
+    assert [each.launched_by for each in world.exits()] == ["t"]
+    assert world.core.book.ledger.held["cpus"] == 0
+
+
 def test_a_framework_that_is_shut_down_takes_its_executors_along() -> None:
     world = World()
     executor = world.subscribed("t")
