@@ -325,6 +325,7 @@ class PoolMachine(RuleBasedStateMachine):
             executor.runner.workers = 2
             executor.service.workers_changed(2)
             self.core.drain(executor.executor_id, draining=False)
+        self.lose_both_ways()
         until_ms = self.now_ms + PEACE_MS
         while self.now_ms < until_ms and len(self.endings) < self.wanted():
             self.now_ms += 50
@@ -336,6 +337,22 @@ class PoolMachine(RuleBasedStateMachine):
             self.nothing_is_broken()
         assert len(self.endings) == self.wanted()
         assert all(isinstance(ending, Outcome | Lost) for endings in self.endings.values() for ending in endings)
+
+    def lose_both_ways(self) -> None:
+        """Lose entries in either direction that nobody has read, with others behind them.
+
+        In every run and at its end: what is lost earlier is mostly forgiven, because its client or executor is replaced.
+        """
+        self.submit(4, FUNCTIONS[0], 0)
+        self.client_writes()
+        self.lose(1)
+        self.submit(4, FUNCTIONS[1], 0)
+        self.turn()
+        for executor in self.executors:
+            executor.runner.begin()
+            executor.runner.finish(End.RETURNED)
+            self.executor_writes(executor)
+        self.lose(1)
 
     def wanted(self) -> int:
         """How many calls of the living client have to end."""
