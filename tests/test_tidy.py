@@ -41,6 +41,7 @@ STARTED_FROM_OUTSIDE: Final[dict[str, str]] = {
     "frameworks/examples/count_source.py": "a task of the demo: runs inside a container",
     "frameworks/examples/forty_lines.py": "an example: started by hand",
     "frameworks/examples/hello_batch.py": "an example: started by hand",
+    "frameworks/examples/word_count.py": "an example: an executor, started by agents",
     "frameworks/examples/hello_futures.py": "an example: started by hand",
     "frameworks/examples/pi.py": "an example: started by hand",
     "frameworks/futures/joblib_backend.py": "programs that use joblib import it; the part itself does not need joblib",
@@ -52,7 +53,7 @@ EMPTY_NAMES: Final = frozenset({"util", "utils", "helper", "helpers", "manager",
 #: Folders that belong to one person's machine. Written apart so that this file does not offend itself.
 HOME_PATH: Final = re.compile(r"(?<![\w.$}~-])/(?:" + "|".join(["home", "Users", "root", "work"]) + r")/[\w.]")
 TEXT_SUFFIXES: Final = frozenset(
-    [".py", ".md", ".toml", ".sh", ".yaml", ".yml", ".lua", ".conf", ".txt", ".html", ".js", ".css"]
+    [".py", ".c", ".md", ".toml", ".sh", ".yaml", ".yml", ".lua", ".conf", ".txt", ".html", ".js", ".css"]
 ) | {""}
 NOT_OURS: Final = frozenset(
     [".git", ".venv", ".venv-peers", ".hypothesis", ".mesolite", "build", "dist", "__pycache__"]
