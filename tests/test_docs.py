@@ -4,14 +4,18 @@ import re
 from pathlib import Path
 from typing import Final, get_args
 
+import msgspec
 import pytest
 
 from mesolite.protocol import Call, Command, Event, Operation, Report
+from mesolite.protocol.executor import ExecutorCall, ExecutorEvent, ExecutorTask
 from tests.source_tree import ROOT, document_files
 
 LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE_BLOCK: Final = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
+#: The page of each union of messages is docs/protocol.md but for those of executors, which are of another kind of wire.
+EXECUTOR_UNIONS: Final = {"what agents say": ExecutorEvent, "what executors say": ExecutorCall}
 UNIONS: Final = {"calls": Call, "operations": Operation, "events": Event, "commands": Command, "reports": Report}
 
 
@@ -75,6 +79,33 @@ def test_every_kind_of_message_stands_in_the_protocol_page(name: str) -> None:
         if not any(f"`{tag}`" in line and f"`{kind.__name__}`" in line for line in lines)
     }
     assert missing == set()
+
+
+@pytest.mark.parametrize("name", EXECUTOR_UNIONS)
+def test_every_kind_of_message_and_all_its_fields_stand_in_the_executor_protocols_page(name: str) -> None:
+    lines = text_of("docs/executor-protocol.md").splitlines()
+    missing: set[str] = set()
+    for kind in get_args(EXECUTOR_UNIONS[name]):
+        words = {kind.__struct_config__.tag, kind.__name__, *kind.__struct_fields__}
+        if not any(all(f"`{word}`" in line for word in words) for line in lines):
+            missing.add(kind.__name__)
+    assert missing == set()
+    for field in ExecutorTask.__struct_fields__:
+        assert any(line.startswith(f"| `{field}` |") for line in lines), field
+
+
+def test_the_conversation_in_the_executor_protocols_page_could_take_place() -> None:
+    """Method: what the executor says can be read by an agent, and what the agent says is to the letter what one writes."""
+    lines = text_of("docs/executor-protocol.md").splitlines()
+    heard = [msgspec.json.decode(line[2:], type=ExecutorCall) for line in lines if line.startswith("< {")]
+    said = [(line[2:], msgspec.json.decode(line[2:], type=ExecutorEvent)) for line in lines if line.startswith("> {")]
+    assert [type(call).__name__ for call in heard] == [
+        "ExecutorSubscribe",
+        *["ExecutorUpdate"] * 2,
+        "ExecutorSubscribe",
+    ]
+    assert len(said) >= 6
+    assert [msgspec.json.encode(event).decode() for _, event in said] == [line for line, _ in said]
 
 
 def test_every_dependency_is_accounted_for() -> None:
