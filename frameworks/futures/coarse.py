@@ -37,7 +37,7 @@ from .errors import CallError, CallLost, CannotRun, TooLargeForCluster
 from .events import CoarseEvent, ExecutorEnded, LoadChanged, Offered, Rescinded, Ticked, TooLarge, Updated
 from .executors import ExecutorBook, HeldExecutor
 from .options import Kind
-from .programs import EXECUTOR_SHAPE, Program, carve_executor
+from .programs import Program, carve_executor, shape_with_executor
 from .settings import (
     EXECUTOR_IDLE_MS,
     LOOK_MS,
@@ -200,8 +200,7 @@ class CoarseCore:
             needed = self._needed(kind)
             if needed:
                 # One of them may go to an agent that has no executor yet; what it does not need goes back.
-                larger = Resources.of(kind.shape) + Resources.of(EXECUTOR_SHAPE)
-                demands.append(Demand(role=kind.role, shape=larger.to_wire(), count=1))
+                demands.append(Demand(role=kind.role, shape=shape_with_executor(kind), count=1))
             if needed > 1:
                 demands.append(Demand(role=kind.role, shape=kind.shape, count=needed - 1))
         self._effects.append(StateDemand(demands=tuple(demands)))
@@ -231,7 +230,7 @@ class CoarseCore:
             if kind.role != role or not needed:
                 continue
             executor = self._executors.at(agent_id, kind)
-            resources = None if executor is not None else carve_executor(pool)
+            resources = None if executor is not None else carve_executor(pool, kind)
             if executor is None and resources is None:
                 continue
             for share, count in pool.carve(kind.shape, needed):
@@ -372,7 +371,7 @@ class CoarseCore:
             f"no agent is large enough: it asks for {asked}, and the largest agent has {largest}"
         )
         for kind in list(self._loads):
-            larger = (Resources.of(kind.shape) + Resources.of(EXECUTOR_SHAPE)).to_wire()
+            larger = shape_with_executor(kind)
             if kind.role == event.demand.role and set(event.demand.shape) in (set(kind.shape), set(larger)):
                 self._refuse(kind, error)
 

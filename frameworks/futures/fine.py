@@ -47,7 +47,7 @@ from .events import (
 )
 from .executors import ExecutorBook, HeldExecutor
 from .options import Kind
-from .programs import EXECUTOR_SHAPE, Program, carve_executor
+from .programs import Program, carve_executor, is_small, shape_with_executor
 from .settings import (
     EXECUTOR_IDLE_MS,
     MAX_TASKS_PER_LAUNCH,
@@ -57,8 +57,9 @@ from .settings import (
     WARM_MS,
 )
 
-#: Which executor a call needs: role, image and interpreter. Calls of all sizes share one, which grows with them.
-_Sort: TypeAlias = tuple[str, str | None, str | None]
+#: Which executor a call needs: role, image, interpreter, and whether it has CPUs of its own. Calls of all sizes share it,
+#: and it grows with them.
+_Sort: TypeAlias = tuple[str, str | None, str | None, bool]
 
 #: Ends after which a call is tried again where its `retries` allow it: it may have begun, and it was no fault of the
 #: function's.
@@ -233,7 +234,7 @@ class FineCore:
         numbers: list[int] = []
         for kind in [each for each in self._queues if each.role == role]:
             executor = self._executors.at(agent_id, _sort_of(kind))
-            resources = None if executor is not None else carve_executor(pool)
+            resources = None if executor is not None else carve_executor(pool, kind)
             room = min(len(self._queues[kind]), MAX_TASKS_PER_LAUNCH - len(tasks), self._room())
             if (executor is None and resources is None) or room <= 0:
                 continue
@@ -432,13 +433,12 @@ class FineCore:
         """What one call takes, and what one takes together with an executor."""
         shapes = self._shapes.get(kind)
         if shapes is None:
-            plain = Resources.of(kind.shape)
-            shapes = self._shapes[kind] = kind.shape, (plain + Resources.of(EXECUTOR_SHAPE)).to_wire()
+            shapes = self._shapes[kind] = kind.shape, shape_with_executor(kind)
         return shapes
 
 
 def _sort_of(kind: Kind) -> _Sort:
-    return kind.role, kind.image, kind.python
+    return kind.role, kind.image, kind.python, is_small(kind)
 
 
 def _is_loss(ending: Outcome | CallError) -> bool:

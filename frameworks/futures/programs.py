@@ -7,13 +7,15 @@ from typing import Final
 from mesolite.executors.python.settings import PythonSettings
 from mesolite.ids import AgentId, ExecutorId
 from mesolite.protocol import CommandInfo, ContainerInfo, ExecutorInfo
-from mesolite.resources import Resource, scalars
+from mesolite.resources import Resource, Resources, scalars
 
 from ..driver.pool import OfferedPool
-from .settings import EXECUTOR_MEM_MIB
+from .options import Kind
+from .settings import EXECUTOR_CPUS_FOR_SMALL, EXECUTOR_MEM_MIB, SMALL_CPUS_MILLI
 
 #: What an executor takes beside its calls or workers.
-EXECUTOR_SHAPE: Final = scalars(mem_mib=EXECUTOR_MEM_MIB).to_wire()
+_EXECUTOR_SHAPE: Final = scalars(mem_mib=EXECUTOR_MEM_MIB).to_wire()
+_EXECUTOR_SHAPE_FOR_SMALL: Final = scalars(cpus=EXECUTOR_CPUS_FOR_SMALL, mem_mib=EXECUTOR_MEM_MIB).to_wire()
 #: How shells say that there is no such program, or that it is none.
 NO_PROGRAM_EXIT_CODES: Final = frozenset({126, 127})
 #: An agent's id is a part of its executors' ids, which are no longer than ids may be.
@@ -72,9 +74,24 @@ class Program:
         return f'if [ -z "$MESOLITE_PYTHON" ] && [ -x {own} ]; then exec {own} "$MESOLITE_BUNDLE"; fi; {default}'
 
 
-def carve_executor(pool: OfferedPool) -> tuple[Resource, ...] | None:
+def is_small(kind: Kind) -> bool:
+    """Whether calls of a kind have so few CPUs that their executor needs some of its own."""
+    return kind.cpus_milli < SMALL_CPUS_MILLI
+
+
+def executor_shape(kind: Kind) -> tuple[Resource, ...]:
+    """What an executor takes beside its calls or workers."""
+    return _EXECUTOR_SHAPE_FOR_SMALL if is_small(kind) else _EXECUTOR_SHAPE
+
+
+def shape_with_executor(kind: Kind) -> tuple[Resource, ...]:
+    """What one call or worker takes where there is no executor yet."""
+    return (Resources.of(kind.shape) + Resources.of(executor_shape(kind))).to_wire()
+
+
+def carve_executor(pool: OfferedPool, kind: Kind) -> tuple[Resource, ...] | None:
     """Take what a new executor needs out of offers; None where it is not there."""
-    carved = pool.carve(EXECUTOR_SHAPE, 1)
+    carved = pool.carve(executor_shape(kind), 1)
     return carved[0][0] if carved else None
 
 

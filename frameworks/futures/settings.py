@@ -7,8 +7,12 @@ DEFAULT_CPUS: Final = 1.0
 #: A Python process with NumPy and pandas imported is about 100 MiB.
 DEFAULT_MEM_MIB: Final = 256
 #: What the executor itself takes on each agent beside its workers: its main process and the zygote that workers are forked
-#: from. No CPUs of its own, or an agent of two CPUs would hold one worker of one CPU: it lives on its workers' share.
+#: from. Usually no CPUs of its own, or an agent of two CPUs would hold one worker of one CPU: it lives on its workers' share.
 EXECUTOR_MEM_MIB: Final = 48
+#: Calls and workers with fewer CPUs give their executor too little to live on: at a hundredth of a CPU Python takes ten
+#: seconds to start. So the executor of such gets some of its own.
+SMALL_CPUS_MILLI: Final = 500
+EXECUTOR_CPUS_FOR_SMALL: Final = 0.5
 #: The smallest result that must not travel is worth raising a setting for.
 DEFAULT_MAX_RESULT_BYTES: Final = 64 * 1024 * 1024
 #: Calls that are tasks carry function and arguments through Redis, the master and a queue of the agent's.
