@@ -11,10 +11,11 @@ Rules that hold here:
 from collections.abc import Collection
 from typing import Final
 
-from mesolite.executors.command import KillCause, Outcome, Verdict, grace_of, verdict_of
+from mesolite.executors.command import KillCause, Outcome, Verdict, container_status_of, grace_of, verdict_of
 from mesolite.ids import AgentId, TaskId
 from mesolite.protocol import (
     TERMINAL_STATES,
+    ContainerStatus,
     ExecutorAcknowledged,
     ExecutorKill,
     ExecutorLaunch,
@@ -200,7 +201,7 @@ class ExecutorTasks:
             elif follow_up is TaskFollowUp.CONCLUDE:
                 self._let_go(executor, task, now_ms)
                 verdict = _verdict(executor, task, before is not Phase.STAGING, ending)
-                self._book.say(task, verdict, executor.container, now_ms, outbox)
+                self._book.say(task, verdict, _container(executor, ending), now_ms, outbox)
             elif follow_up is TaskFollowUp.TELL_KILL:
                 self._tell_kill(executor, task, outbox)
             elif follow_up is TaskFollowUp.SHOW_STARTING:
@@ -259,6 +260,13 @@ def executor_task(task: Task) -> ExecutorTask:
         labels=info.labels,
         data=info.data,
     )
+
+
+def _container(executor: Executor, ending: ExecutorEnding | None) -> ContainerStatus:
+    """What a last word tells of the container: with its end also the exit code and the peak, which say why."""
+    if ending is None:
+        return executor.container
+    return container_status_of(executor.container_id, ending.limits, ending.outcome)
 
 
 def _verdict(executor: Executor, task: Task, told: bool, ending: ExecutorEnding | None) -> Verdict:

@@ -12,8 +12,8 @@ from mesolite.config import UpConfig
 from mesolite.discovery import read_cluster
 from mesolite.frameworks.futures import BackendListener, Executor, InProcessPool
 
-#: What a worker, or a call, gets in these tests: NumPy and scikit-learn are imported in some. Each agent holds several. A whole CPU,
-#: because an executor runs as many calls at a time as it has of them.
+#: What a worker, or a call, gets in these tests: NumPy and scikit-learn are imported in some. Each agent holds several. A
+#: whole CPU, because an executor runs as many calls at a time as it has of them.
 CPUS = 1.0
 MEM_MIB = 320
 

@@ -259,6 +259,9 @@ def test_an_executor_that_exits_takes_its_tasks_along() -> None:
     world.exited(executor.container_id, 1)
     assert last(world, "t") == (S.FAILED, Reason.EXECUTOR_TERMINATED)
     assert "exited with code 1" in world.word("t").message
+    container = world.word("t").container_status
+    assert container is not None
+    assert container.exit_code == 1
     assert last(world, "u")[0] is S.KILLED
     (exit_,) = world.exits()
     assert (exit_.executor_id, exit_.container_id, exit_.launched_by, exit_.exit_code) == (

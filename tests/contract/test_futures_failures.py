@@ -1,0 +1,127 @@
+"""What goes wrong with a call on a cluster costs that call alone, and is said as what it is."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent import futures
+from typing import Any
+
+import pytest
+
+from mesolite.errors import RedisUnavailable
+from mesolite.frameworks.futures import (
+    CallLost,
+    Executor,
+    ImageWithoutPython,
+    OutOfMemory,
+    PythonMismatch,
+    TooLargeForCluster,
+    WorkerDied,
+)
+from mesolite.frameworks.futures import connection as futures_connection
+from tests.waiting import eventually
+
+from .futures_pools import CPUS, MEM_MIB
+
+pytestmark = pytest.mark.redis
+
+PATIENCE_S = 60.0
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def die(code: int) -> None:
+    os._exit(code)
+
+
+def kill_myself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hoard(mib: int) -> int:
+    """Fill memory, page by page."""
+    held = bytearray(mib * 1024 * 1024)
+    for place in range(0, len(held), 4096):
+        held[place] = 1
+    return len(held)
+
+
+def kill_executor() -> None:
+    """End the process that started the worker's parent: the executor."""
+    zygote = os.getppid()
+    with open(f"/proc/{zygote}/stat") as stat:  # noqa: PTH123 - sent by value: the less it names the better
+        executor = int(stat.read().rpartition(")")[2].split()[1])
+    os.kill(executor, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("make_executor", ["coarse", "fine"], indirect=True)
+class TestRealWorkers:
+    def test_a_worker_that_dies_takes_no_other_call_with_it(self, executor: Executor) -> None:
+        others = [executor.submit(square, number) for number in range(20)]
+        with pytest.raises(WorkerDied, match="code 3"):
+            executor.submit(die, 3).result(PATIENCE_S)
+        with pytest.raises(WorkerDied, match="SIGKILL"):
+            executor.submit(kill_myself).result(PATIENCE_S)
+        assert [each.result(PATIENCE_S) for each in others] == [number * number for number in range(20)]
+
+    def test_a_call_over_its_memory_limit_says_limit_and_peak(self, executor: Executor) -> None:
+        with pytest.raises(OutOfMemory) as caught:
+            executor.submit(hoard, 2 * MEM_MIB).result(PATIENCE_S)
+        # Either the executor sees it first, or the kernel, whose limit is that of the executor's whole container.
+        assert caught.value.limit_bytes >= MEM_MIB * 1024 * 1024
+        assert caught.value.peak_bytes >= MEM_MIB * 1024 * 1024
+        assert executor.submit(square, 3).result(PATIENCE_S) == 9
+
+    def test_a_call_whose_executor_died_is_lost_and_the_pool_goes_on(self, executor: Executor) -> None:
+        with pytest.raises(CallLost):
+            executor.submit(kill_executor).result(PATIENCE_S)
+        assert executor.submit(square, 3).result(PATIENCE_S) == 9
+
+    def test_more_than_any_agent_has_is_refused(self, executor: Executor) -> None:
+        with pytest.raises(TooLargeForCluster, match="cpus:4"):
+            executor.options(cpus=64).submit(square, 3).result(PATIENCE_S)
+        assert executor.submit(square, 3).result(PATIENCE_S) == 9
+
+    def test_an_interpreter_that_is_not_there_is_named(self, executor: Executor) -> None:
+        with pytest.raises(ImageWithoutPython):
+            executor.options(python="/no/such/python").submit(square, 3).result(PATIENCE_S)
+        assert executor.submit(square, 3).result(PATIENCE_S) == 9
+
+    def test_another_version_of_python_is_named(self, make_executor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(futures_connection, "OWN_PYTHON_VERSION", "2.7")
+        with make_executor() as executor, pytest.raises(PythonMismatch, match=r"2\.7"):
+            executor.submit(square, 3).result(PATIENCE_S)
+
+    def test_large_results_come_by_way_of_their_agent(self, executor: Executor) -> None:
+        size = 3 * 1024 * 1024
+        assert executor.submit(bytes, size).result(PATIENCE_S) == bytes(size)
+
+    def test_calls_begin_on_several_workers(self, executor: Executor) -> None:
+        first = [executor.submit(time.sleep, 0.5) for _ in range(2)]
+        eventually(lambda: all(each.running() or each.done() for each in first), within_s=PATIENCE_S)
+        assert futures.wait(first, PATIENCE_S).not_done == set()
+
+
+@pytest.mark.parametrize("mode", ["coarse", "fine"])
+def test_a_program_that_just_ends_gets_its_results_and_leaves_nothing(process_cluster_url: str, mode: str) -> None:
+    program = f"""
+import sys
+from mesolite.frameworks.futures import Executor
+executor = Executor(sys.argv[1], mode={mode!r}, cpus={CPUS}, mem_mib={MEM_MIB}, name="passing-{mode}")
+for number in range(3):
+    executor.submit(pow, number, 2).add_done_callback(lambda future: print(future.result(), flush=True))
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program, process_cluster_url], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert sorted(ran.stdout.split()) == ["0", "1", "4"]
+
+
+def test_a_redis_that_does_not_answer_is_said_at_once() -> None:
+    with pytest.raises(RedisUnavailable):
+        Executor("redis://127.0.0.1:1/0")
