@@ -6,6 +6,10 @@ framework ID [TIMEOUT_MS]        a scheduler that does what it is told; its fail
 master                           a master begins to lead; an earlier one that lives is deposed
 run MILLISECONDS                 let time pass; prints who said what, heartbeats and bare confirmations aside
 launch FRAMEWORK AGENT TASK CPUS COMMAND...    on the offers that it holds of this agent
+launch-inside FRAMEWORK AGENT EXECUTOR TASK CPUS WORDS...   the same, in an executor; what words mean: `FakeExecutors`
+shutdown FRAMEWORK AGENT EXECUTOR
+crash AGENT                      an executor there is killed
+executors AGENT                  prints what runs in executors on the machine, and since the beginning began in them
 kill FRAMEWORK TASK              reconcile FRAMEWORK TASK AGENT               teardown FRAMEWORK
 gone AGENT                       an operator says so
 die WHO                          at once; begins again when told to `begin`
@@ -25,10 +29,11 @@ import shlex
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from mesolite.agent.launch import LABEL_EXECUTOR, LABEL_TASK
 from mesolite.frameworks.driver.driver import SchedulerDriver
 from mesolite.frameworks.driver.scheduler import Scheduler
 from mesolite.frameworks.driver.settings import DriverSettings
-from mesolite.ids import AgentId, FrameworkId, OfferId, SessionId, TaskId
+from mesolite.ids import AgentId, ContainerId, ExecutorId, FrameworkId, OfferId, SessionId, TaskId
 from mesolite.master import MasterSettings
 from mesolite.master.events import OperatorMarkedGone
 from mesolite.protocol import CommandInfo, Filters, FrameworkInfo, Offer, ReconcileTask, TaskInfo
@@ -37,6 +42,7 @@ from mesolite.transport.keys import agent_queue, calls_stream, framework_stream,
 
 from .actor import Actor
 from .agent_process import AgentProcess
+from .executors import executor_info
 from .master_process import MasterProcess
 from .plan import AgentShape, Chances, Clocks, Paces, Plan
 from .process import Process
@@ -131,6 +137,10 @@ class ClusterStage:
             "master": self._begin_master,
             "run": self._run,
             "launch": self._launch,
+            "launch-inside": self._launch_inside,
+            "shutdown": self._shutdown,
+            "crash": self._crash,
+            "executors": self._executors,
             "kill": self._kill,
             "reconcile": self._reconcile,
             "teardown": self._teardown,
@@ -173,7 +183,7 @@ class ClusterStage:
         agent_id = AgentId(name)
         agent = AgentProcess(self._world, agent_id, AgentShape(cpus=int(cpus), mem_mib=int(mem_mib), start_ms=0))
         self._processes[name] = agent
-        self._world.actors.append(agent)
+        self._world.actors.extend((agent, agent.executors))
         self._world.readers[agent_queue(agent_id)] = [agent]
         agent.wake_ms = self._world.now_ms
 
@@ -181,7 +191,7 @@ class ClusterStage:
         twin = Twin(self._world, AgentId(agent_id), AgentShape(cpus=int(cpus), mem_mib=int(mem_mib), start_ms=0))
         twin.name = name
         self._processes[name] = twin
-        self._world.actors.append(twin)
+        self._world.actors.extend((twin, twin.executors))
         self._world.readers[agent_queue(AgentId(agent_id))].append(twin)
         twin.wake_ms = self._world.now_ms
 
@@ -244,6 +254,45 @@ class ClusterStage:
         self._do(name, lambda driver: driver.launch(offer_ids, [info], Filters(refuse_ms=0)))
         for offer_id in offer_ids:
             del puppet.held[offer_id]
+
+    def _launch_inside(self, name: str, agent: str, executor: str, task: str, cpus: str, *words: str) -> None:
+        puppet = self._puppets[name]
+        offer_ids = [offer_id for offer_id, offer in puppet.held.items() if offer.agent_id == agent]
+        assert offer_ids, f"{name} holds no offers of {agent}"
+        info = TaskInfo(
+            task_id=TaskId(task),
+            agent_id=AgentId(agent),
+            resources=scalars(cpus=float(cpus), mem_mib=16).to_wire(),
+            executor=executor_info(ExecutorId(executor)),
+            data=" ".join(words).encode(),
+        )
+        self._do(name, lambda driver: driver.launch(offer_ids, [info], Filters(refuse_ms=0)))
+        for offer_id in offer_ids:
+            del puppet.held[offer_id]
+
+    def _shutdown(self, name: str, agent: str, executor: str) -> None:
+        self._do(name, lambda driver: driver.shutdown_executor(AgentId(agent), ExecutorId(executor)))
+
+    def _crash(self, name: str) -> None:
+        agent = self._processes[name]
+        assert isinstance(agent, AgentProcess)
+        agent.executors.crash()
+        agent.wake_ms = self._world.now_ms
+
+    def _executors(self, name: str) -> list[str]:
+        agent = self._processes[name]
+        assert isinstance(agent, AgentProcess)
+        lines = [
+            f"{self._host_label(agent, container_id)} runs {', '.join(executor.tasks) or 'nothing'}; "
+            f"began {', '.join(executor.started) or 'nothing'}"
+            for container_id, executor in sorted(agent.executors.running.items())
+            if container_id in agent.host.containers
+        ]
+        return lines or ["none"]
+
+    @staticmethod
+    def _host_label(agent: AgentProcess, container_id: ContainerId) -> str:
+        return agent.host.containers[container_id].spec.labels[LABEL_EXECUTOR]
 
     def _kill(self, name: str, task: str) -> None:
         self._do(name, lambda driver: driver.kill(TaskId(task)))
@@ -323,7 +372,8 @@ class ClusterStage:
         lines = [f"{lost.agent_id} is {lost.absence.value}" for lost in state.lost_agents.values()]
         for agent_id, agent in state.agents.items():
             tasks = ", ".join(f"{task_id} {task.state.name}" for (_, task_id), task in agent.tasks.items())
-            lines.append(f"{agent_id} is {'active' if agent.active else 'quiet'} with {tasks or 'no tasks'}")
+            held = "".join(f", executor {key[1]} by {each.launched_by}" for key, each in agent.executors.items())
+            lines.append(f"{agent_id} is {'active' if agent.active else 'quiet'} with {tasks or 'no tasks'}{held}")
         for framework_id, framework in state.frameworks.items():
             word = "ending" if framework.ending else "connected" if framework.active else "silent"
             unseen = ", ".join(framework.unreachable)
@@ -334,7 +384,10 @@ class ClusterStage:
     def _containers(self, name: str) -> list[str]:
         agent = self._processes[name]
         assert isinstance(agent, AgentProcess)
-        running = sorted(each.spec.labels["mesolite.task_id"] for each in agent.host.containers.values())
+        running = sorted(
+            each.spec.labels.get(LABEL_TASK) or each.spec.labels[LABEL_EXECUTOR]
+            for each in agent.host.containers.values()
+        )
         launched = [
             task_id
             for (_, task_id), facts in self._world.journal.tasks.items()

@@ -8,8 +8,11 @@ from mesolite.errors import ProtocolError
 from mesolite.protocol import (
     Accept,
     Acknowledge,
+    AcknowledgeExecutors,
     AcknowledgeStatuses,
     Decline,
+    ExecutorExited,
+    Failure,
     Kill,
     KillTask,
     Offers,
@@ -17,7 +20,11 @@ from mesolite.protocol import (
     RegisterAgent,
     Rescind,
     RunTask,
+    RunTaskGroup,
+    RunTasks,
     SetDemand,
+    Shutdown,
+    ShutdownExecutor,
     StatusUpdate,
     TaskStatus,
     Update,
@@ -81,11 +88,24 @@ def _word(message: object) -> str:
             return f"{name} {message.task_id}"
         case RunTask():
             return f"{name} {message.task.task_id}"
+        case RunTasks() | RunTaskGroup():
+            what = "a new" if message.launch_executor else "the"
+            launched = ",".join(task.task_id for task in message.tasks)
+            return f"{name} {launched} in {what} {message.executor.executor_id}"
+        case ExecutorExited():
+            return f"{name} {message.executor_id} launched by {message.launched_by}"
+        case Failure() if message.executor_id is not None:
+            return f"{name} of {message.executor_id}@{message.agent_id}"
+        case Shutdown() | ShutdownExecutor():
+            return f"{name} {message.executor_id}"
+        case AcknowledgeExecutors():
+            return f"{name} {','.join(each.executor_id for each in message.acknowledgements)}"
         case Reconcile():
             return f"{name} {','.join(each.task_id for each in message.tasks)}"
         case RegisterAgent():
             listed = (f"{each.task.task_id} {each.latest_state.name}" for each in message.tasks)
-            return f"{name} {', '.join(listed) or 'without tasks'}"
+            executors = "".join(f", executor {each.executor.executor_id}" for each in message.executors)
+            return f"{name} {', '.join(listed) or 'without tasks'}{executors}"
         case SetDemand():
             return f"{name} {','.join(f'{each.count} in {each.role}' for each in message.demands) or 'nothing'}"
         case _:
