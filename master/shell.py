@@ -25,7 +25,6 @@ from mesolite.transport.keys import (
     DEFAULT_CLUSTER,
     DEFAULT_PRINCIPAL,
     MAX_DEAD_LETTERS_LENGTH,
-    MAX_FRAMEWORK_LENGTH,
     agent_queue,
     calls_stream,
     framework_state,
@@ -34,6 +33,7 @@ from mesolite.transport.keys import (
 )
 
 from .allocator import Allocator
+from .backlog import Backlogs
 from .core import MasterCore
 from .effects import (
     CommandAgent,
@@ -125,6 +125,7 @@ class MasterShell:
         self._steps = 0
         #: As many entries of a stream as the next batch may have.
         self._read_limit = READ_LIMIT
+        self._backlogs = Backlogs()
         self._core: MasterCore | None = None
         self._cursor: dict[str, str] = {}
         self._epoch = 0
@@ -285,12 +286,13 @@ class MasterShell:
                 case SaveRegistry():
                     registry[effect.key] = effect.value
                 case TellFramework() | SetAside():
-                    appends.append(_append(effect))
+                    appends.append(_append(effect, self._backlogs))
                 case CommandAgent() | ForgetAgent():
                     after.append(effect)
                 case DropStream():
                     # What its scheduler kept after its end, not knowing of it, is dropped now at the latest.
                     dropped += [framework_stream(effect.framework_id), framework_state(effect.framework_id)]
+                    self._backlogs.forget(framework_stream(effect.framework_id))
                 case DropState():
                     dropped.append(framework_state(effect.framework_id))
                 case NewerEpochHeard():
@@ -380,12 +382,9 @@ def _next_commit(position: str) -> str:
     return f"{int(position.partition('-')[0]) + 1}-0"
 
 
-def _append(effect: TellFramework | SetAside) -> Append:
+def _append(effect: TellFramework | SetAside, backlogs: Backlogs) -> Append:
     if isinstance(effect, TellFramework):
-        return Append(
-            stream=framework_stream(effect.framework_id),
-            payload=encode(effect.batch),
-            max_length=MAX_FRAMEWORK_LENGTH,
-        )
+        stream, payload = framework_stream(effect.framework_id), encode(effect.batch)
+        return Append(stream=stream, payload=payload, max_length=backlogs.length(stream, len(payload)))
     letter = DeadLetter(timestamp_ms=effect.now_ms, source=effect.source, reason=effect.reason, payload=effect.payload)
     return Append(stream=DEAD_LETTERS, payload=encode_dead_letter(letter), max_length=MAX_DEAD_LETTERS_LENGTH)

@@ -36,7 +36,8 @@ MAX_CALLS_LENGTH: Final = 100_000
 #: 50,000 agents may re-register while a new master begins. Agents resend until acknowledged.
 MAX_REPORTS_LENGTH: Final = 200_000
 #: Events one framework has not read yet. Beyond it the oldest go, the driver sees the gap in their numbers and reconciles,
-#: which costs less than reading a backlog of offers that have expired long ago.
+#: which costs less than reading a backlog of offers that have expired long ago. Where batches are large, fewer are kept
+#: (`master/backlog.py`).
 MAX_FRAMEWORK_LENGTH: Final = 10_000
 #: Messages nobody could read, kept for whoever looks into it. Only a sample is needed.
 MAX_DEAD_LETTERS_LENGTH: Final = 1_000
