@@ -119,6 +119,11 @@ class Masters:
                 folder, f"master-{n}", "master", "--redis-url", url, "--http-port", str(port)
             )
 
+    @property
+    def urls(self) -> list[str]:
+        """Where each may be asked."""
+        return list(self._by_url)
+
     def leading(self, store: Store) -> Daemon:
         """Wait until one leads, and return it."""
         lease = eventually(lambda: store.lease().lease, within_s=DEADLINE_S)
