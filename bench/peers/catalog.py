@@ -1,4 +1,4 @@
-"""The peers: all that is timed beside Mesolite, and how."""
+"""The peers: all that is timed, Mesolite in both of its modes included, and how."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -20,6 +20,9 @@ class PeerSpec:
     calls: int = 10_000
     uses_redis: bool = False
 
+
+COARSE: Final = PeerSpec(name="Mesolite, coarse-grained", module="ours_peer", option="coarse")
+FINE: Final = PeerSpec(name="Mesolite, fine-grained", module="ours_peer", option="fine")
 
 #: Without a scheduler, a store or a retry between caller and worker: the floor.
 FUTURES: Final = PeerSpec(name="ProcessPoolExecutor(2)", module="standard", option="futures")

@@ -31,6 +31,8 @@ START_TIMEOUT_S: Final = 90.0
 ANSWER_TIMEOUT_S: Final = 120.0
 #: For the peer to end what it started, and for what was killed to be gone.
 STOP_TIMEOUT_S: Final = 20.0
+#: For a peer that failed to say why.
+LAST_WORDS_TIMEOUT_S: Final = 5.0
 _MARK: Final = "MESOLITE_BENCH_PEER"
 _LOOK_EVERY_S: Final = 0.02
 
@@ -153,6 +155,10 @@ class PeerProcess:
         return answer
 
     def _last_words(self) -> str:
+        if self._process is not None:
+            # What ended it is said last, after it has stopped what it had started.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(LAST_WORDS_TIMEOUT_S)
         lines = [line.strip() for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
         return lines[-1][:MAX_REASON_CHARACTERS] if lines else "it said nothing"
 
