@@ -1,7 +1,9 @@
 """The Python executor among its tasks: calls that are tasks, and slots, each of which is one more worker.
 
     call    (launched) -- a worker begins it, and it has not ended after a while --> RUNNING -- its end --> FINISHED, FAILED,
-    KILLED slot    (launched) -- one more worker is up --> RUNNING -- KILL: the worker ends its call, or the grace is over -->
+    KILLED
+
+    slot    (launched) -- one more worker is up --> RUNNING -- KILL: the worker ends its call, or the grace is over -->
     KILLED
 
 How many workers there are follows from both (`wanted_workers`). A slot is no particular worker until it is killed: then the
@@ -20,6 +22,7 @@ from .calls import Call, End, Outcome
 from .codec import BadBytes, unpack_raised
 from .runner import Runner
 from .settings import BadSettings, PythonSettings, settings_from
+from .staffing import IMPATIENT_AFTER_MS, Impatience
 from .tasks import CallTask, decode_task, encode_outcome, state_of
 
 #: A call that ends sooner is never said to run: one update for it instead of two.
@@ -84,7 +87,7 @@ class _Slot:
     grace_timer: Timer | None = field(default=None)
 
 
-def wanted_workers(slots: int, slot_cpus: float, container_cpus: float, *, calls: bool) -> int:
+def wanted_workers(slots: int, slot_cpus: float, container_cpus: float, *, calls: bool, extra: int = 0) -> int:
     """How many workers there are to be.
 
     Args:
@@ -92,9 +95,10 @@ def wanted_workers(slots: int, slot_cpus: float, container_cpus: float, *, calls
         slot_cpus: What belongs to them.
         container_cpus: What there is.
         calls: There are calls that are tasks, or were a moment ago.
+        extra: See `Impatience`.
     """
     # A thousandth of a CPU, in which resources are counted, is not to cost a worker.
-    beyond = max(1, int(container_cpus - slot_cpus + 0.001)) if calls else 0
+    beyond = max(1, int(container_cpus - slot_cpus + 0.001)) + extra if calls else 0
     return max(1, slots + beyond)
 
 
@@ -119,6 +123,9 @@ class PythonExecutor(Executor):
         self._container_cpus = 0.0
         #: When the last call that was a task ended, by the loop's clock.
         self._calls_until_ms = -float(CALLS_LINGER_MS)
+        self._calls_ended = 0
+        self._impatience: Final = Impatience()
+        self._impatience_timer: Timer | None = None
         self._told_workers = -1
         self._told_totals = (0, 0, 0)
         self._stopping = False
@@ -237,7 +244,21 @@ class PythonExecutor(Executor):
             environment=decoded.environment,
         )
         self._calls[task.task_id] = _CallEntry(call)
+        if self._impatience_timer is None:
+            self._impatience_timer = self._loop.call_later(IMPATIENT_AFTER_MS, self._look_at_waiting)
         return call
+
+    def _look_at_waiting(self) -> None:
+        """Give calls that wait behind others that do not end workers of their own, since they have resources of their own."""
+        self._impatience_timer = None
+        if not self._calls or self._parts is None:
+            return
+        runner = self._parts.runner
+        if self._impatience.look(
+            ended=self._calls_ended, waiting=runner.waiting, workers=runner.workers, calls=len(self._calls)
+        ):
+            self._staff()
+        self._impatience_timer = self._loop.call_later(IMPATIENT_AFTER_MS, self._look_at_waiting)
 
     def _call_begun(self, task_id: TaskId) -> None:
         entry = self._calls[task_id]
@@ -245,6 +266,7 @@ class PythonExecutor(Executor):
 
     def _call_done(self, task_id: TaskId, outcome: Outcome) -> None:
         entry = self._calls.pop(task_id)
+        self._calls_ended += 1
         if entry.running_timer is not None:
             entry.running_timer.cancel()
         if not self._calls:
@@ -290,7 +312,15 @@ class PythonExecutor(Executor):
             return []
         living = [slot for slot in self._slots.values() if not slot.killing]
         calls = bool(self._calls) or self._loop.now_ms() - self._calls_until_ms < CALLS_LINGER_MS
-        wanted = wanted_workers(len(living), sum(slot.cpus for slot in living), self._container_cpus, calls=calls)
+        if not calls:
+            self._impatience.rest()
+        wanted = wanted_workers(
+            len(living),
+            sum(slot.cpus for slot in living),
+            self._container_cpus,
+            calls=calls,
+            extra=self._impatience.extra,
+        )
         surplus = self._parts.runner.resize(wanted)
         if self._parts.pool is not None and wanted != self._told_workers:
             self._told_workers = wanted

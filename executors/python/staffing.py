@@ -15,8 +15,48 @@ _MAX_GROWTH_PART: Final = 4
 MAX_FALSE_STARTS: Final = 6
 _FIRST_PAUSE_MS: Final = 50
 _MAX_PAUSE_MS: Final = 5_000
+#: How long calls that are tasks wait, while none ends, until they get workers beyond the CPUs: longer than a call that is worth
+#: waiting for, shorter than what a person notices.
+IMPATIENT_AFTER_MS: Final = 20
 #: The most workers of one executor, whatever it is told: each is a process.
 MAX_WORKERS: Final = 512
+
+
+class Impatience:
+    """Workers beyond the CPUs, for calls that hold resources of their own and wait though nothing ends.
+
+    Calls that are tasks are all to run at the same time: each has its share of the CPUs, however small, and its memory. As long
+    as they end, as many workers as there are CPUs run them one after another, which is how most come through. When none has ended
+    for a while, those that wait are behind others that sleep, wait or compute for long; they get workers, at most twice as many
+    at each look.
+    """
+
+    def __init__(self) -> None:
+        #: Workers beyond those that the CPUs are worth.
+        self.extra = 0
+        self._ended = 0
+
+    def look(self, *, ended: int, waiting: int, workers: int, calls: int) -> bool:
+        """Look at the calls that are tasks, every `IMPATIENT_AFTER_MS` while there are some.
+
+        Args:
+            ended: How many have ended so far; only grows.
+            waiting: How many calls wait for a worker.
+            workers: How many workers there are to be.
+            calls: Calls that are tasks, waiting or not: there are never more workers than these for the sake of waiting.
+
+        Returns:
+            Whether there are to be more workers than before.
+        """
+        idle, self._ended = ended == self._ended, ended
+        if not idle or not waiting or workers >= calls:
+            return False
+        self.extra += min(waiting, workers, calls - workers)
+        return True
+
+    def rest(self) -> None:
+        """No call that is a task has been here for a while."""
+        self.extra = 0
 
 
 def to_hire(wanted: int, lanes: Iterable[Lane]) -> int:

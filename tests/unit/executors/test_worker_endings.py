@@ -138,3 +138,30 @@ def test_workers_follow_slots_and_cpus(
     slots: int, slot_cpus: float, container_cpus: float, calls: bool, wanted: int
 ) -> None:
     assert wanted_workers(slots, slot_cpus, container_cpus, calls=calls) == wanted
+
+
+def test_calls_that_wait_while_none_ends_get_workers_of_their_own() -> None:
+    impatience = staffing.Impatience()
+    assert not impatience.look(ended=5, waiting=8, workers=2, calls=10), "some have ended since the last look"
+    assert impatience.look(ended=5, waiting=8, workers=2, calls=10)
+    assert impatience.extra == 2, "at most twice as many workers"
+    assert impatience.look(ended=5, waiting=6, workers=4, calls=10)
+    assert impatience.look(ended=5, waiting=2, workers=8, calls=10)
+    assert impatience.extra == 8
+    assert not impatience.look(ended=5, waiting=0, workers=10, calls=10)
+
+
+def test_more_workers_than_calls_are_of_no_use() -> None:
+    impatience = staffing.Impatience()
+    impatience.look(ended=1, waiting=0, workers=1, calls=1)
+    assert not impatience.look(ended=1, waiting=3, workers=4, calls=4)
+    assert impatience.extra == 0
+
+
+def test_patience_returns_when_nothing_is_left_to_do() -> None:
+    impatience = staffing.Impatience()
+    impatience.look(ended=1, waiting=1, workers=1, calls=2)
+    impatience.look(ended=1, waiting=1, workers=1, calls=2)
+    assert impatience.extra == 1
+    impatience.rest()
+    assert impatience.extra == 0
