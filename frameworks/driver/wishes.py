@@ -31,8 +31,8 @@ class Wishes:
     def demand(self, demands: tuple[Demand, ...]) -> None:
         """Want this; said at the end of the step, and only if it is news.
 
-        The same as before is news after an ACCEPT, which the master takes for a part of what was wanted: who has more waiting than may
-        be demanded wants the same again and again.
+        The same as before is news after an ACCEPT, which the master takes for a part of what was wanted: who has more waiting
+        than may be demanded wants the same again and again.
         """
         if demands != self._demands or self._demand_spent:
             self._demands = demands

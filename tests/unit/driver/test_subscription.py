@@ -359,7 +359,7 @@ def test_after_an_outage_of_redis_no_offer_waits_for_an_answer_that_it_forgot() 
 
 
 def test_the_same_demand_is_news_after_an_accept_which_the_master_takes_off_it() -> None:
-    """Who has more waiting than may be demanded wants the same again and again; unsaid, it would come to nothing at the master."""
+    """Who has more waiting than may be demanded wants the same again and again; unsaid, the master would not know."""
     bench = Bench().holding()
     want = SetDemand((Demand(role="*", shape=scalars(cpus=1).to_wire(), count=3),))
     bench.want(want)
