@@ -63,6 +63,7 @@ from .lifecycle import Cause
 from .link import Intake, MasterLink
 from .outbox import Outbox
 from .records import AgentRecord, ExecutorRecord, FrameworkRecord, ProgressRecord, Put, SeenRecord, TaskRecord
+from .settings import USUAL_PATIENCE, ExecutorPatience
 from .task import Task, TaskKey
 from .taskbook import TaskBook
 
@@ -73,7 +74,16 @@ LIFE_BYTES: Final = 8
 class AgentCore:
     """Decides everything an agent does."""
 
-    def __init__(self, info: AgentInfo, *, session: SessionId, life: bytes, boot_id: str, sandbox_root: Path) -> None:
+    def __init__(
+        self,
+        info: AgentInfo,
+        *,
+        session: SessionId,
+        life: bytes,
+        boot_id: str,
+        sandbox_root: Path,
+        patience: ExecutorPatience = USUAL_PATIENCE,
+    ) -> None:
         """Begin a life that remembers nothing; `recover` is for the others.
 
         Args:
@@ -82,6 +92,7 @@ class AgentCore:
             life: LIFE_BYTES random bytes, for uuids and container ids.
             boot_id: The machine's current boot.
             sandbox_root: Where the sandboxes are.
+            patience: How long executors may take to subscribe.
         """
         assert len(life) == LIFE_BYTES
         self.info: Final = info
@@ -99,7 +110,7 @@ class AgentCore:
         self._incarnation = 1
         self.link = MasterLink(info.agent_id, session, 0)
         self.book: Final = TaskBook(info.agent_id, life, ResourceLedger(info.resources), sandbox_root)
-        self.executors: Final = ExecutorBook(info, self.book, str(sandbox_root))
+        self.executors: Final = ExecutorBook(info, self.book, str(sandbox_root), patience)
         self._connections: Final = ExecutorConnections(info, self.book, self.executors)
 
     @classmethod
@@ -112,9 +123,10 @@ class AgentCore:
         life: bytes,
         boot_id: str,
         sandbox_root: Path,
+        patience: ExecutorPatience = USUAL_PATIENCE,
     ) -> "AgentCore":
         """Begin a life with what earlier ones left in the checkpoint; none is fine."""
-        core = cls(info, session=session, life=life, boot_id=boot_id, sandbox_root=sandbox_root)
+        core = cls(info, session=session, life=life, boot_id=boot_id, sandbox_root=sandbox_root, patience=patience)
         executors: dict[ContainerId, ExecutorRecord] = {}
         tasks: dict[TaskKey, TaskRecord] = {}
         progress: dict[TaskKey, ProgressRecord] = {}

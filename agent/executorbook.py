@@ -37,11 +37,11 @@ from .launch import executor_spec
 from .outbox import Outbox
 from .records import ExecutorDropped, ExecutorRecord
 from .settings import (
-    EXECUTOR_REGISTRATION_TIMEOUT_MS,
-    EXECUTOR_REREGISTRATION_TIMEOUT_MS,
     EXECUTOR_RETURN_TIMEOUT_MS,
     MAX_ENDED_EXECUTORS,
     UPDATE_RETRY_MS,
+    USUAL_PATIENCE,
+    ExecutorPatience,
 )
 from .task import Task
 from .taskbook import TaskBook
@@ -52,11 +52,6 @@ _LOSSES: Final = {
     ExecutorPhase.REGISTERING: Loss.REGISTRATION_TIMEOUT,
     ExecutorPhase.REREGISTERING: Loss.REREGISTRATION_TIMEOUT,
 }
-_PATIENCE_MS: Final = {
-    ExecutorFollowUp.AWAIT_REGISTRATION: EXECUTOR_REGISTRATION_TIMEOUT_MS,
-    ExecutorFollowUp.AWAIT_REREGISTRATION: EXECUTOR_REREGISTRATION_TIMEOUT_MS,
-    ExecutorFollowUp.AWAIT_RETURN: EXECUTOR_RETURN_TIMEOUT_MS,
-}
 #: It was asked to end, or is made to.
 _CLOSING: Final = frozenset({ExecutorPhase.STOPPING, ExecutorPhase.ENDING})
 
@@ -64,8 +59,15 @@ _CLOSING: Final = frozenset({ExecutorPhase.STOPPING, ExecutorPhase.ENDING})
 class ExecutorBook:
     """The executors. Every method that changes something is given the time and the outbox for what follows from it."""
 
-    def __init__(self, info: AgentInfo, book: TaskBook, sandbox_root: str) -> None:
+    def __init__(
+        self, info: AgentInfo, book: TaskBook, sandbox_root: str, patience: ExecutorPatience = USUAL_PATIENCE
+    ) -> None:
         self._agent_id: Final[AgentId] = info.agent_id
+        self._patience_ms: Final = {
+            ExecutorFollowUp.AWAIT_REGISTRATION: patience.registration_ms,
+            ExecutorFollowUp.AWAIT_REREGISTRATION: patience.reregistration_ms,
+            ExecutorFollowUp.AWAIT_RETURN: EXECUTOR_RETURN_TIMEOUT_MS,
+        }
         self._book: Final = book
         self._sandbox_root: Final = sandbox_root
         #: By container, ended ones included until nobody needs them.
@@ -380,7 +382,7 @@ class ExecutorBook:
                 | ExecutorFollowUp.AWAIT_REREGISTRATION
                 | ExecutorFollowUp.AWAIT_RETURN
             ):
-                self._await(executor, now_ms + _PATIENCE_MS[follow_up])
+                self._await(executor, now_ms + self._patience_ms[follow_up])
             case ExecutorFollowUp.TELL_TASKS:
                 self.tasks.tell_all(executor, now_ms, outbox)
             case ExecutorFollowUp.TELL_SHUTDOWN:

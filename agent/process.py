@@ -39,7 +39,7 @@ from .http import AgentHttp
 from .inbox import Inbox
 from .lifecycle import Phase
 from .records import ExecutorRecord, ProgressRecord, Put
-from .settings import MAX_ORPHAN_WAIT_MS, MAX_WAITING_BESIDE_EXECUTORS, MAX_WAITING_EVENTS
+from .settings import MAX_ORPHAN_WAIT_MS, MAX_WAITING_BESIDE_EXECUTORS, MAX_WAITING_EVENTS, ExecutorPatience
 from .shell import AgentShell
 from .workdir import WorkDir, open_work_dir
 
@@ -108,6 +108,10 @@ def _assemble(
         life=secrets.token_bytes(LIFE_BYTES),
         boot_id=BOOT_ID_PATH.read_text(encoding="ascii").strip(),
         sandbox_root=work_dir.sandbox_root,
+        patience=ExecutorPatience(
+            registration_ms=config.executor_registration_timeout_ms,
+            reregistration_ms=config.executor_reregistration_timeout_ms,
+        ),
     )
     services = open_executor_services(
         config, work_dir.path, inbox.put, lambda: inbox.waiting > MAX_WAITING_BESIDE_EXECUTORS, cleanup

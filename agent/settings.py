@@ -1,5 +1,6 @@
 """The agent's numbers, each with its reason. What an operator may choose is `mesolite.config.AgentConfig`."""
 
+from dataclasses import dataclass
 from typing import Final
 
 # Updates (reference 1.8).
@@ -54,6 +55,17 @@ EXECUTOR_REGISTRATION_TIMEOUT_MS: Final = 60_000
 EXECUTOR_REREGISTRATION_TIMEOUT_MS: Final = 15_000
 #: From the end of a connection to the SUBSCRIBE on the next, within one life of the agent.
 EXECUTOR_RETURN_TIMEOUT_MS: Final = 60_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorPatience:
+    """How long executors may take to subscribe, where an operator has a say (`AgentConfig.executor_registration_timeout_ms`)."""
+
+    registration_ms: int = EXECUTOR_REGISTRATION_TIMEOUT_MS
+    reregistration_ms: int = EXECUTOR_REREGISTRATION_TIMEOUT_MS
+
+
+USUAL_PATIENCE: Final = ExecutorPatience()
 #: Limits of a container shrink to the most that was needed within so long: a steady stream of small tasks changes none.
 SHRINK_DELAY_MS: Final = 2_000
 #: Limits that could not be set are tried again after so long.

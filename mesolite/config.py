@@ -29,6 +29,9 @@ MAX_CONFIG_BYTES: Final = 1_000_000
 #: An agent or framework is told lost by its silence; one lost packet must not do it (the master's QUIET_HEARTBEATS).
 MIN_HEARTBEATS_TO_TIMEOUT: Final = 3
 
+#: An executor that is waited for holds its resources and those of its tasks, and nobody learns what becomes of them.
+MAX_EXECUTOR_PATIENCE_MS: Final = 3_600_000
+
 Port: TypeAlias = Annotated[int, Meta(ge=0, le=65535)]
 BrokerUrl: TypeAlias = Annotated[str, Meta(pattern=r"^(redis|rediss|unix|sentinel)://.+")]
 #: Becomes part of Redis keys, between colons.
@@ -151,6 +154,22 @@ class AgentConfig(ClusterConfig, frozen=True, kw_only=True, forbid_unknown_field
         tuple[str, ...],
         Meta(description="Directories whose files any task may fetch with file: URIs; comma separated"),
     ] = ()
+    executor_registration_timeout_ms: Annotated[
+        int,
+        Meta(
+            ge=1000,
+            le=MAX_EXECUTOR_PATIENCE_MS,
+            description="How long an executor may take from its first process until it speaks to the agent",
+        ),
+    ] = 60_000
+    executor_reregistration_timeout_ms: Annotated[
+        int,
+        Meta(
+            ge=1000,
+            le=MAX_EXECUTOR_PATIENCE_MS,
+            description="How long an executor may take to come back after a restart of the agent",
+        ),
+    ] = 15_000
     executor_redis: Annotated[
         str,
         Meta(

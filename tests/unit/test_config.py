@@ -7,6 +7,7 @@ import pytest
 from msgspec import Struct
 
 from mesolite.agent.containerizer.policy import ContainerPolicy
+from mesolite.agent.settings import USUAL_PATIENCE
 from mesolite.config import AgentConfig, ClusterConfig, MasterConfig, UpConfig, check_config, read_config_file
 from mesolite.errors import ConfigError
 
@@ -108,6 +109,14 @@ def test_what_an_agent_is_not_told_about_containers_is_what_containerizers_do_by
     config, policy = AgentConfig(), ContainerPolicy()
     assert (config.pids_limit, config.max_output_bytes) == (policy.pids_limit, policy.max_output_bytes)
     assert (config.fetch_file_roots, config.image) == (policy.fetch_file_roots, policy.default_image)
+
+
+def test_what_an_agent_is_not_told_about_its_patience_with_executors_is_what_its_core_has_by_itself() -> None:
+    config = AgentConfig()
+    patience = config.executor_registration_timeout_ms, config.executor_reregistration_timeout_ms
+    assert patience == (USUAL_PATIENCE.registration_ms, USUAL_PATIENCE.reregistration_ms)
+    error = error_of(AgentConfig, {"executor_registration_timeout_ms": "10"})
+    assert "executor_registration_timeout_ms is '10'" in error
 
 
 def test_one_agent_id_does_not_fit_agents_that_share_a_pattern() -> None:

@@ -3,7 +3,11 @@
 from mesolite.agent.effects import CloseLinks, OpenLinks
 from mesolite.agent.executor import SLACK_CPUS_MILLI
 from mesolite.agent.executor_lifecycle import ExecutorPhase
-from mesolite.agent.settings import EXECUTOR_REGISTRATION_TIMEOUT_MS, EXECUTOR_REREGISTRATION_TIMEOUT_MS
+from mesolite.agent.settings import (
+    EXECUTOR_REGISTRATION_TIMEOUT_MS,
+    EXECUTOR_REREGISTRATION_TIMEOUT_MS,
+    ExecutorPatience,
+)
 from mesolite.ids import ContainerId, ExecutorId, TaskId
 from mesolite.protocol import (
     ExecutorKill,
@@ -63,6 +67,16 @@ def test_an_executor_that_does_not_come_back_is_killed_and_its_tasks_are_gone() 
     later.exited(executor.container_id, 137)
     assert word(later, "t") == (S.GONE, Reason.EXECUTOR_REREGISTRATION_TIMEOUT)
     assert word(later, "u") == (S.DROPPED, Reason.EXECUTOR_REREGISTRATION_TIMEOUT)
+
+
+def test_an_operator_says_how_long_an_executor_may_take_to_come_back() -> None:
+    world = World(patience=ExecutorPatience(reregistration_ms=2 * EXECUTOR_REREGISTRATION_TIMEOUT_MS))
+    executor = world.subscribed("t")
+    later = world.next_life(survivors=[executor.container_id])
+    later.tick(2 * EXECUTOR_REREGISTRATION_TIMEOUT_MS - 1)
+    assert later.kills() == []
+    later.tick(1)
+    assert later.kills() == [(executor.container_id, 5000)]
 
 
 def test_what_arose_while_the_agent_was_away_is_taken_and_what_the_executor_never_heard_is_dropped() -> None:

@@ -7,7 +7,7 @@ from mesolite.agent.effects import CloseLinks, Refusal
 from mesolite.agent.events import ContainerizerChanged, ShutdownRequested
 from mesolite.agent.executor import SLACK_CPUS_MILLI
 from mesolite.agent.executor_lifecycle import ExecutorPhase
-from mesolite.agent.settings import EXECUTOR_REGISTRATION_TIMEOUT_MS
+from mesolite.agent.settings import EXECUTOR_REGISTRATION_TIMEOUT_MS, ExecutorPatience
 from mesolite.ids import ExecutorId, TaskId
 from mesolite.protocol import (
     Command,
@@ -249,6 +249,17 @@ def test_an_executor_that_does_not_subscribe_is_killed_and_its_tasks_say_why() -
     world.exited(executor.container_id, 143)
     assert last(world, "t") == (S.FAILED, Reason.EXECUTOR_REGISTRATION_TIMEOUT)
     assert world.core.book.ledger.held["cpus"] == 0
+
+
+def test_an_operator_says_how_long_an_executor_may_take_to_subscribe() -> None:
+    world = World(patience=ExecutorPatience(registration_ms=5_000))
+    world.command(under("t", launch=True))
+    executor = world.executor()
+    world.started(executor.container_id)
+    world.tick(4_999)
+    assert world.kills() == []
+    world.tick(1)
+    assert world.kills() == [(executor.container_id, 5000)]
 
 
 def test_an_executor_that_exits_takes_its_tasks_along() -> None:

@@ -50,6 +50,7 @@ from mesolite.agent.events import (
 from mesolite.agent.executor import Executor
 from mesolite.agent.executor_links.contract import ExecutorHungUp, ExecutorSpoke
 from mesolite.agent.records import Put
+from mesolite.agent.settings import USUAL_PATIENCE, ExecutorPatience
 from mesolite.ids import AgentId, ContainerId, ExecutorId, FrameworkId, SessionId, TaskId
 from mesolite.protocol import (
     AcknowledgeExecutors,
@@ -226,12 +227,14 @@ class World:
         survivors: Iterable[ContainerId] = (),
         life: int = 1,
         now_ms: int = 1_000_000,
+        patience: ExecutorPatience = USUAL_PATIENCE,
     ) -> None:
         self.now_ms = now_ms
         self.epoch = epoch
         self.life = life
         self.cpus = cpus
         self.boot_id = boot_id
+        self.patience = patience
         self.session = SessionId(f"life-{life}")
         self.checkpoint = checkpoint if checkpoint is not None else MemoryCheckpoint()
         self.effects: list[AgentEffect] = []
@@ -245,6 +248,7 @@ class World:
             life=life.to_bytes(8, "big"),
             boot_id=boot_id,
             sandbox_root=Path("/sandboxes"),
+            patience=patience,
         )
         self.apply(ContainersRecovered(now_ms=now_ms, container_ids=tuple(survivors)))
         if joined:
@@ -264,6 +268,7 @@ class World:
             survivors=survivors,
             life=self.life + 1,
             now_ms=self.now_ms + 1000,
+            patience=self.patience,
         )
 
     # -- speaking
