@@ -5,11 +5,8 @@ from collections import deque
 from pathlib import Path
 from typing import Final
 
-from .output import DIRECTORY, MAX_LOG_BYTES, cut, log_name, spool_name
-
-#: The newest so many logs are kept, and of these so many bytes.
-MAX_LOGS: Final = 1_000
-MAX_LOGS_BYTES: Final = 256 * 1024 * 1024
+from .log_names import DIRECTORY, MAX_LOGS, MAX_LOGS_BYTES, log_name
+from .output import MAX_LOG_BYTES, cut, spool_name
 
 
 class CallLogs:

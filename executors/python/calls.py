@@ -88,7 +88,7 @@ class Call:
     done: Callable[["Call", Outcome], None]
     #: Called from the main loop when it is handed to a worker and is not known to be short.
     begun: Callable[["Call"], None] | None = None
-    #: Its log in the sandbox is `calls/NAME.log`; empty: a number is given.
+    #: Its log in the sandbox is `calls/NAME.log` (log_names.py); empty: a number is given.
     name: str = ""
     #: Milliseconds that it may run; None: as long as it takes.
     timeout_ms: int | None = None

@@ -20,6 +20,7 @@ from ..driver.protocol import MAX_DATA_BYTES, Subscribed, Task, TaskId
 from ..driver.states import Reason, State
 from .calls import Call, End, Outcome
 from .codec import BadBytes, unpack_raised
+from .log_names import task_log_name
 from .runner import Runner
 from .settings import BadSettings, PythonSettings, settings_from
 from .staffing import IMPATIENT_AFTER_MS, Impatience
@@ -237,7 +238,7 @@ class PythonExecutor(Executor):
             arguments=decoded.arguments,
             done=lambda call, outcome: self._call_done(task.task_id, outcome),
             begun=lambda call: self._call_begun(task.task_id),
-            name=task.task_id,
+            name=task_log_name(task.task_id),
             timeout_ms=decoded.timeout_ms,
             mem_bytes=decoded.mem_bytes,
             by_reference_from=min(decoded.by_reference_from, MAX_DATA_BYTES // 2),

@@ -19,8 +19,6 @@ from .calls import End
 MAX_MESSAGE_BYTES: Final = 65_536
 #: Unpickled functions that a worker keeps. Main counts along.
 MAX_FUNCTIONS: Final = 128
-#: The longest name of a call's log.
-MAX_NAME_BYTES: Final = 120
 
 # Flags of a call.
 #: Answer where main listens; without it, where main looks when it has to.

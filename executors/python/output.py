@@ -9,27 +9,16 @@ spool's name makes sure that it is the one of that call.
 import contextlib
 import io
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Final
 
-from .frames import MAX_NAME_BYTES
+from .log_names import log_name
 
-#: In the sandbox.
-DIRECTORY: Final = "calls"
 #: What of one call's output is kept; the rest is cut off. Whoever writes more than that writes files.
 MAX_LOG_BYTES: Final = 8 * 1024 * 1024
 _CUT: Final = b"\n... cut here: a call's log may have %d bytes\n" % MAX_LOG_BYTES
-_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]*")
 _MODE: Final = 0o644
-
-
-def log_name(name: str, number: int) -> str:
-    """The name of a call's log: what its sender asked for where that can be a file's name, else the call's number."""
-    if name and len(name) <= MAX_NAME_BYTES and _NAME.fullmatch(name):
-        return f"{name}.log"
-    return f"{number}.log"
 
 
 def spool_name(worker: int, generation: int) -> str:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from .calls import Call, CallRunner, End, Function, Outcome, Payload
+from .calls import Call, CallRunner, End, Function, Outcome
 from .link import Frame, Link
 from .session import session_order
 from .wire import (
@@ -197,10 +197,9 @@ class Service:
             self._say(Ended(number, Outcome(End.REFUSED, message="too many calls wait here", begun=False)))
             return
         key = (self._generation, number)
-        if options is None:
-            call = Call(key, function, arguments, self._ended, self._begun)
-        else:
-            call = _call_with(options, key, function, arguments, self._ended, self._begun)
+        call = Call(key, function, arguments, self._ended, self._begun, str(number))
+        if options is not None:
+            _set_options(call, options)
         self._calls[number] = call
         calls.append(call)
 
@@ -290,19 +289,10 @@ def _number_of(call: Call) -> int:
     return number
 
 
-def _call_with(
-    options: Options,
-    key: object,
-    function: Function,
-    arguments: Payload,
-    done: Callable[[Call, Outcome], None],
-    begun: Callable[[Call], None],
-) -> Call:
-    call = Call(key, function, arguments, done, begun)
-    call.name = options.name
+def _set_options(call: Call, options: Options) -> None:
+    call.name = options.name or call.name
     call.timeout_ms = options.timeout_ms
     call.mem_bytes = options.mem_bytes
     if options.by_reference_from is not None:
         call.by_reference_from = options.by_reference_from
     call.environment = dict(options.environment)
-    return call

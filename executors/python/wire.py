@@ -57,6 +57,7 @@ class Define(NamedTuple):
 class Options(NamedTuple):
     """What is not the same for all calls (`calls.Call`)."""
 
+    #: Of its log (log_names.py); the newest call of a name has it. Empty: its number.
     name: str = ""
     timeout_ms: int | None = None
     mem_bytes: int | None = None

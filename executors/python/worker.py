@@ -47,7 +47,8 @@ from .frames import (
 )
 from .hygiene import Hygiene
 from .limits import WorkerSettings
-from .output import DIRECTORY, Output
+from .log_names import DIRECTORY
+from .output import Output
 
 #: Whoever ran shorter than this cannot have opened hundreds of files, and so cannot have taken a socket's high number.
 _TOO_SHORT_TO_REPLACE_US: Final = 400

@@ -118,7 +118,7 @@ class CoarsePool:
             self._ended,
             claim=work.claim,
             kind=options.kind,
-            options=Options(timeout_ms=options.timeout_ms, name=work.name) if options.timeout_ms is not None else None,
+            options=Options(timeout_ms=options.timeout_ms) if options.timeout_ms is not None else None,
             retries=options.retries,
         )
         call.work = work

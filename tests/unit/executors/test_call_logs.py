@@ -6,7 +6,9 @@ import pytest
 
 from mesolite.executors.python import call_logs
 from mesolite.executors.python.call_logs import CallLogs
-from mesolite.executors.python.output import MAX_LOG_BYTES, cut, log_name, spool_name
+from mesolite.executors.python.log_names import MAX_NAME_BYTES, log_name, task_log_name
+from mesolite.executors.python.output import MAX_LOG_BYTES, cut, spool_name
+from mesolite.ids import MAX_ID_LENGTH, id_error
 
 
 @pytest.fixture
@@ -22,6 +24,18 @@ def directory(tmp_path: Path) -> Path:
 )
 def test_a_log_is_named_by_its_call_where_that_can_be_a_file(name: str, file: str) -> None:
     assert log_name(name, 7) == file
+
+
+@pytest.mark.parametrize(
+    "task_id", ["1-1", "a b", "..x", "-rf", "käse", "x" * MAX_ID_LENGTH, "a$(b)", "x" * MAX_NAME_BYTES]
+)
+def test_a_task_of_any_id_has_a_log_whose_name_follows_from_it(task_id: str) -> None:
+    """Goal: whoever knows the id finds the log. Method: ids that files may not be called by, which would get a number."""
+    assert id_error(task_id) is None
+    name = task_log_name(task_id)
+    assert log_name(name, 7) == f"{name}.log"
+    assert len(f"{name}.log") <= 255
+    assert task_log_name(f"{task_id[:-1]}y") != name
 
 
 def test_the_oldest_logs_go_when_there_are_too_many(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
