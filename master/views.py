@@ -51,7 +51,7 @@ def tasks(core: MasterCore, query: Mapping[str, str]) -> list[TaskRow]:
 
     Args:
         core: The master.
-        query: `task_id` and `framework_id` choose; with `all=1` ended ones are among them.
+        query: `task_id`, `framework_id` and `executor_id` choose; with `all=1` ended ones are among them.
     """
     chosen = [task for task in _all_tasks(core, ended=query.get("all") == "1") if _is_chosen(task, query)]
     chosen.sort(key=lambda task: (task.accepted_ms, task.info.task_id), reverse=True)
@@ -135,7 +135,11 @@ def _all_tasks(core: MasterCore, *, ended: bool) -> Iterable[Task]:
 
 
 def _is_chosen(task: Task, query: Mapping[str, str]) -> bool:
-    return query.get("task_id") in {None, task.info.task_id} and query.get("framework_id") in {None, task.framework_id}
+    return (
+        query.get("task_id") in {None, task.info.task_id}
+        and query.get("framework_id") in {None, task.framework_id}
+        and query.get("executor_id") in {None, task.executor_id}
+    )
 
 
 def _agent_row(agent: Agent) -> AgentRow:
@@ -202,6 +206,15 @@ def _offer_row(core: MasterCore, offer: HeldOffer) -> OfferRow:
     )
 
 
+def _sandbox(task: Task) -> str:
+    """Name a task's sandbox as its agent does: of one under an executor it is the executor's, in the life that it ran in."""
+    if task.executor_id is None:
+        return f"/{task.framework_id}/{task.info.task_id}/latest"
+    container = task.status.container_status
+    run = "latest" if container is None or container.container_id is None else container.container_id
+    return f"/{task.framework_id}/{task.executor_id}/{run}"
+
+
 def _task_row(core: MasterCore, task: Task) -> TaskRow:
     framework = core.state.frameworks.get(task.framework_id)
     agent = core.state.agents.get(task.agent_id)
@@ -216,7 +229,7 @@ def _task_row(core: MasterCore, task: Task) -> TaskRow:
         agent_id=task.agent_id,
         hostname="" if agent is None else agent.info.hostname,
         agent_url="" if agent is None else agent.info.url,
-        sandbox=f"/{task.framework_id}/{task.executor_id or task.info.task_id}/latest",
+        sandbox=_sandbox(task),
         resources=amounts(task.resources),
         executor_id=task.executor_id or "",
         command=command_text(task.info.command),

@@ -52,9 +52,14 @@ class OperatorClient:
         return ",".join(self._masters.urls)
 
     def tasks(
-        self, *, include_ended: bool = False, task_id: str | None = None, framework_id: str | None = None
+        self,
+        *,
+        include_ended: bool = False,
+        task_id: str | None = None,
+        framework_id: str | None = None,
+        executor_id: str | None = None,
     ) -> list[TaskRow]:
-        """Return tasks, newest first; those with an id or of a framework where given.
+        """Return tasks, newest first; those with an id, of a framework or under an executor where given.
 
         Raises:
             MasterUnavailable: No master answers. So do all methods here.
@@ -64,6 +69,8 @@ class OperatorClient:
             query["task_id"] = task_id
         if framework_id is not None:
             query["framework_id"] = framework_id
+        if executor_id is not None:
+            query["executor_id"] = executor_id
         return self._rows("tasks", TaskRow, query)
 
     def agents(self) -> list[AgentRow]:

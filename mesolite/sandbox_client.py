@@ -3,7 +3,8 @@
 An agent bounds a task's output: a full `stdout` becomes `stdout.1`, where the earlier `stdout.1` goes, and a new one begins.
 Neither names nor inode numbers (they are given out again at once) tell whether the file is still the one that was read, so
 each read begins a little before its place and compares. Where that fails, the place is looked for in the older part, and
-reading goes on from there. What was rotated away before it could be read is lost, and said to be.
+reading goes on from there. What was rotated away before it could be read is lost, and said to be. The log of a call is cut off
+at its greatest length instead: there is no older part, and it begins as it did; reading goes on behind what is left.
 
 An agent's process may die and come back, perhaps at another address, while its tasks run on. Who follows a task can say how to
 find it again; the agent is then waited for, and reading goes on at its place.
@@ -12,9 +13,12 @@ find it again; the agent is then waited for, and reading goes on at its place.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
-from mesolite.errors import NotFound, Unavailable
+import msgspec
+from msgspec import Struct
+
+from mesolite.errors import NotFound, ProtocolError, Unavailable
 from mesolite.http_client import REQUEST_TIMEOUT_S, Query, request, with_query
 
 #: What an agent calls the older part of an output file.
@@ -29,8 +33,35 @@ ABSENT_PAUSE_S: Final = 0.1
 AWAY_PATIENCE_S: Final = 30.0
 AWAY_PAUSE_S: Final = 0.5
 
+AnswerT = TypeVar("AnswerT")
 #: Says where an agent serves files now, as far as is known.
 Whereabouts: TypeAlias = Callable[[], str]
+
+
+class SandboxEntry(Struct, frozen=True):
+    """What lies in a folder of a sandbox."""
+
+    #: As the agent names it, the sandbox before it.
+    path: str
+    size: int = 0
+    #: Seconds since 1970.
+    mtime: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Its name in the folder."""
+        return self.path.rpartition("/")[2]
+
+
+class _Executor(Struct, frozen=True):
+    framework_id: str
+    executor_id: str
+
+
+class _AgentState(Struct, frozen=True):
+    """What matters here of an agent's word about itself."""
+
+    executors: list[_Executor] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +90,26 @@ def read_sandbox(agent_url: str, path: str, *, offset: int, wait_ms: int = 0) ->
         Unavailable: The agent does not answer.
     """
     return _read(agent_url, path, offset, wait_ms=wait_ms)
+
+
+def list_sandbox(agent_url: str, path: str) -> list[SandboxEntry]:
+    """Return what lies in a folder of a sandbox.
+
+    Raises:
+        NotFound: There is no such folder, or not yet.
+        Unavailable: The agent does not answer.
+    """
+    return _ask(agent_url, "/files/browse", {"path": path}, list[SandboxEntry])
+
+
+def runs_executor(agent_url: str, framework_id: str, executor_id: str) -> bool:
+    """Say whether an executor has not ended on its agent, whether it has tasks or not.
+
+    Raises:
+        Unavailable: The agent does not answer.
+    """
+    state = _ask(agent_url, "/state", {}, _AgentState)
+    return any((each.framework_id, each.executor_id) == (framework_id, executor_id) for each in state.executors)
 
 
 def read_output(agent_url: str, path: str) -> Iterator[bytes]:
@@ -125,6 +176,8 @@ class _Followed:
         self._place = _Place()
         #: The end of the older part that was read last; None before any.
         self._older_end: _Place | None = None
+        #: How the file begins that is being read.
+        self._head = b""
         self.is_absent = True
 
     def parts(self, *, wait_ms: int) -> Iterator[bytes]:
@@ -164,6 +217,8 @@ class _Followed:
                 # What came before it stands in a file that was not read; then this one is read again.
                 yield from self._older_from(_Place())
                 return
+            if self._place.offset == 0:
+                self._head = data[:OVERLAP_BYTES]
             self._place = self._place.after(data)
             yield data
 
@@ -174,6 +229,10 @@ class _Followed:
 
     def _rest_of_older(self) -> Iterator[bytes]:
         """Yield what was not read yet of the file that was rotated, and begin with the new one."""
+        if self._was_cut():
+            self._place = self._end()
+            yield LOST_NOTICE
+            return
         place, self._place = self._place, _Place()
         found = self._find(place)
         if found is None:
@@ -181,6 +240,19 @@ class _Followed:
             found = _Place()
         yield from self._older_from(found)
         yield b""
+
+    def _was_cut(self) -> bool:
+        if self._exists(self._older_path):
+            return False
+        beginning = self._at(self._path, _Place())
+        return beginning is not None and beginning.startswith(self._head)
+
+    def _end(self) -> _Place:
+        """Return the place behind all that the file holds now."""
+        place = _Place()
+        while data := self._at(self._path, place):
+            place = place.after(data)
+        return place
 
     def _find(self, place: _Place) -> _Place | None:
         """Return the place in the older part: where it was if the file was renamed, elsewhere if it was copied."""
@@ -219,3 +291,12 @@ def _read(agent_url: str, path: str, offset: int, *, wait_ms: int = 0, known_siz
     query: Query = {"path": path, "offset": offset, "raw": 1, "wait_ms": wait_ms, "known_size": known_size or offset}
     url = with_query(f"{agent_url.rstrip('/')}/files/read", query)
     return request("GET", url, None, timeout_s=wait_ms / 1000 + REQUEST_TIMEOUT_S, away=Unavailable).body
+
+
+def _ask(agent_url: str, path: str, query: Query, kind: type[AnswerT]) -> AnswerT:
+    url = with_query(f"{agent_url.rstrip('/')}{path}", query)
+    body = request("GET", url, None, timeout_s=REQUEST_TIMEOUT_S, away=Unavailable).body
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.DecodeError as error:
+        raise ProtocolError(f"{agent_url} is no agent of this version: {error}") from None

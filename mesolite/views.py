@@ -34,7 +34,7 @@ class ClusterRow(Struct, frozen=True, kw_only=True):
 
 
 class TaskRow(Struct, frozen=True, kw_only=True):
-    """A task: GET /tasks?task_id=&framework_id=&all=1; newest first, ended ones only with `all`."""
+    """A task: GET /tasks?task_id=&framework_id=&executor_id=&all=1; newest first, ended ones only with `all`."""
 
     task_id: str
     framework_id: str
@@ -47,7 +47,7 @@ class TaskRow(Struct, frozen=True, kw_only=True):
     hostname: str = ""
     #: Where its agent serves files; empty where the agent is not registered.
     agent_url: str = ""
-    #: Its sandbox, as the agent's files API names it.
+    #: Its sandbox, as the agent's files API names it; its executor's where it has one.
     sandbox: str = ""
     resources: Amounts = {}
     #: The executor that it runs in; empty where it has a container to itself.

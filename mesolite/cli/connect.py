@@ -66,7 +66,7 @@ def find_task(client: OperatorClient, given: str) -> TaskRow:
     """
     framework_id, _, task_id = given.rpartition("/")
     deadline_s = time.monotonic() + RECOVERY_WAIT_S
-    while not (matching := _matching(client, framework_id, task_id)) and time.monotonic() < deadline_s:
+    while not (matching := tasks_named(client, framework_id, task_id)) and time.monotonic() < deadline_s:
         if not are_agents_recovering(client):
             break
         time.sleep(RECOVERY_POLL_S)
@@ -87,6 +87,7 @@ def are_agents_recovering(client: OperatorClient, agent_id: str | None = None) -
     return any(row.status == RECOVERING and agent_id in (None, row.agent_id) for row in client.agents())
 
 
-def _matching(client: OperatorClient, framework_id: str, task_id: str) -> list[TaskRow]:
+def tasks_named(client: OperatorClient, framework_id: str, task_id: str) -> list[TaskRow]:
+    """Return the tasks with an id, ended or not, of a framework or of any where that is empty."""
     found = client.tasks(include_ended=True, task_id=task_id)
     return [row for row in found if row.task_id == task_id and framework_id in ("", row.framework_id)]

@@ -25,7 +25,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "demo": ("demo", "demo", "Show the whole of it at work in a minute."),
     "run": ("run", "run", "Run a command on the cluster and show its output."),
     "ps": ("tasks", "ps", "List tasks."),
-    "logs": ("tasks", "logs", "Show a task's output."),
+    "logs": ("logs", "logs", "Show the output of a task, a call or an executor."),
     "kill": ("tasks", "kill", "Kill a task."),
     "agents": ("listings", "agents", "List agents and what is free on them."),
     "gone": ("gone", "gone", "Give up an agent that will not come back."),

@@ -17,7 +17,7 @@ from mesolite.agent.sandbox import MAX_READ_BYTES
 from mesolite.errors import BadInput, MasterUnavailable, NotFound, Unavailable
 from mesolite.master.http import MasterHttp
 from mesolite.operator import OperatorClient
-from mesolite.sandbox_client import LOST_NOTICE, follow_output, read_output, read_sandbox
+from mesolite.sandbox_client import LOST_NOTICE, OVERLAP_BYTES, follow_output, read_output, read_sandbox
 from mesolite.webserver import MAX_BODY_BYTES
 
 LOCAL = "127.0.0.1"
@@ -379,6 +379,23 @@ def test_output_that_is_rotated_while_it_is_followed_is_shown_whole(agent: Agent
 
     shown = b"".join(follow_output(agent.url, "/f/t/latest/stdout", ended, wait_ms=10))
     assert shown == b"one two three four "
+
+
+def test_a_log_that_is_cut_off_while_it_is_followed_is_not_shown_again(agent: AgentHttp, sandbox: Path) -> None:
+    """Goal: what was shown is not shown twice. Method: the end is taken away and more is written, as executors do with logs."""
+    file = sandbox / "log"
+    kept = b"one " * OVERLAP_BYTES
+    file.write_bytes(kept + b"two three ")
+    steps = iter([kept + b"cut ", kept + b"cut four ", b""])
+
+    def ended() -> bool:
+        step = next(steps)
+        if step:
+            file.write_bytes(step)
+        return not step
+
+    shown = b"".join(follow_output(agent.url, "/f/t/latest/log", ended, wait_ms=10))
+    assert shown == kept + b"two three " + LOST_NOTICE + b"four "
 
 
 def test_output_that_was_rotated_away_unread_is_said_to_be_lost(agent: AgentHttp, sandbox: Path) -> None:

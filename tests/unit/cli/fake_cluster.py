@@ -27,7 +27,9 @@ class FakeCluster:
         self.on_tasks: Callable[[], None] = lambda: None
         self.on_agents: Callable[[], None] = lambda: None
         self.work_dir = work_dir
-        self.files = AgentHttp(host="127.0.0.1", port=0, work_dir=work_dir, state=dict)
+        #: What the agent says of itself.
+        self.agent_state: dict[str, object] = {}
+        self.files = AgentHttp(host="127.0.0.1", port=0, work_dir=work_dir, state=lambda: self.agent_state)
         self.master = MasterHttp(
             host="127.0.0.1",
             port=0,
@@ -80,12 +82,48 @@ class FakeCluster:
             (folder / "stdout").write_bytes(stdout)
         return row
 
+    def add_executor_task(
+        self,
+        task_id: str,
+        *,
+        state: str = "TASK_RUNNING",
+        executor_id: str = "python",
+        agent_id: str = "agent-1",
+        run: str = "container-1",
+        framework_name: str = "",
+    ) -> TaskRow:
+        """Add a task under an executor, whose sandbox `executor_file` fills."""
+        row = TaskRow(
+            task_id=task_id,
+            framework_id="fw",
+            framework_name=framework_name,
+            state=state,
+            agent_id=agent_id,
+            agent_url=self.files.url,
+            sandbox=f"/fw/{executor_id}/{run}",
+            executor_id=executor_id,
+            name="a call",
+        )
+        self.tasks.append(row)
+        return row
+
+    def executor_file(
+        self, name: str, content: bytes, *, executor_id: str = "python", run: str = "container-1"
+    ) -> Path:
+        """Write a file into an executor's sandbox."""
+        path = self.work_dir / "sandboxes" / "fw" / executor_id / run / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return path
+
     def _tasks(self, query: Mapping[str, str]) -> Sequence[TaskRow]:
         with_ended = query.get("all") == "1"
         rows = [
             row
             for row in self.tasks
-            if query.get("task_id") in {None, row.task_id} and (with_ended or row.state != ENDED)
+            if query.get("task_id") in {None, row.task_id}
+            and query.get("executor_id") in {None, row.executor_id}
+            and (with_ended or row.state != ENDED)
         ]
         self.on_tasks()
         return rows

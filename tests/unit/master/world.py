@@ -2,7 +2,7 @@
 
 from typing import TypeVar, assert_never
 
-from mesolite.ids import AgentId, ExecutorId, FrameworkId, SessionId, TaskId
+from mesolite.ids import AgentId, ContainerId, ExecutorId, FrameworkId, SessionId, TaskId
 from mesolite.master import MasterCore, MasterSettings
 from mesolite.master.allocator import HierarchicalDrfAllocator
 from mesolite.master.effects import (
@@ -28,6 +28,7 @@ from mesolite.protocol import (
     Command,
     CommandBatch,
     CommandInfo,
+    ContainerStatus,
     Event,
     EventBatch,
     ExecutorInfo,
@@ -178,6 +179,7 @@ class World:
         uuid: bytes = b"u" * 16,
         latest: TaskState | None = None,
         confirmed: int = 0,
+        container: str | None = None,
     ) -> None:
         status = TaskStatus(
             task_id=TaskId(task),
@@ -186,6 +188,7 @@ class World:
             timestamp_ms=self.now_ms,
             agent_id=AgentId(agent),
             uuid=uuid,
+            container_status=None if container is None else ContainerStatus(container_id=ContainerId(container)),
         )
         self.report(
             agent,
