@@ -19,6 +19,27 @@ from tests.waiting import eventually
 pytestmark = [pytest.mark.redis, pytest.mark.slow]
 
 TIMEOUT_S: Final = 90
+#: A program of somebody who calls functions: one call, which prints and waits for a file; then it waits for its input to end.
+CALLS: Final = """
+import sys
+from pathlib import Path
+from mesolite.frameworks.futures import Executor
+
+def speak(flag):
+    import sys, time
+    print("begun", flush=True)
+    print("a complaint", file=sys.stderr)
+    while not flag.exists():
+        time.sleep(0.02)
+    print("over")
+
+with Executor(mode=sys.argv[1], name=sys.argv[1], cpus=0.3, mem_mib=32) as executor:
+    call = executor.submit(speak, Path(sys.argv[2]))
+    print("submitted", flush=True)
+    call.result()
+    print("over", flush=True)
+    sys.stdin.read()
+"""
 UP: Final = ("up", "--agents", "1", "--containerizer", "process", "--no-flower", "--agent-resources", "cpus:2;mem:256")
 
 
@@ -36,6 +57,16 @@ class Shell:
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def start_calls(self, mode: str, flag: Path) -> subprocess.Popen[str]:
+        """Start the program that calls a function, which ends when the flag is there."""
+        return subprocess.Popen(
+            [sys.executable, "-c", CALLS, mode, str(flag)],
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             text=True,
         )
 
@@ -176,6 +207,54 @@ def test_a_detached_run_goes_on_and_can_be_followed_and_killed(shell: Shell) -> 
         assert shell.run("kill", "--wait", task_id).returncode == 0
         out, _ = follower.communicate(timeout=TIMEOUT_S)
     assert (follower.returncode, out) == (0, "begun\n")
+
+
+def rows_of(shell: Shell, framework_name: str) -> list[dict[str, str]]:
+    """The tasks of a framework, ended or not."""
+    rows = json.loads(shell.run("ps", "-a", "--json").stdout)
+    return [row for row in rows if row["framework_name"] == framework_name]
+
+
+def test_what_a_call_prints_is_found_by_its_task_while_it_runs_and_after_its_framework(
+    shell: Shell, shared_home: Path
+) -> None:
+    flag = shared_home / "fine-flag"
+    with shell.start_calls("fine", flag) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "submitted\n"
+        eventually(lambda: [row["task_id"] for row in rows_of(shell, "fine")] == ["1-1"])
+        (row,) = rows_of(shell, "fine")
+        task = f"{row['framework_id']}/1-1"
+        with shell.start("logs", "-f", task) as follower:
+            assert follower.stdout is not None
+            assert [follower.stdout.readline() for _ in range(2)] == ["begun\n", "a complaint\n"]
+            flag.touch()
+            out, err = follower.communicate(timeout=TIMEOUT_S)
+        assert (follower.returncode, out, err) == (0, "over\n", "")
+        assert row["executor_id"] in shell.run("ps", "-a").stdout
+        program.communicate(timeout=TIMEOUT_S)
+    done = shell.run("logs", task)
+    assert (done.returncode, done.stdout) == (0, "begun\na complaint\nover\n"), done.stderr
+    own = shell.run("logs", f"{row['framework_id']}/{row['executor_id']}")
+    assert (own.returncode, own.stdout) == (0, ""), own.stderr
+
+
+def test_what_a_call_of_a_pool_prints_is_found_by_its_number_and_its_worker_says_where(
+    shell: Shell, shared_home: Path
+) -> None:
+    flag = shared_home / "coarse-flag"
+    flag.touch()
+    with shell.start_calls("coarse", flag) as program:
+        assert program.stdout is not None
+        assert [program.stdout.readline() for _ in range(2)] == ["submitted\n", "over\n"]
+        worker = rows_of(shell, "coarse")[-1]
+        executor = f"{worker['framework_id']}/{worker['executor_id']}"
+        of_worker = shell.run("logs", f"{worker['framework_id']}/{worker['task_id']}")
+        assert (of_worker.returncode, of_worker.stdout) == (0, "")
+        assert f"mesolite logs {executor}/CALL" in of_worker.stderr
+        assert "the newest are 1\n" in of_worker.stderr
+        assert shell.run("logs", f"{executor}/1").stdout == "begun\na complaint\nover\n"
+        program.communicate(timeout=TIMEOUT_S)
 
 
 def test_down_stops_exactly_what_up_started_and_every_task(alone: Shell, shell: Shell) -> None:
