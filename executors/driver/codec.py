@@ -114,7 +114,14 @@ def quoted_length(text: str) -> int:
 
 # Reading.
 
-_decode: Final = json.JSONDecoder().raw_decode
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number in JSON")
+
+
+#: Python's own would take NaN and Infinity, with which nothing can be compared.
+_DECODER: Final = json.JSONDecoder(parse_constant=_no_number)
+_decode: Final = _DECODER.raw_decode
 
 
 def _object_of(line: bytes) -> Fields:
@@ -123,7 +130,7 @@ def _object_of(line: bytes) -> Fields:
         text = line.decode()
         value, end = _decode(text)
         if end != len(text):
-            value = json.loads(text)  # white space after it, or a second value
+            value = _DECODER.decode(text)  # white space after it, or a second value
     except ValueError as error:
         raise BadLine(f"not one JSON object: {error}: {_shown(line)}") from None
     if not isinstance(value, dict):

@@ -229,6 +229,7 @@ def test_a_message_with_fields_of_any_type_is_read_as_the_agents_end_would_or_is
         (b'{"type":"DANCE"}', "is the agent newer than this executor"),
         (b'{"type":"KILL","task_id":"t"}', "'grace_ms' is None where a whole number should be"),
         (b'{"type":"KILL","task_id":"t","grace_ms":true}', "'grace_ms' is True where a whole number"),
+        (b'{"type":"RESIZED","cpus":NaN,"mem_mib":1}', "NaN is no number in JSON"),
         (b'{"type":"MESSAGE","data":"%%%"}', "where base64 should be"),
         (b'{"type":"MESSAGE"}', "where base64 should be"),
         (b'{"type":"LAUNCH"}', "a task that is no object"),
