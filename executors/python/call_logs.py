@@ -5,14 +5,20 @@ from collections import deque
 from pathlib import Path
 from typing import Final
 
-from .log_names import DIRECTORY, MAX_LOGS, MAX_LOGS_BYTES, log_name
+from .log_names import DIRECTORY, MAX_LOGS, MAX_LOGS_BYTES, SUFFIX, log_name
 from .output import MAX_LOG_BYTES, cut, spool_name
 
 
 class CallLogs:
-    """The directory `calls` of one sandbox."""
+    """The directory `calls` of one sandbox.
 
-    def __init__(self, sandbox: Path) -> None:
+    Args:
+        sandbox: The executor's.
+        shown_as: FRAMEWORK/EXECUTOR, by which people ask for logs (`mesolite logs`); empty where nobody can.
+    """
+
+    def __init__(self, sandbox: Path, shown_as: str = "") -> None:
+        self._shown_as: Final = shown_as
         self._directory: Final = sandbox / DIRECTORY
         self._kept: Final[deque[tuple[str, int]]] = deque()
         self._bytes = 0
@@ -37,12 +43,22 @@ class CallLogs:
             if log.stat().st_size > 2 * MAX_LOG_BYTES:
                 cut(log)
 
-    def save(self, worker: int, generation: int, name: str, number: int) -> None:
-        """A worker died under this call: what it printed is its log."""
+    def save(self, worker: int, generation: int, name: str, number: int) -> str:
+        """A worker died under this call: what it printed is its log.
+
+        Returns:
+            How people see it; empty where it printed nothing.
+        """
         self.adopt(worker, generation, name, number)
-        with contextlib.suppress(OSError):
-            self.kept(name, number, (self._directory / log_name(name, number)).stat().st_size)
         self.discard(worker, generation)
+        file = log_name(name, number)
+        try:
+            self.kept(name, number, (self._directory / file).stat().st_size)
+        except OSError:
+            return ""
+        return (
+            f"what it printed: `mesolite logs {self._shown_as}/{file.removesuffix(SUFFIX)}`" if self._shown_as else ""
+        )
 
     def discard(self, worker: int, generation: int) -> None:
         """Remove the spool of a worker that is over."""

@@ -1,6 +1,6 @@
 """What a worker's end means for the call that it had: pure decisions, from what is known of both."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from .calls import Call, End, Outcome
@@ -58,8 +58,19 @@ class WorkerEnd:
     intent: Intent | None = None
 
 
-def outcome_of(worker: WorkerEnd, ran_us: int) -> Outcome:
-    """The end of the call that a worker had taken when it ended."""
+def outcome_of(worker: WorkerEnd, ran_us: int, output: str = "") -> Outcome:
+    """The end of the call that a worker had taken when it ended.
+
+    Args:
+        worker: How it ended.
+        ran_us: How long the call had run.
+        output: Says how people see what the call printed; empty where it printed nothing.
+    """
+    outcome = _outcome(worker, ran_us)
+    return replace(outcome, message=f"{outcome.message}; {output}") if output else outcome
+
+
+def _outcome(worker: WorkerEnd, ran_us: int) -> Outcome:
     intent = worker.intent
     if intent is not None:
         peak = max(intent.peak_bytes, worker.peak_bytes) if intent.limit_bytes else 0

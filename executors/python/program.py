@@ -64,6 +64,7 @@ class _Builder:
             self._sandbox,
             Limits(settings.max_result_bytes, min(inline_bytes, settings.max_result_bytes)),
             mem_bytes_per_worker=settings.mem_bytes_per_worker,
+            shown_as=f"{subscribed.framework_id}/{subscribed.executor_id}",
             changed=changed,
             log=log,
         )

@@ -46,6 +46,7 @@ class Runner:
         sandbox: Where workers are, and the logs of calls.
         limits: What results are bounded by.
         mem_bytes_per_worker: What one may use; 0: an equal share of the container.
+        shown_as: FRAMEWORK/EXECUTOR, by which people ask for logs of calls.
         changed: Called when a worker is up or over.
         log: Told what people may want to know.
     """
@@ -58,6 +59,7 @@ class Runner:
         limits: Limits,
         *,
         mem_bytes_per_worker: int = 0,
+        shown_as: str = "",
         changed: Callable[[], None] = lambda: None,
         log: Callable[[str], None] = lambda text: None,
     ) -> None:
@@ -67,7 +69,7 @@ class Runner:
         self._mem_bytes_per_worker: Final = mem_bytes_per_worker
         self._assignment: Final = Assignment()
         self._crew: Final = Crew(loop, zygote, sandbox, limits, CrewNews(self._started, self._ended, self._answering))
-        self._logs: Final = CallLogs(sandbox)
+        self._logs: Final = CallLogs(sandbox, shown_as)
         #: Why we end workers that have not ended, by their numbers.
         self._intents: Final[dict[int, Intent]] = {}
         #: Resident memory of idle workers when they were first looked at.
@@ -326,8 +328,7 @@ class Runner:
             intent=intent,
         )
         ran_us = max(0, _now_us() - lane.since_us)
-        for ticket in lost:
-            self._logs.save(worker, link.generation, ticket.call.name, ticket.number)
+        outputs = [self._logs.save(worker, link.generation, ticket.call.name, ticket.number) for ticket in lost]
         self._logs.discard(worker, link.generation)
         self._crew.let_go(worker)
         self._first_bytes.pop(worker, None)
@@ -335,8 +336,8 @@ class Runner:
             self._proven.discard(worker)
         elif not lost and intent is None and not lane.closing:
             self._false_start(f"a worker {shown_status(status)}")
-        for ticket in lost:
-            self._end(ticket.call, outcome_of(known, ran_us))
+        for ticket, output in zip(lost, outputs, strict=True):
+            self._end(ticket.call, outcome_of(known, ran_us, output))
         self._staff()
         self._changed()
         self._deal_soon()

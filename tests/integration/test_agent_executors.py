@@ -15,6 +15,7 @@ import pytest
 
 from mesolite.config import AgentConfig
 from mesolite.executors.python.calls import BlockRef, End, Function, Outcome
+from mesolite.executors.python.log_names import task_log_name
 from mesolite.executors.python.tasks import CallTask, decode_outcome, encode_call
 from mesolite.ids import AgentId, ExecutorId, FrameworkId, SessionId, TaskId
 from mesolite.protocol import (
@@ -32,6 +33,7 @@ from mesolite.protocol import (
     TaskState,
 )
 from mesolite.resources import Resources
+from mesolite.sandbox_client import read_output
 from tests.integration.test_agent_process import Master, Running
 from tests.waiting import eventually
 
@@ -164,6 +166,26 @@ def test_a_function_is_called_in_an_executor_that_outlives_its_agent(cluster_of_
     after = life.outcome(life.call(whoami))
     assert isinstance(before.payload, bytes)
     assert before.payload == after.payload, "the same executor forked both workers"
+
+
+@pytest.mark.redis
+def test_what_a_call_prints_is_found_in_the_sandbox_of_its_executor_by_its_task(cluster_of_one: Cluster) -> None:
+    """Goal: in every life of the agent, while it can be read at all. Method: before a restart, and after it with another call."""
+    life = cluster_of_one
+    paths: list[str] = []
+    for _ in range(2):
+        task_id = life.call(print, "printed by this one")
+        life.outcome(task_id)
+        executors = life.state()["executors"]
+        assert isinstance(executors, list)
+        container_id = executors[0]["container_id"]
+        paths.append(f"/calls/python/{container_id}/calls/{task_log_name(task_id)}.log")
+        for path in [*paths, paths[-1].replace(container_id, "latest")]:
+            url = f"http://127.0.0.1:{life.registration.agent_info.url.rpartition(':')[2]}"
+            assert b"".join(read_output(url, path)) == b"printed by this one\n"
+        life.running.stop()
+        life.start()
+    life.outcome(life.call(time.time))
 
 
 @pytest.mark.redis

@@ -19,7 +19,8 @@ from tests.waiting import eventually
 pytestmark = [pytest.mark.redis, pytest.mark.slow]
 
 TIMEOUT_S: Final = 90
-#: A program of somebody who calls functions: one call, which prints and waits for a file; then it waits for its input to end.
+#: A program of somebody who calls functions: one call that prints and waits for a file, and one that dies; then it waits for its
+#: input to end.
 CALLS: Final = """
 import sys
 from pathlib import Path
@@ -33,11 +34,17 @@ def speak(flag):
         time.sleep(0.02)
     print("over")
 
+def die():
+    import os
+    print("last words", flush=True)
+    os._exit(3)
+
 with Executor(mode=sys.argv[1], name=sys.argv[1], cpus=0.3, mem_mib=32) as executor:
     call = executor.submit(speak, Path(sys.argv[2]))
     print("submitted", flush=True)
     call.result()
     print("over", flush=True)
+    print(executor.submit(die).exception(), flush=True)
     sys.stdin.read()
 """
 UP: Final = ("up", "--agents", "1", "--containerizer", "process", "--no-flower", "--agent-resources", "cpus:2;mem:256")
@@ -247,13 +254,16 @@ def test_what_a_call_of_a_pool_prints_is_found_by_its_number_and_its_worker_says
     with shell.start_calls("coarse", flag) as program:
         assert program.stdout is not None
         assert [program.stdout.readline() for _ in range(2)] == ["submitted\n", "over\n"]
+        _, command, _ = program.stdout.readline().split("`")
         worker = rows_of(shell, "coarse")[-1]
         executor = f"{worker['framework_id']}/{worker['executor_id']}"
         of_worker = shell.run("logs", f"{worker['framework_id']}/{worker['task_id']}")
         assert (of_worker.returncode, of_worker.stdout) == (0, "")
         assert f"mesolite logs {executor}/CALL" in of_worker.stderr
-        assert "the newest are 1\n" in of_worker.stderr
+        assert "the newest are 2, 1\n" in of_worker.stderr
         assert shell.run("logs", f"{executor}/1").stdout == "begun\na complaint\nover\n"
+        assert command == f"mesolite logs {executor}/2"
+        assert shell.run(*command.split()[1:]).stdout == "last words\n"
         program.communicate(timeout=TIMEOUT_S)
 
 

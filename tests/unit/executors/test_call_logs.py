@@ -71,9 +71,16 @@ def test_what_a_worker_printed_before_it_died_is_saved_and_an_empty_spool_is_not
     logs = CallLogs(directory.parent)
     (directory / spool_name(1, 0)).write_text("last words")
     (directory / spool_name(2, 5)).touch()
-    logs.save(1, 0, "dead", 1)
-    logs.save(2, 5, "silent", 2)
+    assert logs.save(1, 0, "dead", 1) == "", "nobody can ask for it"
+    assert logs.save(2, 5, "silent", 2) == ""
     assert [path.name for path in directory.iterdir()] == ["dead.log"]
+
+
+def test_whoever_hears_that_a_call_died_is_told_how_to_see_what_it_printed(directory: Path) -> None:
+    logs = CallLogs(directory.parent, "fw/python")
+    (directory / spool_name(1, 0)).write_text("last words")
+    assert logs.save(1, 0, "17", 9) == "what it printed: `mesolite logs fw/python/17`"
+    assert logs.save(2, 0, "18", 10) == "", "it printed nothing"
 
 
 def test_a_log_is_cut_at_its_greatest_length_with_a_note(directory: Path) -> None:

@@ -1,6 +1,7 @@
 """What the end of a worker means for its call, and how many workers there are to be."""
 
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -25,6 +26,13 @@ def test_a_signal_is_told_by_number_and_name() -> None:
     outcome = outcome_of(WorkerEnd(status=int(signal.SIGSEGV)), ran_us=5)
     assert outcome == Outcome(End.DIED, message=outcome.message, ran_us=5)
     assert "signal 11 (SIGSEGV" in outcome.message
+
+
+def test_how_to_see_what_a_call_printed_stands_behind_why_it_ended() -> None:
+    for intent in (None, out_of_memory(64 * MEBIBYTE, 70 * MEBIBYTE)):
+        worker = WorkerEnd(status=9, intent=intent)
+        bare = outcome_of(worker, 5)
+        assert outcome_of(worker, 5, "it is there") == replace(bare, message=f"{bare.message}; it is there")
 
 
 def test_a_core_dump_hides_no_signal() -> None:
