@@ -22,7 +22,7 @@ from requests.exceptions import RequestException
 
 from mesolite.config import AgentConfig, UpConfig
 
-from .clusters import cluster
+from .clusters import cluster, wait_until_idle
 from .figures import Figure, Outcome, main
 from .peers.catalog import CELERY, COARSE, FINE, FUTURES, LISTS, LISTS_IN_BATCHES, OTHERS, POOL, PeerSpec
 from .peers.environment import PeerMissing
@@ -37,6 +37,9 @@ PI_SAMPLES: Final = 1_000_000
 COMPUTING: Final = (COARSE, POOL)
 #: One agent: workers of one CPU are two, and calls of a hundredth are two hundred at a time, if memory suffices.
 RESOURCES: Final = "cpus:2;mem:8192"
+
+#: For executors to end.
+IDLE_TIMEOUT_S: Final = 15.0
 
 COARSE_GOAL: Final = 1.0
 FINE_GOAL: Final = 5.0
@@ -123,11 +126,15 @@ def running(containerizer: str) -> Generator[dict[str, str]]:
     image = os.environ.get("MESOLITE_IMAGE", AgentConfig().image)
     config = UpConfig(agents=1, agent_resources=RESOURCES, containerizer=containerizer, image=image, flower=False)  # type: ignore[arg-type]
     with cluster(config) as address:
-        yield {
-            "BENCH_REDIS_URL": address.redis_url,
-            "BENCH_CLUSTER": address.cluster,
-            "BENCH_MASTER_URL": address.master_url,
-        }
+        try:
+            yield {
+                "BENCH_REDIS_URL": address.redis_url,
+                "BENCH_CLUSTER": address.cluster,
+                "BENCH_MASTER_URL": address.master_url,
+            }
+        finally:
+            # An executor outlives its agent: what was shut down has to be over before agents are.
+            wait_until_idle(address.master_url, within_s=IDLE_TIMEOUT_S)
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -66,6 +67,8 @@ def main(name: str, measure: Callable[[int], Outcome]) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--check", action="store_true", help="exit 1 where a goal is missed")
     arguments = parser.parse_args()
+    # Told to end, it ends what it started first, as after an interrupt.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     outcome = measure(QUICK_RUNS if arguments.quick else RUNS)
     if arguments.json:
         print(json.dumps(_as_json(name, outcome)))

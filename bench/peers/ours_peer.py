@@ -7,8 +7,8 @@ from typing import Final, Literal
 import cloudpickle
 
 from mesolite.frameworks.futures import Executor
-from mesolite.operator import OperatorClient
 
+from ..clusters import wait_until_idle
 from . import work
 from .conversation import Peer, option, redis_url, serve
 
@@ -16,7 +16,6 @@ from .conversation import Peer, option, redis_url, serve
 IDLE_TIMEOUT_S: Final = 30.0
 #: Workers are held for as long as the benchmark measures others, as theirs are.
 HELD_S: Final = 3600.0
-_LOOK_EVERY_S: Final = 0.05
 
 
 class Ours(Peer):
@@ -55,7 +54,9 @@ class Ours(Peer):
     def cold(self) -> float:
         """See `Peer`."""
         self.stop()
-        self._wait_until_idle()
+        assert wait_until_idle(os.environ["BENCH_MASTER_URL"], within_s=IDLE_TIMEOUT_S), (
+            "a shutdown leaves something behind"
+        )
         began_s = time.perf_counter()
         self._executor = self._made()
         self._executor.submit(work.nothing, 0).result()
@@ -75,14 +76,6 @@ class Ours(Peer):
             idle_timeout=HELD_S,
             name="bench",
         )
-
-    def _wait_until_idle(self) -> None:
-        """Wait until what the last executor held is free."""
-        operator = OperatorClient(os.environ["BENCH_MASTER_URL"])
-        deadline_s = time.monotonic() + IDLE_TIMEOUT_S
-        while any(any(amount for amount in agent.used.values()) for agent in operator.agents()):
-            assert time.monotonic() < deadline_s, f"the cluster is not idle {IDLE_TIMEOUT_S:g} s after a shutdown"
-            time.sleep(_LOOK_EVERY_S)
 
 
 if __name__ == "__main__":
