@@ -15,7 +15,7 @@ from functools import partial
 from typing import Final
 
 from mesolite.ids import AgentId
-from mesolite.protocol import TERMINAL_STATES, TaskState
+from mesolite.protocol import TERMINAL_STATES, FrameworkInfo, TaskInfo, TaskState, TaskStatus
 from mesolite.transport.address import scheme_of
 from mesolite.transport.celery_broker import open_broker
 from mesolite.transport.keys import DEFAULT_CLUSTER, agent_queue, key_prefix
@@ -123,6 +123,11 @@ class FlowerPresence:
         if task is not None and task.shown:
             self._events.put(started_event(task))
 
+    def task_finished(self, framework: FrameworkInfo, task: TaskInfo, status: TaskStatus) -> None:
+        """A task ended well: nothing is said, and hardly anything done, where it was left out."""
+        if not self._ledger.finished_unshown(shown_id(framework.framework_id, task.task_id)):
+            self.task_ended(TaskView.of(framework, task), TaskEnding.of(status))
+
     def task_ended(self, view: TaskView, ending: TaskEnding) -> None:
         """A task ended. One that was left out and failed is shown after all, and one of a former life as well."""
         before = self._ledger.find(view.shown_id)
@@ -184,6 +189,8 @@ class FlowerObserver:
                 self._presence.task_received(TaskView.of(framework, task), since_s=_since_s(change))
             elif change.state is TaskState.RUNNING:
                 self._presence.task_started(shown_id(framework.framework_id, task.task_id), since_s=_since_s(change))
+            elif change.state is TaskState.FINISHED and change.status is not None:
+                self._presence.task_finished(framework, task, change.status)
             elif change.state in TERMINAL_STATES and change.status is not None:
                 self._presence.task_ended(TaskView.of(framework, task), TaskEnding.of(change.status))
 

@@ -54,18 +54,19 @@ class TaskLedger:
         self._revoked: OrderedDict[str, None] = OrderedDict()
 
     def received(self, view: TaskView, *, shown: bool, since_s: float | None = None) -> KnownTask | None:
-        """Add a task that came now, or at `since_s`; None where it is listed already."""
+        """Add a task that came now, or at `since_s`; None where it is listed already, or there is nothing to say of it."""
+        key = view.shown_id
         with self._lock:
-            if view.shown_id in self._live:
+            if key in self._live:
                 return None
             received_s = self._wall_clock_s() if since_s is None else since_s
             task = KnownTask(view=view, received_s=received_s, shown=shown)
-            self._live[view.shown_id] = task
+            self._live[key] = task
             if len(self._live) > MAX_LIVE_TASKS:
                 self._live.popitem(last=False)
             counted = view.name in self._totals or len(self._totals) < MAX_COUNTED_NAMES
             self._totals[view.name if counted else OTHER_NAMES] += 1
-            return replace(task)
+            return replace(task) if shown else None
 
     def started(self, shown_id: str, *, since_s: float | None = None) -> KnownTask | None:
         """Mark a task as running since now, or `since_s`; None where it is unknown or runs already."""
@@ -75,6 +76,15 @@ class TaskLedger:
                 return None
             task.started_s = self._wall_clock_s() if since_s is None else since_s
             return replace(task)
+
+    def finished_unshown(self, shown_id: str) -> bool:
+        """Forget a task that was left out and ended well, as most do where thousands come in a second; say whether it is one."""
+        with self._lock:
+            task = self._live.get(shown_id)
+            if task is None or task.shown:
+                return False
+            del self._live[shown_id]
+            return True
 
     def ended(self, view: TaskView, ending: TaskEnding) -> KnownTask | None:
         """Move a task to the ended ones; None where it ended already.

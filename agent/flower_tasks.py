@@ -6,7 +6,6 @@ Celery's uuids belong to one task in the world, a Mesos task id to one task of i
 uuid is "framework id/task id": neither half can hold a slash (`mesolite.ids`), and Flower's routes take one.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -140,8 +139,8 @@ def _first_word(command: str) -> str:
 
 
 def _scalars(resources: tuple[Resource, ...]) -> tuple[tuple[str, int], ...]:
-    sums: Counter[str] = Counter()
+    sums: dict[str, int] = {}
     for resource in resources:
         if resource.scalar is not None:
-            sums[resource.name] += resource.scalar
+            sums[resource.name] = sums.get(resource.name, 0) + resource.scalar
     return tuple(sorted(sums.items()))

@@ -39,7 +39,13 @@ from .http import AgentHttp
 from .inbox import Inbox
 from .lifecycle import Phase
 from .records import ExecutorRecord, ProgressRecord, Put
-from .settings import MAX_ORPHAN_WAIT_MS, MAX_WAITING_BESIDE_EXECUTORS, MAX_WAITING_EVENTS, ExecutorPatience
+from .settings import (
+    CONFIRM_DELAY_MS,
+    MAX_ORPHAN_WAIT_MS,
+    MAX_WAITING_BESIDE_EXECUTORS,
+    MAX_WAITING_EVENTS,
+    ExecutorPatience,
+)
 from .shell import AgentShell
 from .workdir import WorkDir, open_work_dir
 
@@ -145,6 +151,7 @@ def _assemble(
         bundle_dir=services.bundle_dir,
         executor_observers=observers,
         drop_framework=services.blocks.store.framework_over,
+        confirm_delay_ms=CONFIRM_DELAY_MS,
     )
     _log.info("agent.started", agent_id=agent_id, url=url, redis=shown(config.redis_url), containerizer=chosen.reason)
     return window.shell

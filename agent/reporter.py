@@ -26,7 +26,22 @@ _log = get_logger("mesolite.agent")
 class Reporter:
     """One agent's way to the master. Used from one thread."""
 
-    def __init__(self, store: Store, agent_id: AgentId, session: SessionId, principal: str) -> None:
+    def __init__(
+        self, store: Store, agent_id: AgentId, session: SessionId, principal: str, *, confirm_delay_ms: int = 0
+    ) -> None:
+        """Begin with the session's first number.
+
+        Args:
+            store: Where the stream is.
+            agent_id: Who reports.
+            session: This life of it.
+            principal: Whose stream is written.
+            confirm_delay_ms: How long a report that only confirms waits for another; see `CONFIRM_DELAY_MS`.
+        """
+        self._confirm_delay_ms: Final = confirm_delay_ms
+        #: Confirms commands and says nothing else; leaves with the next report, or when it has waited long enough.
+        self._held: SendReports | None = None
+        self._held_until_ms = 0
         self._store: Final = store
         self._agent_id: Final = agent_id
         self._session: Final = session
@@ -39,8 +54,8 @@ class Reporter:
 
     @property
     def deadline_ms(self) -> int | None:
-        """When `is_back` should be asked; None while the store is there."""
-        return self._ask_at_ms
+        """When `is_back` should be asked or `send_held` called; None while nothing waits."""
+        return self._held_until_ms if self._held is not None else self._ask_at_ms
 
     def send(self, effects: Iterable[SendReports], now_ms: int) -> None:
         """Send the reports of one pass: as few batches as their number allows, the newest header on all."""
@@ -53,6 +68,24 @@ class Reporter:
             last = effect
         if last is None or self._ask_at_ms is not None:
             return
+        if self._confirm_delay_ms and not reports and not gap:
+            if self._held is None:
+                self._held_until_ms = now_ms + self._confirm_delay_ms
+            self._held = last
+            return
+        # Its header is newer.
+        self._held = None
+        self._send(last, gap, reports, now_ms)
+
+    def send_held(self, now_ms: int) -> None:
+        """Send what waited for another report, where none came in time."""
+        held = self._held
+        if held is not None and now_ms >= self._held_until_ms:
+            self._held = None
+            if self._ask_at_ms is None:
+                self._send(held, False, [], now_ms)
+
+    def _send(self, last: SendReports, gap: bool, reports: list[Report], now_ms: int) -> None:
         try:
             for start in range(0, max(1, len(reports)), MAX_REPORTS_PER_BATCH):
                 self._append(last, gap, reports[start : start + MAX_REPORTS_PER_BATCH])

@@ -31,6 +31,10 @@ SILENT_HEARTBEATS: Final = 60
 #: A missing command is complained about again after so long: everything sent since is behind it, and one word is enough.
 GAP_REPEAT_MS: Final = 1_000
 
+#: A report that only confirms commands waits so long for another to ride on: what was commanded mostly has an outcome soon, and
+#: each report costs the master a whole turn. Far below the 2 s after which the master repeats what is not confirmed.
+CONFIRM_DELAY_MS: Final = 10
+
 # Tasks.
 
 #: Tasks that are not acknowledged to the end. A registration that lists them stays well below the payload limit of 16 MiB.

@@ -129,6 +129,7 @@ class AgentShell:
         bundle_dir: The directory with the Python executor, for containers of executors.
         executor_observers: Told what executors say of themselves.
         drop_framework: Told that a framework is over, whose executors may be ending still.
+        confirm_delay_ms: How long a report that only confirms waits for another to ride on.
     """
 
     def __init__(
@@ -151,6 +152,7 @@ class AgentShell:
         bundle_dir: Path | None = None,
         executor_observers: Sequence[ExecutorObserver] = (),
         drop_framework: Callable[[FrameworkId], None] = lambda _: None,
+        confirm_delay_ms: int = 0,
     ) -> None:
         self.core: Final = core
         self._containerizer: Final = containerizer
@@ -166,7 +168,9 @@ class AgentShell:
         self._drop_framework: Final = drop_framework
         self._executor_observers: Final = tuple(executor_observers)
         self._reader: Final = CommandReader(bus, agent_queue(core.info.agent_id, cluster), inbox)
-        self._reporter: Final = Reporter(store, core.info.agent_id, core.session, principal)
+        self._reporter: Final = Reporter(
+            store, core.info.agent_id, core.session, principal, confirm_delay_ms=confirm_delay_ms
+        )
         #: Held while the core changes, so that `view` sees whole passes.
         self._lock: Final = threading.Lock()
         #: Refused inputs by their reason.
@@ -213,6 +217,7 @@ class AgentShell:
         events = [*self._events(items, now_ms), *self._due(now_ms)]
         if events:
             self.handle(events)
+        self._reporter.send_held(now_ms)
         return len(items)
 
     def handle(self, events: Sequence[AgentEvent]) -> None:

@@ -128,9 +128,10 @@ class DriverCore:
         self.flow = Flow()
         #: Of the newest batch sent (protocol.CallBatch.number).
         self._sent_number = 0
-        self._timers = Timers(settings or DriverSettings())
+        settings = settings or DriverSettings()
+        self._timers = Timers(settings)
         self._wishes = Wishes(framework_info.roles)
-        self._outbox = Outbox()
+        self._outbox = Outbox(settings.acknowledgement_delay_ms)
         #: Batches that leave behind everything else.
         self._last_words: list[tuple[Call, ...]] = []
         #: Effects of the event being applied.
@@ -174,7 +175,9 @@ class DriverCore:
 
     def next_deadline_ms(self) -> int | None:
         """When the core wants a `Ticked` at the latest; None if only an event from outside can change anything."""
-        return self._timers.next_ms(self.phase, self.reconciliation.due_ms)
+        due_ms = self._timers.next_ms(self.phase, self.reconciliation.due_ms)
+        said_ms = self._outbox.due_ms if self.phase is Phase.SUBSCRIBED else None
+        return min((each for each in (due_ms, said_ms) if each is not None), default=None)
 
     def check(self) -> None:
         """Assert every invariant."""
@@ -472,7 +475,7 @@ class DriverCore:
             return
         if self.phase is Phase.SUBSCRIBED and (demand := self._wishes.take_demand()):
             self._outbox.add(demand)
-        if self.phase is not Phase.IDLE:
+        if self.phase is not Phase.IDLE and not (self.phase is Phase.SUBSCRIBED and self._outbox.can_wait(now_ms)):
             for calls in (*self._outbox.take(), *self._last_words):
                 self._send(calls)
             self._last_words.clear()

@@ -10,7 +10,15 @@ from .settings import BYTES_PER_WEIGHT, MAX_ACKNOWLEDGEMENTS, MAX_BATCH_WEIGHT, 
 class Outbox:
     """Calls and acknowledgements that wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, acknowledgement_delay_ms: int = 0) -> None:
+        """Start empty.
+
+        Args:
+            acknowledgement_delay_ms: See `DriverSettings`.
+        """
+        self._acknowledgement_delay_ms = acknowledgement_delay_ms
+        #: When acknowledgements leave that wait for calls to ride on; None while none wait.
+        self.due_ms: int | None = None
         self._calls: list[Call] = []
         self._acknowledgements: list[Acknowledgement] = []
 
@@ -23,6 +31,14 @@ class Outbox:
         if len(self._acknowledgements) < MAX_WAITING_ACKNOWLEDGEMENTS:
             self._acknowledgements.append(acknowledgement)
 
+    def can_wait(self, now_ms: int) -> bool:
+        """Say whether there are only acknowledgements, and calls may come soon that they can ride on."""
+        if not self._acknowledgement_delay_ms or not self._acknowledgements or self._calls:
+            return False
+        if self.due_ms is None:
+            self.due_ms = now_ms + self._acknowledgement_delay_ms
+        return now_ms < self.due_ms
+
     def remove_all(self) -> list[Call]:
         """Drop the calls and return them; acknowledgements stay, for they hold under any subscription."""
         calls, self._calls = self._calls, []
@@ -30,6 +46,7 @@ class Outbox:
 
     def take(self) -> list[tuple[Call, ...]]:
         """Return everything that waits, in order, cut into batches of bounded weight."""
+        self.due_ms = None
         calls = self.remove_all()
         waiting, self._acknowledgements = self._acknowledgements, []
         for start in range(0, len(waiting), MAX_ACKNOWLEDGEMENTS):

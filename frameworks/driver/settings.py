@@ -38,6 +38,8 @@ RELIEVED_WEIGHT: Final = CONGESTED_WEIGHT // 2
 BYTES_PER_WEIGHT: Final = 4096
 #: Acknowledgements in one call: 16,000 are 1 MiB on the wire.
 MAX_ACKNOWLEDGEMENTS: Final = 16_000
+#: The longest that they may be told to wait for calls: well below the 10 s after which agents repeat updates.
+MAX_ACKNOWLEDGEMENT_DELAY_MS: Final = 1000
 #: Acknowledgements kept while there is no subscription to send them in; beyond it they are dropped, for agents resend.
 MAX_WAITING_ACKNOWLEDGEMENTS: Final = 200_000
 #: A heartbeat interval outside these is taken for its nearest bound: nobody's typing error shall make a driver spin or sleep.
@@ -63,6 +65,10 @@ class DriverSettings:
     #: Updates are acknowledged when the scheduler's callback has returned. False: the scheduler does it, with
     #: `SchedulerDriver.acknowledge`, once it has the update in its own safe place.
     implicit_acknowledgements: bool = True
+    #: Acknowledgements wait so long for calls to ride on: a scheduler that launches as tasks end mostly has some soon, and each
+    #: batch costs the master a whole turn, behind which the next launch waits. Agents repeat updates only after 10 s. Those that
+    #: wait when a driver is let go are not said: its next hears the updates again.
+    acknowledgement_delay_ms: int = 0
     #: All tasks that have not ended are asked for so often, and demand and kills are said again. Yelp: 5 minutes; Aurora: an
     #: hour (appendix A).
     reconcile_interval_ms: int = 600_000
@@ -71,5 +77,9 @@ class DriverSettings:
     teardown_patience_ms: int = 10_000
 
     def __post_init__(self) -> None:
+        if not 0 <= self.acknowledgement_delay_ms <= MAX_ACKNOWLEDGEMENT_DELAY_MS:
+            raise ValueError(
+                f"acknowledgement_delay_ms is {self.acknowledgement_delay_ms}; from 0 to {MAX_ACKNOWLEDGEMENT_DELAY_MS}"
+            )
         if self.reconcile_interval_ms < 1000:
             raise ValueError(f"reconcile_interval_ms is {self.reconcile_interval_ms}; at least 1000")

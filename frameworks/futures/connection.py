@@ -19,8 +19,9 @@ from mesolite.transport.opening import open_store as open_store_at
 
 from ..driver.driver import Action, SchedulerDriver
 from ..driver.scheduler import Scheduler
+from ..driver.settings import DriverSettings
 from ..driver.shell import DriverShell
-from .settings import FAILOVER_TIMEOUT_MS
+from .settings import ACKNOWLEDGEMENT_DELAY_MS, FAILOVER_TIMEOUT_MS
 
 #: What this program pickles with: workers must be able to read it.
 OWN_PYTHON_VERSION: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -90,7 +91,13 @@ class Connection:
     ) -> None:
         self._ended = ended
         self._closed = False
-        self._driver = SchedulerDriver(scheduler, framework_info, session=SessionId(uuid4().hex), rng=random.Random())
+        self._driver = SchedulerDriver(
+            scheduler,
+            framework_info,
+            session=SessionId(uuid4().hex),
+            rng=random.Random(),
+            settings=DriverSettings(acknowledgement_delay_ms=ACKNOWLEDGEMENT_DELAY_MS),
+        )
         self._shell = DriverShell(self._driver, place.open_store, principal=place.principal)
         self._thread = threading.Thread(target=self._run, name=f"driver {framework_info.framework_id}", daemon=True)
 

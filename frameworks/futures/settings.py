@@ -52,3 +52,5 @@ CONNECT_TIMEOUT_MS: Final = 15_000
 SLOT_GRACE_MS: Final = 86_400_000
 #: Executors of one kind that end one after the other before any call of theirs ends: the reason is not the agent.
 MAX_FAILED_EXECUTORS: Final = 3
+#: See `DriverSettings`: programs that await one call before they make the next make it within this.
+ACKNOWLEDGEMENT_DELAY_MS: Final = 5

@@ -212,6 +212,9 @@ class _Reader:
 
     def _take_present(self, limit: int) -> list[bytes]:
         taken = [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
+        if taken:
+            # Handed on at once: whether there is more is a question to the server, and whoever waited is to begin meanwhile.
+            return taken
         while len(taken) < limit and not self._popping:
             try:
                 message = self.link.channel.basic_get(self._queue, no_ack=True)

@@ -346,3 +346,46 @@ def test_replaying_what_came_in_gives_the_same_out() -> None:
         return effects
 
     assert run() == run()
+
+
+def test_acknowledgements_may_wait_for_calls_to_ride_on() -> None:
+    bench = Bench(DriverSettings(acknowledgement_delay_ms=5)).holding()
+    bench.hear(Update(status("task-0", TaskState.FINISHED)))
+    bench.keep(status("task-0", TaskState.FINISHED))
+    assert bench.calls() == []
+    assert bench.core.next_deadline_ms() == bench.now_ms + 5
+    bench.want(accept(task()))
+    assert [type(call).__name__ for call in bench.calls()] == ["Accept", "Acknowledge"]
+
+
+def test_acknowledgements_that_wait_leave_by_themselves_in_time() -> None:
+    bench = Bench(DriverSettings(acknowledgement_delay_ms=5)).subscribed()
+    bench.hear(Update(status("task-0", TaskState.FINISHED)))
+    bench.keep(status("task-0", TaskState.FINISHED))
+    assert bench.calls() == []
+    bench.now_ms += 4
+    assert bench.calls() == []
+    bench.now_ms += 1
+    assert [type(call) for call in bench.calls()] == [Acknowledge]
+    deadline_ms = bench.core.next_deadline_ms()
+    assert deadline_ms is None or deadline_ms > bench.now_ms, "nothing waits any more"
+
+
+def test_acknowledgements_that_wait_do_not_keep_a_broken_subscription_busy() -> None:
+    bench = Bench(DriverSettings(acknowledgement_delay_ms=5)).subscribed()
+    bench.hear(Update(status("task-0", TaskState.FINISHED)))
+    bench.keep(status("task-0", TaskState.FINISHED))
+    bench.calls()
+    bench.hear(Resubscribe())
+    bench.calls()
+    bench.now_ms += 10
+    bench.calls()
+    deadline_ms = bench.core.next_deadline_ms()
+    assert deadline_ms is not None
+    assert deadline_ms > bench.now_ms
+
+
+@pytest.mark.parametrize("delay_ms", [-1, 1001])
+def test_acknowledgements_do_not_wait_for_ever(delay_ms: int) -> None:
+    with pytest.raises(ValueError, match="acknowledgement_delay_ms"):
+        DriverSettings(acknowledgement_delay_ms=delay_ms)
