@@ -9,6 +9,8 @@ import socket
 from pathlib import Path
 from typing import Final
 
+#: The socket of the agent's block store, beside the executor protocol's.
+SOCKET_NAME: Final = "blocks.sock"
 #: The agent is on the same machine, and answers from memory.
 _TIMEOUT_S: Final = 2.0
 _MAX_ANSWER_BYTES: Final = 65_536

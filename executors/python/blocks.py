@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from .block_place import SOCKET_NAME
 from .calls import BlockRef
 
-SOCKET_NAME: Final = "blocks.sock"
 #: Nothing of a block came or went for so long: the store is taken to hang.
 TIMEOUT_S: Final = 30.0
 #: The largest block that is read: a reference comes from elsewhere, and memory is this process's own.

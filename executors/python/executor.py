@@ -1,4 +1,4 @@
-"""The Python executor among its tasks: calls that are tasks, and slots, each of which is one more worker.
+"""The Python executor among its tasks: calls that are tasks, slots, each of which is one more worker, and questions.
 
     call    (launched) -- a worker begins it, and it has not ended after a while --> RUNNING -- its end --> FINISHED, FAILED,
     KILLED
@@ -24,7 +24,7 @@ from .log_names import task_log_name
 from .runner import Runner
 from .settings import BadSettings, PythonSettings, settings_from
 from .staffing import IMPATIENT_AFTER_MS, Impatience
-from .tasks import CallTask, decode_task, encode_outcome, state_of
+from .tasks import CallTask, StoreTask, decode_task, encode_outcome, encode_store, state_of
 
 #: A call that ends sooner is never said to run: one update for it instead of two.
 RUNNING_AFTER_MS: Final = 50
@@ -66,6 +66,8 @@ class Parts:
     runner: Runner
     #: None where all calls are tasks.
     pool: PoolEnd | None
+    #: Says where clients reach the agent's block store, and what they show there; empty where they do not. Takes a moment.
+    store: Callable[[], tuple[str, str]]
 
 
 #: Makes the parts; told whom to call when a worker is up or over.
@@ -178,6 +180,8 @@ class PythonExecutor(Executor):
                 continue
             if isinstance(decoded, CallTask):
                 calls.append(self._call_of(task, decoded))
+            elif isinstance(decoded, StoreTask):
+                driver.update(task.task_id, State.FINISHED, data=encode_store(*self._parts.store()))
             else:
                 self._slots[task.task_id] = _Slot(task.resources.get("cpus", 0.0))
         if self._parts is not None:

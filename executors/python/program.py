@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ from ..driver.errors import NoAgent
 from ..driver.executor import ExecutorDriver
 from ..driver.loop import Loop
 from ..driver.protocol import MAX_DATA_BYTES, Subscribed
-from .block_place import public_place
+from .block_place import SOCKET_NAME, public_place
 from .executor import Parts, PoolEnd, PythonExecutor
 from .limits import Limits
 from .pool import Pool, PoolPlace
@@ -68,17 +69,15 @@ class _Builder:
             changed=changed,
             log=log,
         )
-        pool = self._pool(subscribed, settings, runner, log) if settings.pool is not None else None
-        return Parts(runner=runner, pool=pool)
-
-    def _pool(
-        self, subscribed: Subscribed, settings: PythonSettings, runner: Runner, log: Callable[[str], None]
-    ) -> PoolEnd:
-        sockets = Path(os.environ["MESOLITE_SOCKETS"])
         # Through a descriptor: the path may be longer than the address of a socket may be.
+        sockets = os.environ.get("MESOLITE_SOCKETS", ".")
         fd = os.open(sockets, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
         through = Path(f"/proc/self/fd/{fd}")
-        blocks_url, blocks_token = public_place(through / "blocks.sock")
+        pool = self._pool(subscribed, settings, runner, through) if settings.pool is not None else None
+        return Parts(runner=runner, pool=pool, store=partial(public_place, through / SOCKET_NAME))
+
+    def _pool(self, subscribed: Subscribed, settings: PythonSettings, runner: Runner, sockets: Path) -> PoolEnd:
+        blocks_url, blocks_token = public_place(sockets / SOCKET_NAME)
         place = PoolPlace(
             framework_id=subscribed.framework_id,
             hello=Hello(
@@ -90,8 +89,8 @@ class _Builder:
                 blocks_url=blocks_url,
                 blocks_token=blocks_token,
             ),
-            door_path=str(through / "redis.sock"),
-            log=log,
+            door_path=str(sockets / "redis.sock"),
+            log=logging.getLogger("mesolite.executor").warning,
         )
         pool = Pool(self._loop, runner, place)
         pool.start()

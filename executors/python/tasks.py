@@ -2,6 +2,7 @@
 
     b"C" + plain pickle     a call: the task is one function call; its last update carries the outcome
     b"W"                    a slot: one more worker for as long as the task lives
+    b"B"                    a question: where clients reach the block store of the agent; its last update answers
 
 Both ends use this module: the framework that launches the task, and the executor that runs it.
 """
@@ -24,6 +25,8 @@ from .codec import (
 
 #: `TaskInfo.data` of a slot.
 SLOT_DATA: Final = b"W"
+#: `TaskInfo.data` of a question for the block store.
+STORE_DATA: Final = b"B"
 _CALL: Final = b"C"
 _OUTCOME: Final = b"O"
 
@@ -45,7 +48,12 @@ class SlotTask:
     """One more worker."""
 
 
-PythonTask: TypeAlias = CallTask | SlotTask
+@dataclass(frozen=True, slots=True)
+class StoreTask:
+    """A question, which is answered without a worker."""
+
+
+PythonTask: TypeAlias = CallTask | SlotTask | StoreTask
 
 
 def encode_call(task: CallTask) -> bytes:
@@ -62,8 +70,12 @@ def decode_task(data: bytes) -> PythonTask:
     """
     if data == SLOT_DATA:
         return SlotTask()
+    if data == STORE_DATA:
+        return StoreTask()
     if data[:1] != _CALL:
-        raise BadBytes("the data of a task of the Python executor begins with C (a call) or is W (a slot)")
+        raise BadBytes(
+            "the data of a task of the Python executor begins with C (a call), is W (a slot) or B (a question)"
+        )
     match loads(memoryview(data)[1:]):
         case (
             function,
@@ -119,6 +131,24 @@ def decode_outcome(data: bytes) -> Outcome | None:
     if data[:1] != _OUTCOME:
         raise BadBytes("the data of this update is no outcome of a call")
     return unpack_outcome(loads(memoryview(data)[1:]))
+
+
+def encode_store(url: str, token: str) -> bytes:
+    """The data of the last update of a question: where the store is, and what to show there; empty where there is none."""
+    return encode_outcome(Outcome(End.RETURNED, dumps((url, token))))
+
+
+def decode_store(payload: Payload) -> tuple[str, str]:
+    """The answer, from the payload of a question's outcome.
+
+    Raises:
+        BadBytes: It is something else.
+    """
+    match loads(payload) if isinstance(payload, bytes) else None:
+        case (str(url), str(token)):
+            return url, token
+        case _:
+            raise BadBytes("this says of no block store where it is")
 
 
 #: The states in which a call's task ends, by the names that travel.

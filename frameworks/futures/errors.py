@@ -9,7 +9,7 @@
     |   +-- CallKilled                 `Future.kill` ended it
     |   +-- NotPicklable               function, argument or result does not travel (a pickle.PicklingError as well)
     |   +-- ResultTooLarge             raise `max_result_bytes`, or return less
-    |   +-- ArgumentsTooLarge          send less along
+    |   +-- ArgumentsTooLarge          raise `max_argument_bytes`, or send less along
     |   +-- BlockLost                  a large argument or result was on an agent that is gone
     |   +-- RemoteError                it raised something that cannot be brought back; the text of it can
     |   +-- CannotRun                  no executor can run it: correct the options
@@ -70,7 +70,7 @@ class ResultTooLarge(CallError):
 
 
 class ArgumentsTooLarge(CallError):
-    """Function and arguments are larger than what may be sent with one call; let the function fetch what it works on."""
+    """The arguments, or the function, are larger than what can be sent; the message says what allows more."""
 
 
 class BlockLost(CallError):

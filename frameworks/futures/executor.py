@@ -31,11 +31,17 @@ from .future import ClusterFuture
 from .mapping import SubmitRows, batched, chained, check, mapped
 from .options import CallOptions, OptionChanges
 from .pickling import FunctionCache, dump_arguments, name_of
-from .pool import PoolOptions, open_pool
+from .pool import CallBounds, PoolOptions, open_pool
 from .progress import ProgressBar
 from .remote import run_argument, run_chunk, run_initialized
 from .session import Session
-from .settings import DEFAULT_CPUS, DEFAULT_MAX_RESULT_BYTES, DEFAULT_MEM_MIB, IDLE_MS
+from .settings import (
+    DEFAULT_CPUS,
+    DEFAULT_MAX_ARGUMENT_BYTES,
+    DEFAULT_MAX_RESULT_BYTES,
+    DEFAULT_MEM_MIB,
+    IDLE_MS,
+)
 from .work import Backend, BackendListener
 
 _Arguments = ParamSpec("_Arguments")
@@ -53,8 +59,7 @@ class Calls(futures.Executor):
     _functions: FunctionCache
     #: Wraps functions so that workers run the initializer first.
     _prepare: Callable[[Callable[..., Any]], Callable[..., Any]]
-    #: Function and arguments of one call.
-    _max_call_bytes: int
+    _bounds: CallBounds
 
     def submit(
         self, fn: Callable[_Arguments, _Result], /, *args: _Arguments.args, **kwargs: _Arguments.kwargs
@@ -73,7 +78,7 @@ class Calls(futures.Executor):
         except Exception as error:  # noqa: BLE001 - pickling runs the code of whatever is pickled
             return self._session.failed(not_picklable(fn, args, kwargs, error))
         sent = args if is_plain else (fn, *args)
-        arguments = _packed_arguments(fn, function, sent, kwargs, self._max_call_bytes)
+        arguments = _packed_arguments(fn, function, sent, kwargs, self._bounds)
         [future] = self._session.submit(name_of(fn), function, (arguments,), self._options)
         return future
 
@@ -147,7 +152,7 @@ class Calls(futures.Executor):
         Raises:
             RuntimeError: As `submit`.
         """
-        session, options, max_bytes = self._session, self._options, self._max_call_bytes
+        session, options, bounds = self._session, self._options, self._bounds
         session.check_open()
         try:
             packed = self._functions.pack(self._prepare(function))
@@ -160,7 +165,7 @@ class Calls(futures.Executor):
             return fail
 
         def submit(rows: list[tuple[Any, ...]]) -> list[futures.Future[Any]]:
-            arguments = [_packed_arguments(named, packed, row, {}, max_bytes) for row in rows]
+            arguments = [_packed_arguments(named, packed, row, {}, bounds) for row in rows]
             return list(session.submit(name_of(named), packed, arguments, options))
 
         return submit
@@ -186,6 +191,7 @@ class Executor(Calls):
         max_workers: At most so many workers, or calls at a time; None: what the cluster offers.
         idle_timeout: Seconds after which workers without calls are given back.
         max_result_bytes: Larger results are refused, with `ResultTooLarge`.
+        max_argument_bytes: Larger arguments of a call, pickled, are refused, with `ArgumentsTooLarge`.
         initializer: Run once in each worker process before its first call. If it raises, the pool is broken.
         initargs: Its arguments.
         progress: Show a progress bar.
@@ -216,6 +222,7 @@ class Executor(Calls):
         max_workers: int | None = None,
         idle_timeout: float = IDLE_MS / 1000,
         max_result_bytes: int = DEFAULT_MAX_RESULT_BYTES,
+        max_argument_bytes: int = DEFAULT_MAX_ARGUMENT_BYTES,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         progress: bool = False,
@@ -234,6 +241,7 @@ class Executor(Calls):
             max_workers=max_workers,
             idle_timeout_ms=round(idle_timeout * 1000),
             max_result_bytes=max_result_bytes,
+            max_argument_bytes=max_argument_bytes,
         )
         self._options = CallOptions(
             cpus=cpus, mem_mib=mem_mib, timeout=timeout, retries=retries, image=image, python=python, role=roles[0]
@@ -241,7 +249,7 @@ class Executor(Calls):
         self._functions = FunctionCache()
         #: dask reads this name of an executor.
         self._max_workers = max_workers
-        self._max_call_bytes = pool.max_call_bytes
+        self._bounds = pool.bounds
         token = f"mesolite initializer {uuid4().hex}"
         self._prepare = _Prepare(token, initializer, initargs) if initializer is not None else _as_it_is
         self._session = Session(
@@ -263,7 +271,7 @@ class ExecutorView(Calls):
         self._session = root._session  # pyright: ignore[reportPrivateUsage]
         self._functions = root._functions  # pyright: ignore[reportPrivateUsage]
         self._prepare = root._prepare  # pyright: ignore[reportPrivateUsage]
-        self._max_call_bytes = root._max_call_bytes  # pyright: ignore[reportPrivateUsage]
+        self._bounds = root._bounds  # pyright: ignore[reportPrivateUsage]
         self._max_workers: int | None = getattr(root, "_max_workers", None)
 
 
@@ -292,7 +300,7 @@ class _IsHeld:
 
 
 def _packed_arguments(
-    fn: Callable[..., Any], function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], max_bytes: int
+    fn: Callable[..., Any], function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], bounds: CallBounds
 ) -> bytes | CallError:
     """The bytes of a call's arguments, or why it cannot be sent."""
     try:
@@ -300,10 +308,14 @@ def _packed_arguments(
     except Exception as error:  # noqa: BLE001 - pickling runs the code of whatever is pickled
         return not_picklable(fn, args[1:] if args[:1] == (fn,) else args, kwargs, error)
     assert isinstance(function.pickled, bytes), "functions are not put into block stores here"
-    size = len(function.pickled) + len(arguments)
-    if size <= max_bytes:
-        return arguments
-    return ArgumentsTooLarge(
-        f"{name_of(fn)} and its arguments have {size} bytes; at most {max_bytes} travel with a call. "
-        "Let the function fetch what it works on"
-    )
+    if len(function.pickled) > bounds.function_bytes:
+        return ArgumentsTooLarge(
+            f"{name_of(fn)} has {len(function.pickled):,} bytes with all that it holds, of which "
+            f"{bounds.function_bytes:,} travel; give it large values as arguments instead"
+        )
+    if len(arguments) > bounds.argument_bytes:
+        return ArgumentsTooLarge(
+            f"{name_of(fn)}: its arguments have {len(arguments):,} bytes; max_argument_bytes allows "
+            f"{bounds.argument_bytes:,}: raise it, or let the function fetch what it works on"
+        )
+    return arguments

@@ -8,6 +8,7 @@ from mesolite.executors.python.calls import BlockRef, End, Outcome
 from mesolite.executors.python.codec import BadBytes, unpack_raised
 
 from .errors import (
+    ArgumentsTooLarge,
     BlockLost,
     CallError,
     CallKilled,
@@ -73,6 +74,8 @@ def exception_of(name: str, outcome: Outcome, fetch: Callable[[BlockRef], bytes]
             | End.RETURNED
         ):
             kind = _PLAIN.get(outcome.end, CallError)
+            if outcome.end is End.TOO_LARGE and not outcome.begun:
+                kind = ArgumentsTooLarge
             return kind(f"{name}: {outcome.message}" if outcome.message else None)
         case _:
             assert_never(outcome.end)

@@ -5,14 +5,24 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mesolite.errors import ConfigError
+from mesolite.executors.python.blocks import MAX_BLOCK_BYTES
 
 from .coarse_pool import CoarsePool
 from .connection import find, framework, python_settings
 from .fine_pool import FinePool
 from .options import CallOptions
 from .programs import Program
-from .settings import MAX_POOL_CALL_BYTES, MAX_TASK_DATA_BYTES, MAX_WORKERS
+from .settings import MAX_POOL_FUNCTION_BYTES, MAX_TASK_FUNCTION_BYTES, MAX_WORKERS
 from .work import Backend, BackendListener
+
+
+@dataclass(frozen=True, slots=True)
+class CallBounds:
+    """How large a call may be, pickled."""
+
+    #: With what it closes over.
+    function_bytes: int
+    argument_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +40,7 @@ class PoolOptions:
     max_workers: int | None
     idle_timeout_ms: int
     max_result_bytes: int
+    max_argument_bytes: int
 
     def __post_init__(self) -> None:
         if self.mode not in ("coarse", "fine"):
@@ -45,11 +56,14 @@ class PoolOptions:
             raise ConfigError(f"idle_timeout is {self.idle_timeout_ms / 1000}; seconds, not below 0")
         if self.max_result_bytes < 1:
             raise ConfigError(f"max_result_bytes is {self.max_result_bytes}; at least 1")
+        if not 1 <= self.max_argument_bytes <= MAX_BLOCK_BYTES:
+            raise ConfigError(f"max_argument_bytes is {self.max_argument_bytes}; 1 to {MAX_BLOCK_BYTES}")
 
     @property
-    def max_call_bytes(self) -> int:
-        """How large a call may be, function and arguments together."""
-        return MAX_TASK_DATA_BYTES if self.mode == "fine" else MAX_POOL_CALL_BYTES
+    def bounds(self) -> CallBounds:
+        """How large a call may be."""
+        function = MAX_TASK_FUNCTION_BYTES if self.mode == "fine" else MAX_POOL_FUNCTION_BYTES
+        return CallBounds(function, self.max_argument_bytes)
 
 
 def open_pool(

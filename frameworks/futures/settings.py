@@ -15,10 +15,18 @@ SMALL_CPUS_MILLI: Final = 500
 EXECUTOR_CPUS_FOR_SMALL: Final = 0.5
 #: The smallest result that must not travel is worth raising a setting for.
 DEFAULT_MAX_RESULT_BYTES: Final = 64 * 1024 * 1024
-#: Calls that are tasks carry function and arguments through Redis, the master and a queue of the agent's.
+#: Arguments that must not travel are worth raising a setting for: they are in the program's memory until the call has ended.
+DEFAULT_MAX_ARGUMENT_BYTES: Final = 512 * 1024 * 1024
+#: What a task carries through Redis, the master and a queue of the agent's; larger arguments go to a block store.
 MAX_TASK_DATA_BYTES: Final = 512 * 1024
-#: Calls of a pool travel in entries of its streams: what these take, function and arguments each.
-MAX_POOL_CALL_BYTES: Final = 32 * 1024 * 1024
+#: Functions are never put into block stores. That of a task leaves room for where its arguments are; that of a pool's call
+#: travels in an entry of a stream.
+MAX_TASK_FUNCTION_BYTES: Final = MAX_TASK_DATA_BYTES - 16 * 1024
+MAX_POOL_FUNCTION_BYTES: Final = 32 * 1024 * 1024
+#: Questions for block stores are tasks beside those of calls, and are numbered from here on, where no call's number comes.
+FIRST_QUESTION: Final = 10**15
+#: How often a question is asked again that got lost: nothing runs twice by it.
+QUESTION_RETRIES: Final = 3
 #: Workers of one pool; beyond it one program is a cluster's whole load.
 MAX_WORKERS: Final = 10_000
 #: Calls in all that have been submitted and not ended. Each is about a kilobyte here, beside its arguments.

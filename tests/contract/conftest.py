@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mesolite.discovery import ClusterAddress
 from mesolite.frameworks.futures import Executor
 from mesolite.frameworks.futures.settings import DEFAULT_MAX_RESULT_BYTES
 from mesolite.transport import MemoryBroker, MemoryStore, Store, open_store
@@ -41,10 +42,16 @@ def store(another: OpenStore) -> Store:
 
 
 @pytest.fixture(scope="session")
-def process_cluster_url() -> Iterator[str]:
+def process_cluster_address() -> Iterator[ClusterAddress]:
     """A cluster for all tests of one process: executors leave nothing behind on it."""
-    with process_cluster() as url:
-        yield url
+    with process_cluster() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def process_cluster_url(process_cluster_address: ClusterAddress) -> str:
+    """Its Redis."""
+    return process_cluster_address.redis_url
 
 
 @pytest.fixture(

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from mesolite.cli.processes import stop_process
 from mesolite.cli.startup import Startup
 from mesolite.config import UpConfig
-from mesolite.discovery import read_cluster
+from mesolite.discovery import ClusterAddress, read_cluster
 from mesolite.frameworks.futures import BackendListener, Executor, InProcessPool
 
 #: What a worker, or a call, gets in these tests: NumPy and scikit-learn are imported in some. Each agent holds several. A
@@ -32,14 +32,20 @@ def in_process_pool(workers: int, max_result_bytes: int, listener: BackendListen
 
 
 @contextmanager
-def process_cluster() -> Generator[str]:
-    """A cluster of processes with two agents that run plain processes; yields its Redis."""
+def process_cluster(settings: str = "") -> Generator[ClusterAddress]:
+    """A cluster of processes with two agents that run plain processes.
+
+    Args:
+        settings: A settings file of its processes.
+    """
     config = UpConfig(agents=2, agent_resources="cpus:4;mem:4096", containerizer="process", flower=False)
     with tempfile.TemporaryDirectory(prefix="mesolite-futures-") as folder:
         home = Path(folder)
         home.chmod(0o755)
+        config_file = home / "mesolite.toml"
+        config_file.write_text(settings)
         try:
-            yield Startup(home, config, None, say=lambda line: None).run().redis_url
+            yield Startup(home, config, config_file, say=lambda line: None).run()
         finally:
             address = read_cluster(home)
             for record in reversed(address.processes if address is not None else ()):

@@ -175,9 +175,26 @@ class TestFailure:
                 executor.submit(bytes, 3 * 1024 * 1024).result(PATIENCE_S)
             assert len(executor.submit(bytes, 1000).result(PATIENCE_S)) == 1000
 
-    def test_arguments_over_the_limit_are_refused_before_they_are_sent(self, executor: Executor) -> None:
-        with pytest.raises(ArgumentsTooLarge, match="len and its arguments have"):
-            executor.submit(len, bytes(80 * 1024 * 1024)).result(PATIENCE_S)
+    def test_large_arguments_arrive(self, executor: Executor) -> None:
+        size = 6 * 1024 * 1024
+        futures = [executor.submit(ends_of, bytes([number]) * size) for number in range(3)]
+        assert [each.result(PATIENCE_S) for each in futures] == [(number, size, number) for number in range(3)]
+        assert list(executor.map(ends_of, [b"x" * size] * 2, chunksize=2)) == [(120, size, 120)] * 2
+
+    def test_arguments_over_the_limit_are_refused_before_they_are_sent(self, make_executor: MakeExecutor) -> None:
+        with make_executor(max_argument_bytes=1024 * 1024) as executor:
+            with pytest.raises(ArgumentsTooLarge, match="max_argument_bytes allows 1,048,576"):
+                executor.submit(len, bytes(2 * 1024 * 1024)).result(PATIENCE_S)
+            assert executor.submit(len, bytes(1000)).result(PATIENCE_S) == 1000
+
+    def test_a_function_that_holds_too_much_is_refused_before_it_is_sent(self, executor: Executor) -> None:
+        held = bytes(33 * 1024 * 1024)
+
+        def size() -> int:
+            return len(held)
+
+        with pytest.raises(ArgumentsTooLarge, match="as arguments instead"):
+            executor.submit(size).result(PATIENCE_S)
 
     def test_a_call_that_takes_too_long_times_out(self, executor: Executor) -> None:
         future = executor.options(timeout=0.2).submit(time.sleep, 30)
@@ -186,6 +203,10 @@ class TestFailure:
         assert isinstance(caught.value, TimeoutError)
         assert isinstance(caught.value, CallError)
         assert executor.submit(square, 3).result(PATIENCE_S) == 9
+
+
+def ends_of(data: bytes) -> tuple[int, int, int]:
+    return data[0], len(data), data[-1]
 
 
 class Refusing:

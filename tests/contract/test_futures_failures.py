@@ -1,17 +1,22 @@
 """What goes wrong with a call on a cluster costs that call alone, and is said as what it is."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
+from collections.abc import Iterator
 from concurrent import futures
 from typing import Any
 
 import pytest
 
+from mesolite.discovery import ClusterAddress
 from mesolite.errors import RedisUnavailable
 from mesolite.frameworks.futures import (
+    ArgumentsTooLarge,
     CallLost,
     Executor,
     ImageWithoutPython,
@@ -21,9 +26,11 @@ from mesolite.frameworks.futures import (
     WorkerDied,
 )
 from mesolite.frameworks.futures import connection as futures_connection
+from mesolite.frameworks.futures.executor import Mode
+from mesolite.operator import OperatorClient
 from tests.waiting import eventually
 
-from .futures_pools import CPUS, MEM_MIB
+from .futures_pools import CPUS, MEM_MIB, process_cluster
 
 pytestmark = pytest.mark.redis
 
@@ -48,6 +55,15 @@ def hoard(mib: int) -> int:
     for place in range(0, len(held), 4096):
         held[place] = 1
     return len(held)
+
+
+def stored_mib(cluster: ClusterAddress) -> int:
+    """What lies in the block stores of a cluster's agents."""
+    total = 0
+    for row in OperatorClient(cluster.master_url).agents():
+        with urllib.request.urlopen(f"{row.url}/state") as answer:
+            total += json.load(answer)["blocks"]["used_mib"]
+    return total
 
 
 def kill_executor() -> None:
@@ -96,6 +112,24 @@ class TestRealWorkers:
         with make_executor() as executor, pytest.raises(PythonMismatch, match=r"2\.7"):
             executor.submit(square, 3).result(PATIENCE_S)
 
+    def test_blocks_of_arguments_go_with_their_calls(
+        self, executor: Executor, process_cluster_address: ClusterAddress
+    ) -> None:
+        before = stored_mib(process_cluster_address)
+        calls = [executor.submit(len, bytes(9 * 1024 * 1024)) for _ in range(3)]
+        assert [each.result(PATIENCE_S) for each in calls] == [9 * 1024 * 1024] * 3
+        eventually(lambda: stored_mib(process_cluster_address) <= before, within_s=PATIENCE_S)
+
+    def test_a_call_can_be_cancelled_or_killed_while_its_arguments_travel(self, executor: Executor) -> None:
+        data = bytes(30 * 1024 * 1024)
+        cancelled, killed, other = (executor.submit(len, data) for _ in range(3))
+        was_cancelled = cancelled.cancel()
+        assert cancelled.cancelled() == was_cancelled
+        killed.kill()
+        futures.wait([killed], PATIENCE_S)
+        assert killed.done()
+        assert other.result(PATIENCE_S) == len(data)
+
     def test_large_results_come_by_way_of_their_agent(self, executor: Executor) -> None:
         size = 3 * 1024 * 1024
         assert executor.submit(bytes, size).result(PATIENCE_S) == bytes(size)
@@ -120,6 +154,24 @@ for number in range(3):
     )
     assert (ran.returncode, ran.stderr) == (0, "")
     assert sorted(ran.stdout.split()) == ["0", "1", "4"]
+
+
+@pytest.fixture(scope="module")
+def cluster_whose_agents_are_out_of_reach() -> Iterator[str]:
+    """Its agents say that they are at an address where nobody listens."""
+    with process_cluster('[agent]\nhttp_advertise_host = "127.0.0.2"\n') as address:
+        yield address.redis_url
+
+
+@pytest.mark.parametrize(("mode", "mib"), [("coarse", 40), ("fine", 2)])
+def test_arguments_that_cannot_reach_an_agent_say_where_it_was_looked_for(
+    cluster_whose_agents_are_out_of_reach: str, mode: Mode, mib: int
+) -> None:
+    with Executor(cluster_whose_agents_are_out_of_reach, mode=mode, cpus=CPUS, mem_mib=MEM_MIB) as executor:
+        with pytest.raises(ArgumentsTooLarge, match=r"cannot be reached") as caught:
+            executor.submit(len, bytes(mib * 1024 * 1024)).result(PATIENCE_S)
+        assert "http://127.0.0.2:" in str(caught.value)
+        assert executor.submit(square, 3).result(PATIENCE_S) == 9
 
 
 def test_a_redis_that_does_not_answer_is_said_at_once() -> None:

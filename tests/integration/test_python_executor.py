@@ -14,7 +14,7 @@ import pytest
 
 from mesolite.executors.python.calls import End, Function
 from mesolite.executors.python.settings import PythonSettings
-from mesolite.executors.python.tasks import SLOT_DATA, CallTask, encode_call
+from mesolite.executors.python.tasks import SLOT_DATA, STORE_DATA, CallTask, decode_store, encode_call
 from tests.integration.stub_agent import StubAgent, all_gone, children_of, launch_message, outcome_in, stub_agent
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -78,6 +78,12 @@ def test_a_call_that_takes_its_time_is_running_first(agent: StubAgent) -> None:
     agent.launch("t1", call_data(touch_and_pause, "mark", 0.3))
     agent.end_of("t1")
     assert agent.states_of("t1") == ["TASK_RUNNING", "TASK_FINISHED"]
+
+
+def test_a_question_for_a_store_is_answered_at_once_also_where_there_is_none(agent: StubAgent) -> None:
+    agent.launch("t1", STORE_DATA)
+    assert decode_store(outcome_in(agent.end_of("t1")).payload) == ("", "")
+    assert agent.states_of("t1") == ["TASK_FINISHED"]
 
 
 def test_many_calls_each_end_once(agent: StubAgent) -> None:

@@ -21,12 +21,16 @@ from mesolite.executors.python.codec import (
 from mesolite.executors.python.settings import BadSettings, PythonSettings, settings_from
 from mesolite.executors.python.tasks import (
     SLOT_DATA,
+    STORE_DATA,
     CallTask,
     SlotTask,
+    StoreTask,
     decode_outcome,
+    decode_store,
     decode_task,
     encode_call,
     encode_outcome,
+    encode_store,
     state_of,
 )
 
@@ -140,3 +144,16 @@ def test_settings_of_a_newer_framework_are_read_as_far_as_they_are_known() -> No
 def test_settings_that_say_nothing_are_refused_by_name(data: bytes, said: str) -> None:
     with pytest.raises(BadSettings, match=said):
         settings_from(data)
+
+
+def test_a_question_and_its_answer_are_read_as_they_were_written() -> None:
+    assert decode_task(STORE_DATA) == StoreTask()
+    outcome = decode_outcome(encode_store("http://agent:1", "token"))
+    assert outcome is not None
+    assert decode_store(outcome.payload) == ("http://agent:1", "token")
+
+
+@pytest.mark.parametrize("payload", [b"", b"garbage", dumps(("url",)), dumps(("url", 1)), BlockRef("block", 1)])
+def test_what_is_no_answer_is_refused(payload: bytes | BlockRef) -> None:
+    with pytest.raises(BadBytes):
+        decode_store(payload)
