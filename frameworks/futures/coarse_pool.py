@@ -36,9 +36,21 @@ _SOCKET_TIMEOUT_S = 5.0
 class _Call(PoolCall):
     """A call of the engine's that knows the work it is."""
 
-    __slots__ = ("work",)
+    __slots__ = ("load", "work")
 
     work: Work
+    load: "_Load"
+
+
+class _Load:
+    """Calls of one kind that have not ended."""
+
+    __slots__ = ("calls", "told")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        #: How many of them the scheduler knows of.
+        self.told = 0
 
 
 class CoarsePool:
@@ -59,10 +71,11 @@ class CoarsePool:
         self._lock = threading.Lock()
         #: Calls that have not ended, by number.
         self._calls: dict[int, _Call] = {}
-        #: How many there are of each kind, and how many of them the scheduler knows of.
-        self._load: dict[Kind, int] = {}
-        self._told: dict[Kind, int] = {}
+        #: How many there are of each kind.
+        self._loads: dict[Kind, _Load] = {}
         self._telling = False
+        #: One method object for all calls.
+        self._end_call = self._ended
         core = CoarseCore(program, kind, min_workers=min_workers, max_workers=max_workers, idle_ms=idle_ms)
         self._scheduler = PoolScheduler[CoarseEvent, CoarseRest](
             core, self._carry_out, listener.broke, CONNECT_TIMEOUT_MS, self._tell_load
@@ -81,9 +94,9 @@ class CoarsePool:
         """See `Backend`."""
         calls = [self._call_of(work) for work in works]
         with self._lock:
-            for work, call in zip(works, calls, strict=True):
-                self._calls[work.number] = call
-                self._add_load(work.options.kind, 1)
+            for call in calls:
+                self._calls[call.work.number] = call
+                self._count(call)
         self._engine.submit(calls)
 
     def withdraw(self, work: Work) -> None:
@@ -115,8 +128,8 @@ class CoarsePool:
         call = _Call(
             work.function,
             work.arguments,
-            self._ended,
-            claim=work.claim,
+            self._end_call,
+            claim=work.future.claim,
             kind=options.kind,
             options=Options(timeout_ms=options.timeout_ms) if options.timeout_ms is not None else None,
             retries=options.retries,
@@ -142,25 +155,31 @@ class CoarsePool:
         with self._lock:
             call = self._calls.pop(work.number, None)
             if call is not None:
-                self._add_load(work.options.kind, -1)
+                call.load.calls -= 1
         return call
 
     # The load: the scheduler is told at once when it is more than it knows of, and when it looks, that it is less. So
     # calls that come one by one do not wake its thread, which would take a tenth of a millisecond from each.
 
-    def _add_load(self, kind: Kind, change: int) -> None:
-        """Count; with the lock."""
-        load = self._load[kind] = self._load.get(kind, 0) + change
-        if load > self._told.get(kind, 0) and not self._telling:
+    def _count(self, call: _Call) -> None:
+        """Count a new call; with the lock."""
+        kind = call.work.options.kind
+        load = self._loads.get(kind)
+        if load is None:
+            load = self._loads[kind] = _Load()
+        load.calls += 1
+        call.load = load
+        if load.calls > load.told and not self._telling:
             self._telling = True
             self._connection.post(self._tell_load)
 
     def _tell_load(self, driver: SchedulerDriver) -> None:
         with self._lock:
             self._telling = False
-            loads = [(kind, calls) for kind, calls in self._load.items() if calls != self._told.get(kind, 0)]
-            self._told.update(loads)
-        for kind, calls in loads:
+            changed = [(kind, load.calls) for kind, load in self._loads.items() if load.calls != load.told]
+            for kind, calls in changed:
+                self._loads[kind].told = calls
+        for kind, calls in changed:
             self._scheduler.apply(driver, LoadChanged(now_ms=driver.now_ms, kind=kind, calls=calls))
 
     # On the driver's thread

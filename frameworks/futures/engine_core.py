@@ -310,9 +310,9 @@ class EngineCore:
                 del queue.open[end.executor_id]
 
     def _least_busy(self, queue: _Queue) -> ExecutorEnd:
+        if len(queue.open) == 1:
+            return next(iter(queue.open.values()))
         candidates = list(itertools.islice(queue.open.values(), COMPARED))
-        if len(candidates) == 1:
-            return candidates[0]
         if len(queue.open) > COMPARED:
             for each in candidates:
                 queue.open.move_to_end(each.executor_id)

@@ -1,6 +1,6 @@
 """What a call needs and how it is treated: checked where a user says it, not where it would fail."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Self, TypedDict
 
 from mesolite.errors import ConfigError
@@ -69,6 +69,8 @@ class CallOptions:
     image: str | None = None
     python: str | None = None
     role: str = "*"
+    #: See `Kind`; made once, because each call is asked for it several times on its way.
+    kind: Kind = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not _is_number(self.cpus) or not MIN_CPUS <= self.cpus <= 1_000_000:
@@ -82,11 +84,8 @@ class CallOptions:
         for name, text in (("image", self.image), ("python", self.python)):
             if text is not None and (not text or not text.isprintable()):
                 raise ConfigError(f"{name} is {text!r}; leave it out for the default")
-
-    @property
-    def kind(self) -> Kind:
-        """See `Kind`."""
-        return Kind(milli_from_float("cpus", self.cpus), self.mem_mib, self.role, self.image, self.python)
+        kind = Kind(milli_from_float("cpus", self.cpus), self.mem_mib, self.role, self.image, self.python)
+        object.__setattr__(self, "kind", kind)
 
     @property
     def timeout_ms(self) -> int | None:
@@ -99,7 +98,7 @@ class CallOptions:
         Raises:
             ConfigError: There is no such option, or a value makes no sense.
         """
-        known = {field.name for field in fields(self)}
+        known = {each.name for each in fields(self) if each.init}
         for name in changes:
             if name not in known:
                 raise ConfigError(f"there is no option {name!r} of a call; there are {', '.join(sorted(known))}")

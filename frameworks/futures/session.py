@@ -11,7 +11,6 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from typing import Any, Final, Protocol
 
 from mesolite.errors import BadInput
@@ -39,6 +38,8 @@ AFTER_FORK: Final = (
 
 #: Sessions that have not been closed, in this process.
 _open: set["Session"] = set()
+#: This process; a variable, because each call asks, and asking the kernel costs more than a dictionary does.
+_pid = os.getpid()
 _exiting = False
 
 
@@ -75,20 +76,23 @@ class Session:
         progress: Progress | None = None,
         broken_by: str | None = None,
     ) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._numbers = itertools.count(1)
         #: Calls that have not ended, by number.
-        self._outstanding: dict[int, tuple[Work, ClusterFuture[Any]]] = {}
+        self._outstanding: dict[int, Work] = {}
         #: As many, and those whose future is being told.
         self._unsettled = 0
         self._closing = False
         self._broken: str | None = None
-        self._pid = os.getpid()
+        self._pid = _pid
         self._fetch = fetch
         self._fetchers: ThreadPoolExecutor | None = None
         self._progress = progress
         self._broken_by = broken_by
-        with self._changed:
+        #: One method object for all calls.
+        self._end_call = self._end
+        with self._lock:
             # Under the lock: it may break before it is known here.
             self._backend = make_backend(self)
         _open.add(self)
@@ -104,24 +108,40 @@ class Session:
             RuntimeError: After a shutdown, in a forked process, or because the pool is broken (`ExecutorBroken`).
             BadInput: So many calls are outstanding that the program has lost count.
         """
-        calls = [
-            (None, self.failed(arguments))
-            if isinstance(arguments, CallError)
-            else self._call(name, function, arguments, options)
-            for arguments in argument_list
-        ]
-        sent = [(work, future) for work, future in calls if work is not None]
-        with self._changed:
+        futures: list[ClusterFuture[Any]] = []
+        works: list[Work] = []
+        for arguments in argument_list:
+            if isinstance(arguments, CallError):
+                futures.append(self.failed(arguments))
+            else:
+                future = ClusterFuture[Any]()
+                work = Work(next(self._numbers), name, function, arguments, options, future, self._end_call)
+                future.bind(self, work)
+                futures.append(future)
+                works.append(work)
+        with self._lock:
             self.check_open()
-            if len(self._outstanding) + len(sent) > MAX_OUTSTANDING:
+            if len(self._outstanding) + len(works) > MAX_OUTSTANDING:
                 raise BadInput(f"{MAX_OUTSTANDING} calls are outstanding; wait for some, or give map() a buffersize")
-            for work, future in sent:
-                self._outstanding[work.number] = work, future
-            self._unsettled += len(sent)
+            for work in works:
+                self._outstanding[work.number] = work
+            self._unsettled += len(works)
         if self._progress is not None:
-            self._progress.added(len(sent))
-        self._backend.submit([work for work, _ in sent])
-        return [future for _, future in calls]
+            self._progress.added(len(works))
+        self._backend.submit(works)
+        return futures
+
+    def withdraw(self, work: Work) -> None:
+        """See `Caller`."""
+        with self._lock:
+            known = self._outstanding.pop(work.number, None)
+        if known is not None:
+            self._backend.withdraw(work)
+            self._settled()
+
+    def kill(self, work: Work) -> None:
+        """See `Caller`."""
+        self._backend.kill(work)
 
     def failed(self, error: BaseException) -> ClusterFuture[Any]:
         """A future of a call that cannot even be sent.
@@ -141,7 +161,7 @@ class Session:
         Raises:
             RuntimeError: They are not.
         """
-        if self._pid != os.getpid():
+        if self._pid != _pid:
             raise RuntimeError(AFTER_FORK)
         if self._broken is not None:
             raise ExecutorBroken(self._broken)
@@ -157,11 +177,11 @@ class Session:
             wait: Until then, and until the cluster has been told.
             cancel_futures: Those that no executor has yet.
         """
-        if self._pid != os.getpid():
+        if self._pid != _pid:
             return
-        with self._changed:
+        with self._lock:
             self._closing = True
-            pending = [future for _, future in self._outstanding.values()] if cancel_futures else []
+            pending = [work.future for work in self._outstanding.values()] if cancel_futures else []
         # The youngest first, so that none of them is sent into the place of one before.
         for future in reversed(pending):
             future.cancel()
@@ -184,32 +204,17 @@ class Session:
                 return
             self._broken = reason
             ended = list(self._outstanding.values())
-        for work, _ in ended:
+        for work in ended:
             self._end(work, ExecutorBroken(reason))
         self._backend.close()
         _open.discard(self)
 
-    def _call(
-        self, name: str, function: Function, arguments: bytes, options: CallOptions
-    ) -> tuple[Work, ClusterFuture[Any]]:
-        future = ClusterFuture[Any]()
-        work = Work(next(self._numbers), name, function, arguments, options, future.claim, self._end)
-        future.bind(partial(self._withdraw, work), partial(self._backend.kill, work))
-        return work, future
-
-    def _withdraw(self, work: Work) -> None:
-        with self._changed:
-            known = self._outstanding.pop(work.number, None)
-        if known is not None:
-            self._backend.withdraw(work)
-            self._settled()
-
     def _end(self, work: Work, ending: Ending) -> None:
-        with self._changed:
+        with self._lock:
             known = self._outstanding.pop(work.number, None)
         if known is None:
             return
-        _, future = known
+        future = work.future
         future.let_go()
         if isinstance(ending, Outcome) and isinstance(ending.payload, BlockRef):
             # Fetching takes long; whoever ends calls has others to end.
@@ -242,10 +247,11 @@ class Session:
     def _settled(self) -> None:
         if self._progress is not None:
             self._progress.ended()
-        with self._changed:
+        with self._lock:
             self._unsettled -= 1
-            if self._unsettled == 0:
-                self._changed.notify_all()
+            if self._unsettled:
+                return
+            self._changed.notify_all()
         self._close_if_done()
 
     def _close_if_done(self) -> None:
@@ -280,6 +286,8 @@ def _at_exit() -> None:
 
 def _in_child() -> None:
     """The sessions are the parent's, and so is what they hold on the cluster; nothing is locked here, for locks may be held."""
+    global _pid  # noqa: PLW0603 - as above: there is one process
+    _pid = os.getpid()
     _open.clear()
 
 

@@ -6,11 +6,14 @@ a call that was cancelled meanwhile is not wanted any more, and one that was cla
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from mesolite.executors.python.calls import Function, Outcome
 
 from .options import CallOptions
+
+if TYPE_CHECKING:
+    from .future import ClusterFuture
 
 #: How a call ended: what the executor said, or why it says nothing.
 Ending: TypeAlias = Outcome | Exception
@@ -19,7 +22,7 @@ Ending: TypeAlias = Outcome | Exception
 class Work:
     """A call that was submitted and has not ended."""
 
-    __slots__ = ("_claim", "_end", "arguments", "function", "name", "number", "options")
+    __slots__ = ("_end", "arguments", "function", "future", "name", "number", "options")
 
     def __init__(
         self,
@@ -28,7 +31,7 @@ class Work:
         function: Function,
         arguments: bytes,
         options: CallOptions,
-        claim: Callable[[], bool],
+        future: "ClusterFuture[Any]",
         end: Callable[["Work", Ending], None],
     ) -> None:
         #: Unique in one executor's life; grows.
@@ -39,12 +42,13 @@ class Work:
         #: Pickled `(args, kwargs)`.
         self.arguments = arguments
         self.options = options
-        self._claim = claim
+        #: Told how it ended; the session's to touch.
+        self.future = future
         self._end = end
 
     def claim(self) -> bool:
         """Whether it is still wanted; from now on it cannot be cancelled. May be asked again of one that was claimed."""
-        return self._claim()
+        return self.future.claim()
 
     def end(self, ending: Ending) -> None:
         """Tell its caller. Once; callbacks of the user run inside, and cannot raise."""
