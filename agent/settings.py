@@ -95,6 +95,11 @@ MAX_WAITING_EVENTS: Final = 10_000
 MAX_WAITING_BESIDE_EXECUTORS: Final = 64
 #: Events that one pass of the shell takes up, so that one transaction stays short.
 MAX_EVENTS_PER_PASS: Final = 1_000
+#: After a pass that wrote so many records the shell lets LINGER_MS pass before the next: where so much happens, more comes at
+#: once, and each pass costs a transaction, a report, and a turn of the master. A single task's pass has a few.
+BUSY_RECORDS: Final = 24
+#: Little beside the tens of milliseconds from a task's launch to its acknowledgement where thousands come in a second.
+LINGER_MS: Final = 2
 #: Reports in one stream entry.
 MAX_REPORTS_PER_BATCH: Final = 1_000
 #: Pause of a reader that waits for a crowded inbox.

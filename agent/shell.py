@@ -79,7 +79,7 @@ from .reader import CommandReader
 from .records import Record
 from .reporter import Reporter
 from .sandbox import create_sandbox
-from .settings import CHECKPOINT_RETRY_MS, COMMAND_WAIT_MS, MAX_EVENTS_PER_PASS
+from .settings import BUSY_RECORDS, CHECKPOINT_RETRY_MS, COMMAND_WAIT_MS, LINGER_MS, MAX_EVENTS_PER_PASS
 from .view import agent_view
 
 _log = get_logger("mesolite.agent")
@@ -176,6 +176,8 @@ class AgentShell:
         #: Refused inputs by their reason.
         self.refusals: Final[Counter[str]] = Counter()
         self._was_registered = False
+        #: Records of the last pass.
+        self._written = 0
         #: Set while `run` runs: what ends it.
         self._stop: threading.Event | None = None
         #: The agent has left the cluster for good.
@@ -234,6 +236,7 @@ class AgentShell:
         for effect in effects:
             if isinstance(effect, Checkpoint):
                 records.extend(effect.records)
+        self._written = len(records)
         if records:
             self._save(records)
         self._reporter.send((each for each in effects if isinstance(each, SendReports)), self._clock.now_ms())
@@ -256,6 +259,8 @@ class AgentShell:
             reader.start()
             while not stop.is_set() and not self.left:
                 self.work(COMMAND_WAIT_MS)
+                if self._written >= BUSY_RECORDS:
+                    stop.wait(LINGER_MS / 1000)
             if not self.left:
                 self.handle([ProcessStopping(now_ms=self._clock.now_ms())])
         except CheckpointFailed as error:
