@@ -12,7 +12,7 @@ This is a core: calls, entries and time come in; entries, and ends to be told, g
 """
 
 import itertools
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from typing import Final
 
@@ -36,11 +36,13 @@ from mesolite.executors.python.wire import (
 from .engine_call import Ending, EngineStats, Lost, PoolCall, Upload
 from .engine_estimates import Estimates
 from .engine_executor import ExecutorEnd, Given
+from .engine_queue import CallQueue
+from .engine_recall import Recall
 
 #: Larger arguments go to the block store of the executor's agent, where it serves one to clients: Redis keeps an entry in memory,
 #: and whatever stands behind it on the stream waits for it.
 INLINE_BYTES: Final = 4 * 1024 * 1024
-#: Executors with room that are compared when a call is given: the least busy of so many is near enough to the least busy of all.
+#: Executors with room that are compared when a call is given: the least busy of so many is near enough to that of all.
 COMPARED: Final = 32
 #: Lives of executors that are over, remembered so that what they said late is not taken for a new life.
 MAX_PAST_SESSIONS: Final = 4096
@@ -50,20 +52,6 @@ GO: Final = 64
 MAX_COMPLAINTS: Final = 20
 
 
-class _Queue:
-    """Calls and executors of one kind."""
-
-    __slots__ = ("dropped", "open", "waiting")
-
-    def __init__(self) -> None:
-        #: Calls that no executor has, in order.
-        self.waiting: deque[PoolCall] = deque()
-        #: How many of these are not wanted any more.
-        self.dropped = 0
-        #: Executors that had room when last looked at, the longest unconsidered first.
-        self.open: OrderedDict[str, ExecutorEnd] = OrderedDict()
-
-
 class EngineCore:
     """The state of one client."""
 
@@ -71,7 +59,7 @@ class EngineCore:
         #: This client's life, given by Redis; nothing is said before.
         self._session = ""
         self._numbers = itertools.count(1)
-        self._queues: dict[Hashable, _Queue] = {}
+        self._queues: dict[Hashable, CallQueue] = {}
         self._executors: dict[str, ExecutorEnd] = {}
         #: The executor of each session that is alive.
         self._by_session: dict[str, ExecutorEnd] = {}
@@ -81,6 +69,7 @@ class EngineCore:
         self._estimates: Final = Estimates()
         #: Executors to which something is to be said.
         self._speaking: dict[str, ExecutorEnd] = {}
+        self._recall: Final = Recall()
         self._endings: list[tuple[PoolCall, Ending]] = []
         self._uploads: list[Upload] = []
         self._drops: list[Upload] = []
@@ -111,6 +100,7 @@ class EngineCore:
                 message = "cancelled while its arguments travelled"
                 self._ended(holder, call.number, Outcome(End.CANCELLED, message=message, begun=False))
             elif holder is not None:
+                holder.given[call.number].unwanted = True
                 holder.say(Cancel(call.number, kill))
                 self._speaking[holder.executor_id] = holder
             return False
@@ -118,11 +108,11 @@ class EngineCore:
             return False
         call.dropped = True
         self._queue(call.kind).dropped += 1
-        if call.claimed and call.claim is not None:
-            # It had left before, and came back: its end is waited for.
-            self._end(call, Outcome(End.CANCELLED, message="cancelled while it waited to be tried again", begun=False))
-            return False
-        return True
+        if not call.claimed or call.claim is None:
+            return True
+        # It had left before, and came back: its end is waited for.
+        self._end(call, Outcome(End.CANCELLED, message="cancelled while it waited to be tried again", begun=False))
+        return False
 
     # Executors
 
@@ -146,6 +136,7 @@ class EngineCore:
             while len(self._past_sessions) > MAX_PAST_SESSIONS:
                 self._past_sessions.popitem(last=False)
         self._speaking.pop(executor_id, None)
+        self._recall.forget(executor_id)
         queue = self._queue(end.kind)
         queue.open.pop(executor_id, None)
         for number, given in sorted(end.given.items(), reverse=True):
@@ -229,6 +220,11 @@ class EngineCore:
                 self._speaking[executor_id] = end
             else:
                 deadlines.append(deadline_ms)
+        for kind, queue in self._queues.items():
+            if len(queue.waiting) == queue.dropped and queue.open:
+                asked, due_ms = self._recall.look([e for e in self._executors.values() if e.kind == kind], now_ms)
+                self._speaking.update((end.executor_id, end) for end in asked)
+                deadlines += [due_ms] if due_ms is not None else []
         return min(deadlines, default=None)
 
     @property
@@ -279,10 +275,10 @@ class EngineCore:
 
     # Inside
 
-    def _queue(self, kind: Hashable) -> _Queue:
+    def _queue(self, kind: Hashable) -> CallQueue:
         queue = self._queues.get(kind)
         if queue is None:
-            queue = self._queues[kind] = _Queue()
+            queue = self._queues[kind] = CallQueue()
         return queue
 
     def _end_of(self, executor_id: str) -> ExecutorEnd:
@@ -300,7 +296,7 @@ class EngineCore:
             queue.open.pop(end.executor_id, None)
         self._fill(queue)
 
-    def _fill(self, queue: _Queue) -> None:
+    def _fill(self, queue: CallQueue) -> None:
         """Give away what waits, as far as there is room."""
         while queue.waiting and queue.open:
             end = self._least_busy(queue)
@@ -309,7 +305,7 @@ class EngineCore:
             if not end.has_room:
                 del queue.open[end.executor_id]
 
-    def _least_busy(self, queue: _Queue) -> ExecutorEnd:
+    def _least_busy(self, queue: CallQueue) -> ExecutorEnd:
         if len(queue.open) == 1:
             return next(iter(queue.open.values()))
         candidates = list(itertools.islice(queue.open.values(), COMPARED))
@@ -318,7 +314,7 @@ class EngineCore:
                 queue.open.move_to_end(each.executor_id)
         return min(candidates, key=lambda each: each.fullness)
 
-    def _give(self, queue: _Queue, end: ExecutorEnd) -> None:
+    def _give(self, queue: CallQueue, end: ExecutorEnd) -> None:
         """Give it one call for each idle worker, or a few ahead."""
         idle = end.workers - len(end.given)
         for _ in range(idle if idle > 0 else GO if len(queue.open) == 1 else max(1, min(GO, end.workers))):
@@ -482,7 +478,8 @@ class EngineCore:
         del self._holders[number]
         self._over(given)
         call = given.call
-        if outcome.end is End.REFUSED and not outcome.begun:
+        recalled = outcome.end is End.CANCELLED and given.recalled and not given.unwanted
+        if not outcome.begun and (recalled or outcome.end is End.REFUSED):
             self._wait_again(call)
         elif outcome.end is End.DIED and call.retries > 0:
             call.retries -= 1

@@ -12,6 +12,7 @@ from mesolite.executors.python.calls import Function, Payload
 from mesolite.executors.python.link import Link
 from mesolite.executors.python.service import MAX_FUNCTIONS
 from mesolite.executors.python.wire import (
+    Cancel,
     ClientItem,
     Define,
     Envelope,
@@ -43,7 +44,7 @@ MAX_ASK_EVERY_MS: Final = 5_000
 class Given:
     """A call that an executor has."""
 
-    __slots__ = ("begun", "call", "estimate_us", "held", "said", "upload")
+    __slots__ = ("begun", "call", "estimate_us", "held", "recalled", "said", "unwanted", "upload")
 
     def __init__(self, call: PoolCall, estimate_us: int) -> None:
         self.call: Final = call
@@ -53,6 +54,10 @@ class Given:
         self.said = False
         #: The executor said that a worker has it.
         self.begun = False
+        #: It was asked back, unless it has begun.
+        self.recalled = False
+        #: Its caller wants it no more.
+        self.unwanted = False
         #: Nothing is said of it before its arguments are with the agent.
         self.held = False
         #: Its arguments go, or went, to the agent's block store.
@@ -78,6 +83,8 @@ class ExecutorEnd:
         self._link = Link()
         #: What it has, by number.
         self.given: dict[int, Given] = {}
+        #: How many it had and has no more.
+        self.ended = 0
         #: The sum of their estimates.
         self.load_us = 0
         #: What is to be said to it, in order.
@@ -188,8 +195,21 @@ class ExecutorEnd:
         """It has this call no more; None where it had not."""
         given = self.given.pop(number, None)
         if given is not None:
+            self.ended += 1
             self.load_us -= given.estimate_us
         return given
+
+    def recall(self, count: int) -> list[int]:
+        """Ask back so many calls at most, the newest that may not have begun; return their numbers."""
+        numbers: list[int] = []
+        for number, given in reversed(self.given.items()):
+            if len(numbers) == min(count, len(self.given) - self.workers):
+                break
+            if given.said and not (given.begun or given.recalled or given.unwanted):
+                given.recalled = True
+                self._items.append(Cancel(number, False))
+                numbers.append(number)
+        return numbers
 
     def take(self, session: str, now_ms: float) -> list[bytes]:
         """Return the entries to append to its calls now."""

@@ -239,7 +239,7 @@ def test_a_scheduler_that_is_not_told_of_its_successor_is_found(monkeypatch: pyt
 def test_a_master_that_does_not_take_back_what_a_task_held_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the core's own invariants, which the simulator checks at each step."""
     monkeypatch.setattr(MasterState, "release", do_nothing)
-    assert "tasks sum to" in found_by(None)
+    assert "tasks and executors sum to" in found_by(None)
 
 
 def test_a_master_that_never_releases_an_executor_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
