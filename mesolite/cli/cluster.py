@@ -31,7 +31,8 @@ from .processes import POLL_INTERVAL_S, stop_process
 from .root import RootOptions
 from .startup import Deadline, Startup
 
-#: How long `down` waits for tasks to end before it stops the agents.
+#: How long `down` waits for tasks and executors to end before it stops the agents: twice the grace that executors have where
+#: nobody says another.
 TEARDOWN_WAIT_S: Final = 10.0
 
 LOCK_FILE: Final = "up.lock"
@@ -59,7 +60,7 @@ def up(ctx: click.Context, /, as_json: bool, **_: object) -> None:
 @click.command()
 @click.pass_context
 def down(ctx: click.Context) -> None:
-    """Stop the cluster that `up` started, its tasks included. Logs and sandboxes stay."""
+    """Stop the cluster that `up` started, its tasks and executors included. Logs and sandboxes stay."""
     options = ctx.find_object(RootOptions) or RootOptions()
     home = _running_home(options)
     with locked(home):
@@ -67,7 +68,11 @@ def down(ctx: click.Context) -> None:
         if address is None:
             click.echo("nothing to stop: no cluster was started here")
             return
-        _end_frameworks(address)
+        try:
+            for left in end_frameworks(OperatorClient(address.master_url), within_s=TEARDOWN_WAIT_S):
+                click.echo(left, err=True)
+        except Unavailable as error:
+            click.echo(f"the master cannot end the tasks: {error}", err=True)
         for record in reversed(address.processes):
             click.echo(f"stopped {record.name}" if stop_process(record) else f"{record.name} had stopped already")
         forget_cluster(home)
@@ -82,20 +87,34 @@ def _running_home(options: RootOptions) -> Path:
     return local if read_cluster(home) is None and read_cluster(local) is not None else home
 
 
-def _end_frameworks(address: ClusterAddress) -> None:
-    """Let the master kill every task, since tasks outlive their agent's process by design."""
-    client = OperatorClient(address.master_url)
-    try:
-        for framework in client.frameworks():
-            try:
-                client.teardown(framework.framework_id)
-            except NotFound:
-                continue
-        deadline = Deadline(TEARDOWN_WAIT_S)
-        while client.tasks() and not deadline.is_over():
-            deadline.pause(POLL_INTERVAL_S)
-    except Unavailable as error:
-        click.echo(f"the master cannot end the tasks: {error}", err=True)
+def end_frameworks(client: OperatorClient, *, within_s: float) -> list[str]:
+    """Let the master end every task and executor, since both outlive their agent's process by design.
+
+    Those of frameworks that have ended are waited for, too: an executor has its grace, and its agent may not even know yet.
+
+    Args:
+        client: The cluster.
+        within_s: How long to wait.
+
+    Returns:
+        What still goes on then, a line for each agent.
+
+    Raises:
+        Unavailable: No master answers.
+    """
+    for framework in client.frameworks():
+        try:
+            client.teardown(framework.framework_id)
+        except NotFound:
+            continue
+    deadline = Deadline(within_s)
+    while (busy := [row for row in client.agents() if row.tasks or row.executors]) and not deadline.is_over():
+        deadline.pause(POLL_INTERVAL_S)
+    return [
+        f"{row.agent_id}, which is {row.status}, still has tasks ({row.tasks}) or executors ({row.executors}) after "
+        f"{within_s:g} s: they outlive it"
+        for row in busy
+    ]
 
 
 def _print_cluster(home: Path, address: ClusterAddress) -> None:

@@ -6,11 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from mesolite.cli.cluster import TEARDOWN_WAIT_S, end_frameworks
 from mesolite.cli.processes import stop_process
 from mesolite.cli.startup import Startup
 from mesolite.config import UpConfig
 from mesolite.discovery import ClusterAddress, read_cluster
 from mesolite.frameworks.futures import BackendListener, Executor, InProcessPool
+from mesolite.operator import OperatorClient
 
 #: What a worker, or a call, gets in these tests: NumPy and scikit-learn are imported in some. Each agent holds several. A
 #: whole CPU, because an executor runs as many calls at a time as it has of them.
@@ -48,5 +50,8 @@ def process_cluster(settings: str = "") -> Generator[ClusterAddress]:
             yield Startup(home, config, config_file, say=lambda line: None).run()
         finally:
             address = read_cluster(home)
+            if address is not None:
+                # An executor outlives its agent.
+                assert end_frameworks(OperatorClient(address.master_url), within_s=TEARDOWN_WAIT_S) == []
             for record in reversed(address.processes if address is not None else ()):
                 stop_process(record)

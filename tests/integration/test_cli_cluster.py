@@ -285,6 +285,28 @@ def test_down_stops_exactly_what_up_started_and_every_task(alone: Shell, shell: 
     assert (again.returncode, again.stdout) == (0, "nothing to stop: no cluster was started here\n")
 
 
+@pytest.mark.parametrize("is_over", [True, False], ids=["after its pool", "under its pool"])
+@pytest.mark.parametrize("mode", ["coarse", "fine"])
+def test_down_leaves_no_executor_behind(alone: Shell, mode: str, is_over: bool, tmp_path: Path) -> None:
+    """Goal: neither one that is just ending, of which no framework and no task speaks any more, nor one amid a call."""
+    alone.home.mkdir()
+    for folder in (alone.home, alone.home.parent):
+        folder.chmod(0o755)
+    assert alone.run(*UP).returncode == 0
+    with alone.start_calls(mode, tmp_path / "flag") as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "submitted\n"
+        bundle = f"{alone.home}/agent-1/bundle-"
+        eventually(lambda: processes_naming(bundle) > 0)
+        if is_over:
+            (tmp_path / "flag").touch()
+            program.communicate(timeout=TIMEOUT_S)
+        down = alone.run("down")
+        assert (down.returncode, down.stderr) == (0, "")
+        assert processes_naming(bundle) == 0
+        program.kill()
+
+
 def test_what_does_not_come_up_is_shown_by_its_log_and_leaves_nothing(alone: Shell) -> None:
     """Method: the master's port is taken."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -299,11 +321,19 @@ def test_what_does_not_come_up_is_shown_by_its_log_and_leaves_nothing(alone: She
 def processes_like(command: str) -> int:
     """How many processes have exactly this command line."""
     wanted = command.replace(" ", "\0").encode() + b"\0"
-    found = 0
+    return sum(line == wanted for line in command_lines())
+
+
+def processes_naming(text: str) -> int:
+    """How many processes have this in their command line."""
+    return sum(text.encode() in line for line in command_lines())
+
+
+def command_lines() -> Generator[bytes]:
+    """Those of all processes, a zero byte behind each word."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                found += (entry / "cmdline").read_bytes() == wanted
+                yield (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-    return found
