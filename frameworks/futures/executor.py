@@ -21,6 +21,8 @@ from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeAlias, TypeVar, Unpack
 from uuid import uuid4
 
+from rich.console import Console
+
 from mesolite.errors import ConfigError
 from mesolite.executors.python.calls import Function
 
@@ -194,7 +196,7 @@ class Executor(Calls):
         max_argument_bytes: Larger arguments of a call, pickled, are refused, with `ArgumentsTooLarge`.
         initializer: Run once in each worker process before its first call. If it raises, the pool is broken.
         initargs: Its arguments.
-        progress: Show a progress bar.
+        progress: Show a progress bar, in the terminal or on a console of `rich`.
         name: Of the framework, for people.
         backend: Makes what runs the calls, instead of a cluster: `InProcessPool` for one.
 
@@ -225,7 +227,7 @@ class Executor(Calls):
         max_argument_bytes: int = DEFAULT_MAX_ARGUMENT_BYTES,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
-        progress: bool = False,
+        progress: bool | Console = False,
         name: str = "futures",
         backend: Callable[[BackendListener], Backend] | None = None,
     ) -> None:
@@ -255,7 +257,7 @@ class Executor(Calls):
         self._session = Session(
             backend or partial(open_pool, pool, self._options, redis_url, cluster, principal),
             fetch,
-            ProgressBar(name) if progress else None,
+            ProgressBar(name, progress if isinstance(progress, Console) else None) if progress else None,
             token if initializer is not None else None,
         )
         weakref.finalize(self, self._session.shutdown, wait=False).atexit = False

@@ -2,18 +2,23 @@
 
 import threading
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 
 class ProgressBar:
-    """Shows how many of the submitted calls have ended; from any thread."""
+    """Shows how many of the submitted calls have ended; from any thread.
 
-    def __init__(self, title: str, progress: RichProgress | None = None) -> None:
+    Args:
+        title: What they are.
+        console: Where it is drawn; None: the terminal.
+    """
+
+    def __init__(self, title: str, console: Console | None = None) -> None:
         self._lock = threading.Lock()
-        self._progress = progress or RichProgress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        )
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        self._progress = RichProgress(*columns, console=console)
         self._task = self._progress.add_task(title, total=0)
         self._total = 0
         self._shown = False
