@@ -21,13 +21,19 @@ import cloudpickle
 
 from mesolite.errors import ConfigError
 from mesolite.executors import driver, python
+from mesolite.executors.python.settings import EXIT_OLD_PYTHON
 
 _PREFIX: Final = "bundle-"
 _DIGEST_CHARACTERS: Final = 16
 _PACKAGE: Final = "mesolite_executors"
+#: Read by whatever is called Python in a container: up to the import nothing newer than Python 2.7 may stand here.
 _MAIN: Final = f'''"""Runs the Python executor: `python BUNDLE`."""
 
 import sys
+
+if sys.version_info < (3, 11):
+    sys.stderr.write("this container has Python %d.%d; the executor needs 3.11 or newer\\n" % tuple(sys.version_info[:2]))
+    sys.exit({EXIT_OLD_PYTHON})
 
 from {_PACKAGE}.python.main import main
 

@@ -9,6 +9,8 @@ from typing import Any, Final, cast
 
 #: As `Executor` of the futures takes it; an answer that cannot be held in memory twice helps nobody.
 DEFAULT_MAX_RESULT_MIB: Final = 512
+#: How the bundle ends under a Python that cannot even read the executor's code, and so cannot say it to the agent.
+EXIT_OLD_PYTHON: Final = 79
 _MEBIBYTE: Final = 1024 * 1024
 
 

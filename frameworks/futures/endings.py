@@ -5,6 +5,7 @@ from typing import Final
 
 from mesolite.executors.python.calls import End, Outcome
 from mesolite.executors.python.codec import BadBytes
+from mesolite.executors.python.settings import EXIT_OLD_PYTHON
 from mesolite.executors.python.tasks import decode_outcome
 from mesolite.protocol import Reason, Source, TaskState, TaskStatus
 
@@ -75,6 +76,8 @@ def end_without_word(status: TaskStatus) -> Outcome | CallError:
         return PythonMismatch(status.message)
     if status.state is TaskState.ERROR or status.reason in _NEVER_RUNS:
         return CannotRun(f"it cannot be run: {status.message or status.state.value}")
+    if container is not None and container.exit_code == EXIT_OLD_PYTHON:
+        return PythonMismatch("its executor's Python is older than 3.11; choose an image or a `python` that matches")
     if container is not None and container.exit_code in NO_PROGRAM_EXIT_CODES:
         return ImageWithoutPython(f"its executor found no Python to run on: {status.message}")
     where = f" on agent {status.agent_id}" if status.agent_id is not None else ""

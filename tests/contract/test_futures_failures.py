@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent import futures
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,6 +65,23 @@ def stored_mib(cluster: ClusterAddress) -> int:
         with urllib.request.urlopen(f"{row.url}/state") as answer:
             total += json.load(answer)["blocks"]["used_mib"]
     return total
+
+
+def interpreter(path: Path, version: tuple[int, int]) -> Path:
+    """An interpreter that is this one, and says that it has another version."""
+    path.write_text(
+        f"""#!{sys.executable}
+import collections, runpy, sys
+Version = collections.namedtuple("Version", "major minor micro releaselevel serial")
+bundle = sys.argv[1]
+sys.path.insert(0, bundle)
+import asyncio, cloudpickle, dataclasses, http.client, logging, typing  # what asks for the version when it is imported
+sys.version_info = Version({version[0]}, {version[1]}, 0, "final", 0)
+runpy.run_path(bundle, run_name="__main__")
+"""
+    )
+    path.chmod(0o755)
+    return path
 
 
 def kill_executor() -> None:
@@ -129,6 +147,15 @@ class TestRealWorkers:
         futures.wait([killed], PATIENCE_S)
         assert killed.done()
         assert other.result(PATIENCE_S) == len(data)
+
+    @pytest.mark.parametrize(("version", "words"), [((3, 99), "has Python 3.99"), ((3, 9), "is older than 3.11")])
+    def test_an_interpreter_of_another_version_is_named_before_anything_runs(
+        self, executor: Executor, open_dir: Path, version: tuple[int, int], words: str
+    ) -> None:
+        python = str(interpreter(open_dir / "python", version))
+        with pytest.raises(PythonMismatch, match=words):
+            executor.options(python=python).submit(square, 3).result(PATIENCE_S)
+        assert executor.submit(square, 3).result(PATIENCE_S) == 9
 
     def test_large_results_come_by_way_of_their_agent(self, executor: Executor) -> None:
         size = 3 * 1024 * 1024
