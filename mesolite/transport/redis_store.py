@@ -80,6 +80,11 @@ class RedisStore:
         """See `Store`."""
         if not appends:
             return
+        if len(appends) == 1:
+            # A pipeline is an object with a good deal of Python behind it, which one command does not need.
+            [item] = appends
+            self.append(item.stream, item.payload, max_length=item.max_length)
+            return
         with redis_errors(self._address), self._client.pipeline(transaction=False) as pipeline:
             for item in appends:
                 cast("_Execute", pipeline.execute_command)(
