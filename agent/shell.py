@@ -206,6 +206,7 @@ class AgentShell:
 
     def work(self, wait_ms: int) -> int:
         """Take up what is in the inbox, waiting for it at most `wait_ms`, or until somebody's deadline."""
+        self._written = 0
         now_ms = self._clock.now_ms()
         for deadline_ms in (
             self.core.next_deadline_ms(),
