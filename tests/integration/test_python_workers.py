@@ -159,11 +159,13 @@ def test_a_call_that_exits_ends_alone_and_names_the_code(rig: CallRig) -> None:
     assert "exited with code 7" in outcome.message
 
 
-def test_sys_exit_is_an_exception_of_the_call(rig: CallRig) -> None:
+def test_sys_exit_is_an_exception_of_the_call_and_costs_no_worker(rig: CallRig) -> None:
+    rig.until(lambda: len(rig.runner.ready) == 2)
+    before = rig.pids()
     error, type_name, _, _ = raised_by(run_among_neighbours(rig, sys.exit, 3))
     assert isinstance(error, SystemExit)
     assert type_name == "SystemExit"
-    assert len(rig.pids()) == 2
+    assert rig.pids() == before
 
 
 def test_a_call_that_kills_itself_names_the_signal(rig: CallRig) -> None:
