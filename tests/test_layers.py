@@ -45,6 +45,7 @@ CORE_FOLDERS: Final = (
     "frameworks/driver/",
     "frameworks/batch/",
     "frameworks/futures/",
+    "frameworks/sparklite/dag/",
 )
 
 #: What acts in those folders, and how. A pattern that matches nothing fails: a stale line would excuse a later core.
@@ -76,6 +77,7 @@ SHELLS: Final = {
     "agent/executor_links/fake_executors.py": "plays what runs in containers",
     "agent/executor_links/redis_door.py": "connects to Redis for executors",
     "agent/executor_links/server.py": "serves executors, in a thread",
+    "executors/sparklite/*.py": "runs tasks: functions of users, files, blocks (what decides is frameworks/sparklite/dag)",
     "agent/executor_services.py": "opens sockets, ports and stores for executors",
     "agent/fetcher.py": "downloads",
     "agent/files.py": "reads sandboxes",

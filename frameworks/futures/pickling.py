@@ -199,7 +199,9 @@ def _send_by_value_if_own(name: str | None) -> None:
 @cache
 def is_installed(name: str) -> bool:
     """Whether a module is one that workers can be expected to have: of the standard library, or an installed package."""
-    if name.startswith("mesolite.frameworks.futures"):
+    if name.startswith("mesolite.executors."):
+        return True
+    if name.startswith("mesolite.frameworks."):
         # Workers have a part of Mesolite, and not this one.
         return False
     module = sys.modules.get(name)

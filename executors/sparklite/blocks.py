@@ -1,0 +1,57 @@
+"""Where tasks leave what other tasks read: the block store as tasks see it.
+
+Two implementations pass the same contract suite: the agent's store over HTTP (`agent_blocks.py`), and a directory for the local
+backend and tests (`directory_blocks.py`).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+
+class BlockLost(Exception):
+    """A block cannot be had any more, or not now; the text says which, where and why."""
+
+
+class StoredBlock(NamedTuple):
+    """A block, for whoever is to read it. Plain values: it travels in tasks and results."""
+
+    block_id: str
+    size_bytes: int
+    #: Where other hosts get it: an address with a token, or a path of the local backend.
+    url: str
+    #: Which agent has it: what locality and losses are about.
+    agent_id: str
+
+
+class TaskBlocks(Protocol):
+    """One worker's way to blocks."""
+
+    @property
+    def agent_id(self) -> str:
+        """Where `put` puts; empty where there is no store."""
+        ...
+
+    def put(self, block_id: str, data: bytes) -> StoredBlock:
+        """Store bytes; a block of the same name is replaced.
+
+        Raises:
+            BlockLost: The store is full, gone or refuses.
+        """
+        ...
+
+    def put_file(self, block_id: str, path: Path) -> StoredBlock:
+        """Store a file's bytes without holding them in memory; the file stays. Raises as `put`."""
+        ...
+
+    def read(self, block: StoredBlock, offset: int = 0, length: int | None = None) -> bytes:
+        """Read a part of a block, to its end if no length is given.
+
+        Raises:
+            BlockLost: It cannot be had after the tries that make sense.
+        """
+        ...
+
+    def stream(self, block: StoredBlock, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """As `read`, in pieces, so that a segment larger than memory can be merged."""
+        ...

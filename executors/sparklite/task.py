@@ -1,0 +1,67 @@
+"""Runs one task in a worker: the last node's items go into a shuffle's output, or into the function of the result stage.
+
+What cannot be read of other tasks' work is no exception of the user's: it ends the task as `TaskMissed`.
+"""
+
+import pickle
+from collections.abc import Iterator
+from typing import Any, Final
+
+from .blocks import BlockLost, StoredBlock, TaskBlocks
+from .nodes import Leaf, Node, ShuffleRead
+from .shuffle_data import FetchFailed, Segment
+from .shuffle_read import read_shuffle
+from .shuffle_write import write_shuffle
+from .storage import Storage
+from .task_data import StageCode, TaskDone, TaskMetrics, TaskMissed, TaskSpec
+
+
+class Task:
+    """One attempt at one partition of one stage, as nodes and functions see it."""
+
+    def __init__(self, code: StageCode, spec: TaskSpec, blocks: TaskBlocks, storage: Storage) -> None:
+        self.code: Final = code
+        self.spec: Final = spec
+        self.blocks: Final = blocks
+        self._storage: Final = storage
+        #: Additions to accumulators.
+        self.accumulators: Final[dict[int, Any]] = {}
+        self.cached: Final[dict[tuple[int, int], StoredBlock]] = {}
+        self.uncached: Final[list[tuple[int, int]]] = []
+
+    def run(self) -> TaskDone | TaskMissed:
+        """Do it.
+
+        Raises:
+            Exception: Whatever functions of the user raise.
+        """
+        try:
+            items = self.code.node.iterator(self.spec.partition, self)
+            if self.code.shuffle is not None:
+                return self._done(None, write_shuffle(items, self.code.shuffle, self))
+            assert self.code.result is not None, "a stage ends in a shuffle or in a result"
+            return self._done(self.code.result(self, items), None)
+        except FetchFailed as failed:
+            return TaskMissed(failed.segment, None, failed.reason, TaskMetrics())
+
+    def input_of(self, leaf: Leaf, partition: int) -> Any:
+        """What the driver put there for a leaf's partition."""
+        return self.spec.inputs[leaf.rdd_id, partition]
+
+    def unpickled(self, data: bytes) -> Any:
+        """An input that the driver pickled."""
+        return pickle.loads(data)
+
+    def kept(self, node: Node, partition: int) -> Iterator[Any]:
+        """The items of a persisted node."""
+        return self._storage.kept(node, partition, self)
+
+    def read_shuffle(self, node: ShuffleRead, segments: tuple[Segment, ...]) -> Iterator[Any]:
+        """The pairs of a reduce partition, combined and in order as the node says."""
+        return read_shuffle(node, segments, self)
+
+    def _done(self, value: Any, output: Any) -> TaskDone:
+        return TaskDone(value, output, self.accumulators, self.cached, tuple(self.uncached), TaskMetrics())
+
+
+__all__ = ["BlockLost", "Task"]

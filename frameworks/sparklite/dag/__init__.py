@@ -1,0 +1,4 @@
+"""The DAG scheduler: which task of which stage runs next, where, and what follows when it ends.
+
+A core: no I/O, no clock, no threads.
+"""

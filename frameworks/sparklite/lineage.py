@@ -1,0 +1,40 @@
+"""What an RDD comes from: nodes for workers on one side, what only the driver knows on the other.
+
+A `Lineage` is what the planner reads. It holds no user API; `rdd.RDD` wraps it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mesolite.executors.sparklite.nodes import Node
+from mesolite.executors.sparklite.shuffle_data import ShuffleSpec
+
+
+@dataclass(slots=True, eq=False)
+class Lineage:
+    """One RDD as the driver knows it. Lives as long as an RDD that needs it."""
+
+    node: Node
+    #: In order of `node.parents`.
+    parents: "tuple[Lineage, ...]" = ()
+    #: What a `ShuffleRead` node reads: the map side. None for all others.
+    shuffle: "Shuffle | None" = None
+    #: Of a leaf that reads no shuffle: a partition's entry for `TaskSpec.inputs`.
+    input_of: Callable[[int], Any] | None = None
+    #: Operation and place in the program: `map at app.py:7`.
+    name: str = ""
+    #: All its tasks run together.
+    barrier: bool = False
+    #: Partitions lie on these hosts or agents already (files); best first.
+    preferred_of: Callable[[int], tuple[str, ...]] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Shuffle:
+    """A shuffle's map side."""
+
+    spec: ShuffleSpec
+    parent: Lineage
+    #: The stage that makes its outputs.
+    stage_id: int = field(default=-1)
