@@ -1,6 +1,6 @@
 """Where in the user's program an operation was called: what people find a stage by."""
 
-import sys
+import inspect
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -14,7 +14,7 @@ def call_site(name: str | None = None) -> str:
     Args:
         name: The operation's name, where it is known better.
     """
-    frame: FrameType | None = sys._getframe(1)
+    frame: FrameType | None = inspect.currentframe()
     operation = ""
     while frame is not None and frame.f_code.co_filename.startswith(_OWN):
         if not frame.f_code.co_name.startswith(("_", "<")):
