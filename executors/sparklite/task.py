@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from .blocks import BlockLost, StoredBlock, TaskBlocks
+from .counters import Counters
 from .nodes import Leaf, Node, ShuffleRead
 from .shuffle_data import FetchFailed, Segment
 from .shuffle_read import read_shuffle
@@ -23,6 +24,8 @@ class Task:
         self.code: Final = code
         self.spec: Final = spec
         self.blocks: Final = blocks
+        #: What this attempt has read and written so far.
+        self.counters: Final = Counters()
         self._storage: Final = storage
         #: Additions to accumulators.
         self.accumulators: Final[dict[int, Any]] = {}
