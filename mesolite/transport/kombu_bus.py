@@ -149,7 +149,7 @@ class _Link:
     def publish(self, messages: Sequence[tuple[str, bytes]]) -> None:
         """LPUSH, on Redis. The channel is used rather than kombu's Producer, which adds only serializing and declaring."""
         prepared = [(self._prepare(payload), queue) for queue, payload in messages]
-        if len(prepared) > 1 and hasattr(self.channel, "publish_many"):
+        if hasattr(self.channel, "publish_many"):
             self.channel.publish_many(prepared)
             return
         for message, queue in prepared:
@@ -184,8 +184,8 @@ class _Link:
 class _Reader:
     """Takes messages out of one queue.
 
-    Waiting is kombu's blocking pop; what else is in the queue is then taken one by one. The two must not overlap: while a
-    pop stands at the server, it and not we have the oldest message.
+    Waiting is kombu's blocking pop, which brings one message. Who does not wait takes them one by one by other means; the two
+    must not overlap: while a pop stands at the server, it and not we have the oldest message.
     """
 
     def __init__(self, broker: _Broker, queue: str) -> None:
@@ -202,20 +202,17 @@ class _Reader:
 
     def take(self, limit: int, wait_s: float) -> list[bytes]:
         """Return up to `limit` messages, waiting at most `wait_s` for the first."""
-        if self._popping:
-            self._wait(max(wait_s, _GRACE_S))
-        taken = self._take_present(limit)
-        if not taken and not self._popping and wait_s > 0:
-            self._wait(wait_s)
+        if self._popping or wait_s > 0:
+            self._wait(max(wait_s, _GRACE_S) if self._popping else wait_s)
+        taken = [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
+        if not taken and wait_s <= 0 and not self._popping:
             taken = self._take_present(limit)
+        # Who waited has one: whether there is more is a question to the server, and work on the first is to begin meanwhile.
         return taken
 
     def _take_present(self, limit: int) -> list[bytes]:
-        taken = [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
-        if taken:
-            # Handed on at once: whether there is more is a question to the server, and whoever waited is to begin meanwhile.
-            return taken
-        while len(taken) < limit and not self._popping:
+        taken: list[bytes] = []
+        while len(taken) < limit:
             try:
                 message = self.link.channel.basic_get(self._queue, no_ack=True)
             except _KOMBU_ERRORS:

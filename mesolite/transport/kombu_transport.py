@@ -1,7 +1,8 @@
 """kombu's Redis transports, with what the command queues need beyond them.
 
-Two things, both for the channel, which in kombu is what talks to Redis:
+Three things, all for the channel, which in kombu is what talks to Redis:
 
+- one client of redis-py for all commands; kombu makes one for each, which takes longer than the command;
 - many messages in one round trip (kombu has that since 5.7, but not for all of its transports);
 - under Sentinels, connections that know when they are not the primary's: see `sentinel`. kombu's own stay where they are for
   as long as somebody answers (celery issue 6348 and its like), and ask a dead Sentinel again and again.
@@ -18,6 +19,7 @@ from kombu.transport import redis as kombu_redis
 from kombu.utils.json import dumps
 
 from .address import SentinelAddress
+from .line import Line
 from .sentinel import PrimaryConnection, PrimaryPool
 
 #: Messages, and bytes of them, that travel in one round trip. More would save nothing, and a server that is slow to take them
@@ -28,11 +30,24 @@ _MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 _Redis: Any = kombu_redis
 
 
-class _Batches:
-    """Lets a channel collect what is put into queues, instead of sending it."""
+class _Thrift:
+    """Lets a channel keep its client, and collect what is put into queues instead of sending it."""
 
+    #: What sends all commands but the pops of a consumer; None before the first.
+    _sender: Any = None
+    #: Where batches leave; None before the first.
+    _line: Line | None = None
     #: What was collected; None while messages are sent one by one.
     _collected: list[tuple[str, str]] | None = None
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        parent: Any = super()
+        if asynchronous:
+            return parent._create_client(asynchronous=True)
+        # The channel makes a new pool after a fork, and when it was closed.
+        if self._sender is None or self._sender.connection_pool is not parent.pool:
+            self._sender = parent._create_client()
+        return self._sender
 
     def _put(self, queue: str, message: object, **options: Any) -> None:
         if self._collected is None:
@@ -55,19 +70,17 @@ class _Batches:
             collected = self._collected
         finally:
             self._collected = None
-        with channel.conn_or_acquire() as client:
-            for batch in _batches(collected):
-                pipeline = client.pipeline(transaction=False)
-                for queue, text in batch:
-                    pipeline.lpush(queue, text)
-                pipeline.execute()
+        if self._line is None:
+            self._line = Line(self._create_client())
+        for batch in _batches(collected):
+            self._line.commands([("LPUSH", queue, text) for queue, text in batch])
 
 
-class _DirectChannel(_Batches, _Redis.Channel):
+class _DirectChannel(_Thrift, _Redis.Channel):
     """A channel to one Redis."""
 
 
-class _PrimaryChannel(_Batches, _Redis.SentinelChannel):
+class _PrimaryChannel(_Thrift, _Redis.SentinelChannel):
     """A channel to the primary of some Sentinels."""
 
     from_transport_options = (*_Redis.SentinelChannel.from_transport_options, "address")

@@ -6,7 +6,7 @@ write that failed may have happened, and only its caller knows whether it may ha
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Final, cast
 
@@ -19,6 +19,7 @@ from mesolite.errors import CommitRefused, RedisUnavailable
 from .address import confirming_replicas, shown
 from .contract import BEGINNING, Append, Commit, Entry, Lease, LeaseState
 from .keys import CURSOR, EPOCH, LEASE, OWNED_KEYS, REGISTRY, escape_glob, key_prefix
+from .line import Argument, Line
 from .redis_client import connect, patience, redis_errors
 
 #: The one field of an entry. XADD wants a name; one letter is the shortest.
@@ -40,9 +41,7 @@ _NAME: Final = "="
 
 _encoder: Final = msgspec.msgpack.Encoder()
 
-#: What goes into a command, and what XREAD and XREVRANGE answer.
-_Argument = str | bytes | int
-_Execute = Callable[..., object]
+#: What XREAD and XREVRANGE answer of an entry.
 _RawEntry = tuple[bytes, list[bytes] | None]
 
 
@@ -64,11 +63,7 @@ class RedisStore:
         self._block_turn_ms: Final = patience(url).block_turn_ms
         #: How many must confirm a lease.
         self._replicas: Final = confirming_replicas(url)
-        #: redis-py leaves it untyped.
-        self._execute = cast("_Execute", self._client.execute_command)
-        # redis-py would build dictionaries, in a shape that differs between its versions.
-        self._client.set_response_callback("XREAD", _raw)
-        self._client.set_response_callback("XREVRANGE", _raw)
+        self._line: Final = Line(self._client)
 
     def append(self, stream: str, payload: bytes, *, max_length: int) -> str:
         """See `Store`."""
@@ -80,17 +75,9 @@ class RedisStore:
         """See `Store`."""
         if not appends:
             return
-        if len(appends) == 1:
-            # A pipeline is an object with a good deal of Python behind it, which one command does not need.
-            [item] = appends
-            self.append(item.stream, item.payload, max_length=item.max_length)
-            return
-        with redis_errors(self._address), self._client.pipeline(transaction=False) as pipeline:
-            for item in appends:
-                cast("_Execute", pipeline.execute_command)(
-                    *self._append_command(item.stream, item.payload, item.max_length)
-                )
-            pipeline.execute()
+        commands = [self._append_command(item.stream, item.payload, item.max_length) for item in appends]
+        with redis_errors(self._address):
+            self._line.commands(commands)
 
     def read(self, after: Mapping[str, str], *, limit: int, wait_ms: int) -> list[Entry]:
         """See `Store`."""
@@ -204,7 +191,7 @@ class RedisStore:
         kept = [(_NAME + name, value) for name, value in changes.items() if value is not None]
         dropped = [_NAME + name for name, value in changes.items() if value is None]
         pairs = [each for pair in kept for each in pair]
-        arguments: list[_Argument] = ["change", generation, len(kept), *pairs, *dropped]
+        arguments: list[Argument] = ["change", generation, len(kept), *pairs, *dropped]
         with redis_errors(self._address):
             return bool(self._command("EVAL", _STATE_SCRIPT, 1, self._prefix + key, *arguments))
 
@@ -212,15 +199,16 @@ class RedisStore:
         """See `Store`."""
         self._client.close()
 
-    def _lease(self, *arguments: _Argument, is_confirmed: bool = False) -> LeaseState:
+    def _lease(self, *arguments: Argument, is_confirmed: bool = False) -> LeaseState:
         """Run the lease script; where replicas are to confirm it, wait for them on the same connection, as WAIT wants it."""
         replicas = self._replicas if is_confirmed else 0
-        with redis_errors(self._address), self._client.pipeline(transaction=False) as pipeline:
-            execute = cast("_Execute", pipeline.execute_command)
-            execute("EVAL", _LEASE_SCRIPT, 2, self._prefix + LEASE, self._prefix + EPOCH, *arguments)
-            if replicas:
-                execute("WAIT", replicas, _WAIT_FOR_REPLICAS_MS)
-            answer, *confirmed = cast("list[object]", pipeline.execute())
+        commands: list[Sequence[Argument]] = [
+            ("EVAL", _LEASE_SCRIPT, 2, self._prefix + LEASE, self._prefix + EPOCH, *arguments)
+        ]
+        if replicas:
+            commands.append(("WAIT", replicas, _WAIT_FOR_REPLICAS_MS))
+        with redis_errors(self._address):
+            answer, *confirmed = self._line.commands(commands)
         if confirmed and cast("int", confirmed[0]) < replicas:
             raise RedisUnavailable(
                 f"Redis at {self._address}: {confirmed[0]} of {replicas} replicas confirmed the lease in time"
@@ -237,16 +225,17 @@ class RedisStore:
             ) from None
         return LeaseState(lease=lease, left_ms=max(left_ms, 0))
 
-    def _command(self, *arguments: _Argument) -> object:
-        return self._execute(*arguments)
+    def _command(self, *arguments: Argument) -> object:
+        return self._line.command(*arguments)
 
-    def _append_command(self, stream: str, payload: bytes, max_length: int) -> tuple[_Argument, ...]:
+    def _append_command(self, stream: str, payload: bytes, max_length: int) -> tuple[Argument, ...]:
         return ("XADD", self._prefix + stream, "MAXLEN", "~", max_length, "*", _FIELD, payload)
 
     def _hash(self, key: str) -> dict[str, bytes]:
         with redis_errors(self._address):
             answer = self._command("HGETALL", self._prefix + key)
-        return {field.decode(): value for field, value in cast("dict[bytes, bytes]", answer).items()}
+        pairs = iter(cast("list[bytes]", answer))
+        return {field.decode(): value for field, value in zip(pairs, pairs, strict=True)}
 
     def _entries(self, answer: object) -> list[Entry]:
         found: list[Entry] = []
@@ -259,7 +248,7 @@ class RedisStore:
             ]
         return found
 
-    def _run_commit_script(self, *arguments: _Argument) -> object:
+    def _run_commit_script(self, *arguments: Argument) -> object:
         """EVALSHA, or EVAL where the server does not know the script yet: after its restart, or a failover."""
         try:
             return self._command("EVALSHA", _COMMIT_SHA, *arguments)
@@ -275,10 +264,6 @@ def _payload(fields: list[bytes] | None) -> bytes:
     """Return the payload of an entry; of one that somebody else wrote, in other fields, the empty bytes."""
     pairs = iter(fields or ())
     return next((value for field, value in zip(pairs, pairs, strict=False) if field == _FIELD_BYTES), b"")
-
-
-def _raw(answer: object, **_options: object) -> object:
-    return answer
 
 
 def _lay_out(prefix: str, commit: Commit) -> tuple[list[str], bytes, bytes]:

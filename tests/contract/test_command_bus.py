@@ -81,7 +81,17 @@ def test_messages_sent_together_arrive_each_in_its_queue_in_the_order_they_were_
 def test_large_messages_may_be_sent_together(another: OpenBus, queue: str) -> None:
     sent = [LARGE, b"", LARGE[1:], b"small"]
     another().send_many([(queue, payload) for payload in sent])
-    assert another().receive(queue, limit=10, wait_ms=LONG_MS) == sent
+    assert another().receive(queue, limit=10, wait_ms=0) == sent
+
+
+def test_who_waits_may_get_one_at_a_time_and_misses_none(another: OpenBus, queue: str) -> None:
+    sent = [b"%d" % n for n in range(30)]
+    another().send_many([(queue, payload) for payload in sent])
+    reader = another()
+    taken: list[bytes] = []
+    while len(taken) < len(sent):
+        taken += reader.receive(queue, limit=4, wait_ms=LONG_MS if len(taken) % 3 else 0)
+    assert taken == sent
 
 
 def test_messages_sent_together_wake_waiting_readers(another: OpenBus, queue: str) -> None:
