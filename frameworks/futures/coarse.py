@@ -21,6 +21,7 @@ from mesolite.resources import Resource, Resources
 
 from ..driver.pool import OfferedPool
 from .effects import (
+    AgentGone,
     CoarseEffect,
     DeclineOffers,
     ExecutorOver,
@@ -31,6 +32,7 @@ from .effects import (
     ReviveOffers,
     ShutdownExecutor,
     StateDemand,
+    WorkersChanged,
 )
 from .endings import WORD_OF_STATE, Word, end_without_word
 from .errors import CallError, CallLost, CannotRun, TooLargeForCluster
@@ -236,14 +238,16 @@ class CoarseCore:
             for share, count in pool.carve(kind.shape, needed):
                 if executor is None:
                     assert resources is not None
-                    executor = self._new_executor(agent_id, kind, resources)
+                    executor = self._new_executor(agent_id, offers[0].hostname, kind, resources)
                 tasks += [self._new_slot(executor, share) for _ in range(count)]
         if tasks:
             offer_ids = tuple(offer.offer_id for offer in offers)
             self._effects.append(LaunchSlots(offer_ids=offer_ids, tasks=tuple(tasks)))
         return bool(tasks)
 
-    def _new_executor(self, agent_id: AgentId, kind: Kind, resources: tuple[Resource, ...]) -> HeldExecutor[Kind]:
+    def _new_executor(
+        self, agent_id: AgentId, hostname: str, kind: Kind, resources: tuple[Resource, ...]
+    ) -> HeldExecutor[Kind]:
         info = self._program.info(
             self._executors.next_id(agent_id, kind),
             resources,
@@ -252,7 +256,7 @@ class CoarseCore:
             mem_mib_per_worker=kind.mem_mib,
         )
         # Said before it runs: calls that are sent to it wait for it where it will look first.
-        self._effects.append(ExecutorUp(executor_id=info.executor_id, kind=kind))
+        self._effects.append(ExecutorUp(executor_id=info.executor_id, kind=kind, agent_id=agent_id, hostname=hostname))
         return self._executors.add(info, agent_id, kind)
 
     def _new_slot(self, executor: HeldExecutor[Kind], share: tuple[Resource, ...]) -> TaskInfo:
@@ -291,6 +295,8 @@ class CoarseCore:
         for task_id, slot in workers[: max(0, count)]:
             slot.leaving = True
             self._effects.append(KillTask(task_id=task_id, grace_ms=SLOT_GRACE_MS))
+        for executor_id in dict.fromkeys(slot.executor_id for _, slot in workers[: max(0, count)]):
+            self._say_workers(executor_id)
 
     # Hearing
 
@@ -306,8 +312,10 @@ class CoarseCore:
         if word is Word.ALIVE:
             slot.deadline_ms = None
             if status.state is TaskState.RUNNING:
-                slot.running = True
                 self._loads[slot.kind].failed = 0
+                if not slot.running:
+                    slot.running = True
+                    self._say_workers(slot.executor_id)
         elif word is Word.UNSEEN:
             if slot.deadline_ms is None:
                 slot.deadline_ms = now_ms + UNREACHABLE_MS
@@ -328,6 +336,8 @@ class CoarseCore:
         elif self._executors.get(slot.executor_id) is None:
             # Its launch came to nothing.
             self._effects.append(ExecutorOver(executor_id=held.executor_id, message=status.message))
+        elif slot.running and not slot.leaving:
+            self._say_workers(slot.executor_id)
 
     def _failed(self, kind: Kind, status: TaskStatus, word: Word) -> None:
         """A worker ended before it ran: see whether any will."""
@@ -346,6 +356,16 @@ class CoarseCore:
         for held in self._executors.on_agent(event.agent_id):
             if event.executor_id in (None, held.executor_id):
                 self._over(held, event.message or "it ended")
+        if event.executor_id is None:
+            self._effects.append(AgentGone(agent_id=event.agent_id, message=event.message or "the master removed it"))
+
+    def _say_workers(self, executor_id: ExecutorId) -> None:
+        """How many workers it has has changed."""
+        held = self._executors.get(executor_id)
+        if held is not None:
+            slots = [self._slots[task_id] for task_id in held.tasks]
+            workers = sum(slot.running and not slot.leaving for slot in slots)
+            self._effects.append(WorkersChanged(executor_id=executor_id, workers=workers))
 
     def _over(self, held: HeldExecutor[Kind], message: str) -> None:
         """An executor is over, and its workers with it, whether their last words have come or not."""

@@ -18,7 +18,7 @@ from mesolite.transport.raw import connect_raw
 from ..driver.driver import SchedulerDriver
 from .coarse import CoarseCore
 from .connection import ClusterPlace, Connection
-from .effects import CoarseRest, ExecutorOver, ExecutorUp, LaunchSlots, RefuseKind
+from .effects import AgentGone, CoarseRest, ExecutorOver, ExecutorUp, LaunchSlots, RefuseKind, WorkersChanged
 from .engine import Engine, PoolCall
 from .engine_call import Ending, Lost
 from .errors import CallLost
@@ -194,6 +194,8 @@ class CoarsePool:
                 self._engine.executor_over(effect.executor_id, effect.message)
             case RefuseKind():
                 self._refuse(effect)
+            case WorkersChanged() | AgentGone():
+                pass  # executors say themselves how many workers they have, and nothing is kept on agents
             case _:
                 assert_never(effect)
 

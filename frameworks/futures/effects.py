@@ -80,6 +80,25 @@ class ExecutorUp:
 
     executor_id: ExecutorId
     kind: Kind
+    agent_id: AgentId
+    #: Of the agent, as the offer said.
+    hostname: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkersChanged:
+    """So many workers of an executor run now, without those that were asked to end; never said of one that is over."""
+
+    executor_id: ExecutorId
+    workers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentGone:
+    """An agent is gone for good, with what lay in its block store."""
+
+    agent_id: AgentId
+    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +120,6 @@ class RefuseKind:
 ClusterEffect: TypeAlias = StateDemand | DeclineOffers | ReviveOffers | KillTask | ShutdownExecutor
 #: What is not the driver's to do.
 FineRest: TypeAlias = LaunchCalls | EndCall
-CoarseRest: TypeAlias = LaunchSlots | ExecutorUp | ExecutorOver | RefuseKind
+CoarseRest: TypeAlias = LaunchSlots | ExecutorUp | WorkersChanged | ExecutorOver | AgentGone | RefuseKind
 FineEffect: TypeAlias = ClusterEffect | FineRest
 CoarseEffect: TypeAlias = ClusterEffect | CoarseRest

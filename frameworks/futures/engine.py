@@ -36,7 +36,7 @@ from mesolite.logs import get_logger
 from mesolite.retries import Retries
 
 from .engine_blocks import BlockCarrier
-from .engine_call import Ending, EngineStats, Lost, PoolCall, Upload
+from .engine_call import Ending, EngineStats, Lost, PoolCall, StorePlace, Upload
 from .engine_core import EngineCore
 
 __all__ = ["Ending", "Engine", "EngineStats", "Lost", "PoolCall"]
@@ -168,6 +168,11 @@ class Engine:
         """Return how many calls an executor has."""
         with self._lock:
             return self._core.given_to(executor_id)
+
+    def store_of(self, executor_id: str) -> StorePlace | None:
+        """Return where the block store of an executor's agent is; None before it has said so."""
+        with self._lock:
+            return self._core.store_of(executor_id)
 
     def stats(self) -> EngineStats:
         """Return how it is doing."""
@@ -379,7 +384,10 @@ class Engine:
             with self._lock:
                 self._core.hear(payloads, now_ms)
                 self._flush(now_ms)
+                begun = self._core.take_begun()
                 endings = self._core.take_endings()
+            for call in begun:
+                call.begun()
             _tell(endings)
         # Last: whoever waits for an end does not wait for this, and has the interpreter while Redis is being written to.
         if following:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from mesolite.executors.python.calls import Function, Outcome, Payload
 from mesolite.executors.python.wire import Options
@@ -20,6 +20,14 @@ class Lost:
 
 
 Ending: TypeAlias = Outcome | Lost
+
+
+@dataclass(frozen=True, slots=True)
+class StorePlace:
+    """Where a block store is; empty where its agent serves none to clients."""
+
+    url: str
+    token: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +60,9 @@ class PoolCall:
             always sent elsewhere.
     """
 
+    #: Whether `begun` is to be told of calls of this class.
+    hears_begun: ClassVar[bool] = False
+
     __slots__ = ("arguments", "claim", "claimed", "dropped", "end", "function", "kind", "number", "options", "retries")
 
     def __init__(
@@ -79,6 +90,9 @@ class PoolCall:
         self.claimed = claim is None
         #: It was cancelled while it waited; it is forgotten when its turn comes.
         self.dropped = False
+
+    def begun(self) -> None:
+        """A worker has it, and it is not known to be short: told where `hears_begun`, as `end` is, and before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

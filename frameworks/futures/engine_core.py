@@ -33,7 +33,7 @@ from mesolite.executors.python.wire import (
     payload_bytes,
 )
 
-from .engine_call import Ending, EngineStats, Lost, PoolCall, Upload
+from .engine_call import Ending, EngineStats, Lost, PoolCall, StorePlace, Upload
 from .engine_estimates import Estimates
 from .engine_executor import ExecutorEnd, Given
 from .engine_queue import CallQueue
@@ -71,6 +71,7 @@ class EngineCore:
         self._speaking: dict[str, ExecutorEnd] = {}
         self._recall: Final = Recall()
         self._endings: list[tuple[PoolCall, Ending]] = []
+        self._begun: list[PoolCall] = []
         self._uploads: list[Upload] = []
         self._drops: list[Upload] = []
         self._complaints: list[str] = []
@@ -162,15 +163,9 @@ class EngineCore:
 
     def given_to(self, executor_id: str) -> int:
         """Return how many calls an executor has."""
-        end = self._executors.get(executor_id)
-        return 0 if end is None else len(end.given)
+        return len(end.given) if (end := self._executors.get(executor_id)) else 0
 
     # Redis
-
-    @property
-    def session(self) -> str:
-        """This client's life; empty before Redis named it."""
-        return self._session
 
     def named(self, session: str, now_ms: float) -> None:
         """Redis gave this life its name."""
@@ -242,6 +237,16 @@ class EngineCore:
         """Return the ends that are to be told."""
         endings, self._endings = self._endings, []
         return endings
+
+    def take_begun(self) -> list[PoolCall]:
+        """Return the calls that have begun, of those that want to be told."""
+        begun, self._begun = self._begun, []
+        return begun
+
+    def store_of(self, executor_id: str) -> StorePlace | None:
+        """Return where the block store of an executor's agent is, as it said; None where it has said nothing yet."""
+        end = self._executors.get(executor_id)
+        return None if end is None else end.store
 
     def take_complaints(self) -> list[str]:
         """Return what was wrong with entries since the last time."""
@@ -456,6 +461,8 @@ class EngineCore:
             given = end.given.get(item.number)
             if given is not None:
                 given.begun = True
+                if given.call.hears_begun:
+                    self._begun.append(given.call)
         elif type(item) is Ended:
             if item.outcome.end in (End.RETURNED, End.RAISED):
                 self._learn(end, item.number, item.outcome.ran_us)

@@ -24,7 +24,7 @@ from mesolite.executors.python.wire import (
     payload_bytes,
 )
 
-from .engine_call import PoolCall, Upload
+from .engine_call import PoolCall, StorePlace, Upload
 
 #: Work that is sent ahead of each worker.
 AHEAD_US: Final = 20_000
@@ -102,6 +102,11 @@ class ExecutorEnd:
     def session(self) -> str:
         """Its life; empty before it said anything."""
         return "" if self.hello is None else self.hello.container_id
+
+    @property
+    def store(self) -> StorePlace | None:
+        """Where the block store of its agent is, as it said."""
+        return None if self.hello is None else StorePlace(self.hello.blocks_url, self.hello.blocks_token)
 
     @property
     def has_room(self) -> bool:

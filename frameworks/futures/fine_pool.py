@@ -15,11 +15,11 @@ from ..driver.driver import SchedulerDriver
 from .connection import ClusterPlace, Connection
 from .effects import EndCall, FineRest, LaunchCalls
 from .engine_blocks import BlockCarrier
-from .engine_call import Upload
+from .engine_call import StorePlace, Upload
 from .errors import CallError
 from .events import CallKilled, CallsArrived, CallsWithdrawn, FineCall, FineEvent
 from .fine import FineCore
-from .loading import LoadingCore, StorePlace
+from .loading import LoadingCore
 from .options import Kind
 from .programs import Program
 from .scheduler import PoolScheduler

@@ -16,20 +16,12 @@ from typing import Final
 
 from mesolite.executors.python.calls import BlockRef
 
-from .engine_call import Upload
+from .engine_call import StorePlace, Upload
 from .errors import ArgumentsTooLarge, CallError
 from .options import Kind
 
 #: How often arguments set out for a store: the first may be that of an agent that went away meanwhile.
 MAX_TRIES: Final = 2
-
-
-@dataclass(frozen=True, slots=True)
-class StorePlace:
-    """Where a block store is; empty where its agent serves none to clients."""
-
-    url: str
-    token: str
 
 
 @dataclass(slots=True, eq=False)

@@ -1,7 +1,7 @@
 """Executors as the master is told of them: which Python runs, and what it is told."""
 
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from mesolite.executors.python.settings import PythonSettings
@@ -35,6 +35,8 @@ class Program:
     name: str
     settings: PythonSettings
     own_python: str = ""
+    #: Of the executors' processes.
+    environment: dict[str, str] = field(default_factory=dict[str, str])
 
     def info(
         self,
@@ -57,7 +59,7 @@ class Program:
         settings = replace(self.settings, mem_mib_per_worker=mem_mib_per_worker)
         return ExecutorInfo(
             executor_id=executor_id,
-            command=CommandInfo(value=self._command(image, python)),
+            command=CommandInfo(value=self._command(image, python), environment=self.environment),
             resources=resources,
             container=ContainerInfo(image=image) if image is not None else None,
             name=f"{self.name}: Python {self.settings.python}",

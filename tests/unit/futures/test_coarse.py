@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from mesolite.executors.python.tasks import SLOT_DATA
 from mesolite.frameworks.futures.coarse import CoarseCore
 from mesolite.frameworks.futures.effects import (
+    AgentGone,
     CoarseEffect,
     DeclineOffers,
     ExecutorOver,
@@ -18,6 +19,7 @@ from mesolite.frameworks.futures.effects import (
     ReviveOffers,
     ShutdownExecutor,
     StateDemand,
+    WorkersChanged,
 )
 from mesolite.frameworks.futures.errors import CannotRun, ImageWithoutPython, TooLargeForCluster
 from mesolite.frameworks.futures.events import CoarseEvent, ExecutorEnded, LoadChanged, Ticked, TooLarge
@@ -127,6 +129,38 @@ class TestGrowing:
         assert rig.found(ExecutorUp) == []
         third = rig.offer("offer-3", cpus=1, agent_id=AgentId("agent-2"))
         assert executor_of(third[0]) != up.executor_id
+
+    def test_an_executor_is_named_with_its_agent_and_its_workers_are_counted_as_they_run_and_end(
+        self, rig: Rig
+    ) -> None:
+        rig.load(2)
+        first, second = rig.offer()
+        [up] = rig.found(ExecutorUp)
+        assert up.agent_id == AGENT
+        assert rig.found(WorkersChanged) == []
+        rig.run(first)
+        assert [each.workers for each in rig.found(WorkersChanged)] == [1]
+        rig.run(first)
+        assert rig.found(WorkersChanged) == [], "nothing changed"
+        rig.run(second)
+        assert rig.found(WorkersChanged) == [WorkersChanged(executor_id=up.executor_id, workers=2)]
+        rig.say(second, TaskState.FAILED)
+        assert rig.found(WorkersChanged) == [WorkersChanged(executor_id=up.executor_id, workers=1)]
+
+    def test_workers_that_were_asked_to_end_count_no_more(self, rig: Rig) -> None:
+        rig.load(1)
+        rig.run(*rig.offer())
+        rig.load(0)
+        rig.pass_time(IDLE_MS)
+        assert [each.workers for each in rig.found(WorkersChanged)] == [0]
+
+    def test_the_end_of_an_agent_is_told_whether_it_had_executors_or_not(self, rig: Rig) -> None:
+        rig.hear(
+            ExecutorEnded(
+                now_ms=rig.now_ms, agent_id=AGENT, executor_id=None, exit_code=None, message="it did not come back"
+            )
+        )
+        assert rig.found(AgentGone) == [AgentGone(agent_id=AGENT, message="it did not come back")]
 
     def test_each_kind_has_executors_of_its_own(self, rig: Rig) -> None:
         large = CallOptions(cpus=2, mem_mib=512).kind

@@ -14,6 +14,7 @@ import pytest
 
 from mesolite.frameworks.futures.coarse import CoarseCore
 from mesolite.frameworks.futures.effects import (
+    AgentGone,
     CoarseEffect,
     DeclineOffers,
     ExecutorOver,
@@ -24,6 +25,7 @@ from mesolite.frameworks.futures.effects import (
     ReviveOffers,
     ShutdownExecutor,
     StateDemand,
+    WorkersChanged,
 )
 from mesolite.frameworks.futures.events import CoarseEvent, ExecutorEnded, LoadChanged, Rescinded, Ticked
 from mesolite.ids import AgentId, ExecutorId, OfferId, TaskId
@@ -106,7 +108,9 @@ class BadCluster:
                     self.ends[number] += 1
                 self.waiting.clear()
                 self.given.clear()
-            case ReviveOffers():
+            case WorkersChanged():
+                assert effect.executor_id in self.up, "of what is over nothing is said"
+            case ReviveOffers() | AgentGone():
                 pass
 
     def launch(self, launch: LaunchSlots) -> None:

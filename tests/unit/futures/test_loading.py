@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesolite.executors.python.calls import BlockRef
-from mesolite.frameworks.futures.engine_call import Upload
+from mesolite.frameworks.futures.engine_call import StorePlace, Upload
 from mesolite.frameworks.futures.errors import ArgumentsTooLarge, CallError, CannotRun
-from mesolite.frameworks.futures.loading import MAX_TRIES, LoadingCore, StorePlace
+from mesolite.frameworks.futures.loading import MAX_TRIES, LoadingCore
 from mesolite.frameworks.futures.options import CallOptions, Kind
 
 from .rig import KIND
