@@ -2,3 +2,7 @@
 
 A core: no I/O, no clock, no threads.
 """
+
+from .core import DagCore
+
+__all__ = ["DagCore"]

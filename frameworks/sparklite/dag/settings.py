@@ -24,5 +24,7 @@ class DagSettings:
     speculation_min_ms: int = 100
     #: A reduce task goes where at least this share of its input is (as Spark's REDUCER_PREF_LOCS_FRACTION).
     reducer_share: float = 0.2
+    #: How long a barrier stage waits for a cluster with as many workers as it has tasks. (Spark looks 40 times, every 15 s.)
+    barrier_wait_ms: int = 120_000
     #: An executor has so many tasks more than workers, so that these do not wait for the way to the driver and back.
     ahead: int = 1
