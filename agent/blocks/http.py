@@ -1,7 +1,7 @@
 """The block store over HTTP/1.1: on each executor's `blocks.sock`, and on a port of the agent for everybody with a token.
 
     PUT /blocks/ID          store; 201 with the address for other hosts in Location, 507 where it does not fit
-    GET, HEAD /blocks/ID    read; 404 where it is not here (any more)
+    GET, HEAD /blocks/ID    read; 404 where it is not here (any more); a part with `Range: bytes=a-b` (ranges.py)
     DELETE /blocks/ID       remove
     GET /                   {"url": where other hosts reach the store, "token": what proves who asks there}; own socket only
 
@@ -29,6 +29,7 @@ from mesolite.errors import BadInput, NotFound, Unavailable
 from mesolite.ids import FrameworkId
 from mesolite.logs import get_logger
 
+from .ranges import Unsatisfiable, asked_part
 from .store import PIECE_BYTES, BlockStore, StoreFull
 from .tokens import BlockTokens
 
@@ -239,15 +240,35 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _send_block(self, framework_id: FrameworkId, block_id: str) -> None:
         file, size_bytes = self._blocks.store.open(framework_id, block_id)
         with file:
-            self.send_response(HTTPStatus.OK)
+            try:
+                part = self._part(size_bytes)
+            except Unsatisfiable as error:
+                headers = {"Content-Range": f"bytes */{size_bytes}"}
+                self._answer(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, str(error), headers)
+                return
+            count = size_bytes if part is None else len(part)
+            self.send_response(HTTPStatus.OK if part is None else HTTPStatus.PARTIAL_CONTENT)
             self.send_header("Content-Type", "application/octet-stream")
-            self.send_header("Content-Length", str(size_bytes))
+            self.send_header("Accept-Ranges", "bytes")
+            self.send_header("Content-Length", str(count))
+            if part is not None:
+                self.send_header("Content-Range", f"bytes {part.start}-{part.stop - 1}/{size_bytes}")
             self.end_headers()
             self.wfile.flush()
-            if self.command != "HEAD" and size_bytes:
-                sent = self.connection.sendfile(file, 0, size_bytes)
+            if self.command != "HEAD" and count:
+                sent = self.connection.sendfile(file, part.start if part is not None else 0, count)
                 # Somebody has cut the file short: the head has promised more than there is.
-                self.close_connection = self.close_connection or sent < size_bytes
+                self.close_connection = self.close_connection or sent < count
+
+    def _part(self, size_bytes: int) -> range | None:
+        """Which bytes are to be sent; None: all.
+
+        A range means something to GET alone, and nothing where it depends on a mark that blocks do not have (RFC 9110, 14.2
+        and 13.1.5).
+        """
+        if self.command != "GET" or "if-range" in self.headers:
+            return None
+        return asked_part(self.headers.get_all("range", []), size_bytes)
 
     def _take_block(self, framework_id: FrameworkId, block_id: str) -> None:
         if "transfer-encoding" in self.headers:

@@ -40,7 +40,25 @@ class BlockError(Exception):
     """A block cannot be stored or had; the text says which, where and why."""
 
 
-class _UnixConnection(http.client.HTTPConnection):
+def sockets_directory() -> Path | None:
+    """Where the agent's sockets are, as it has told its executor; None where it has not."""
+    directory = os.environ.get("MESOLITE_SOCKETS", "")
+    return Path(directory) if directory and Path(directory).is_dir() else None
+
+
+def store_socket(directory: Path) -> Path:
+    """A short way to the store's socket in the directory, whose own path may be longer than a socket's may be.
+
+    The directory stays open as long as the process lives.
+    """
+    fd = os.open(directory, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
+    # As high as a worker's other descriptors, where programs that close everything up to 255 do not reach.
+    high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, high_descriptor())
+    os.close(fd)
+    return Path(f"/proc/self/fd/{high}") / SOCKET_NAME
+
+
+class UnixConnection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
     def __init__(self, path: Path) -> None:
@@ -59,19 +77,12 @@ class Blocks:
 
     def __init__(self, directory: Path | None) -> None:
         """Open the directory of the agent's sockets: its path may be longer than a socket's may be, and relative."""
-        self._path: Path | None = None
-        if directory is not None:
-            fd = os.open(directory, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
-            # As high as a worker's other descriptors, where programs that close everything up to 255 do not reach.
-            high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, high_descriptor())
-            os.close(fd)
-            self._path = Path(f"/proc/self/fd/{high}") / SOCKET_NAME
+        self._path: Path | None = None if directory is None else store_socket(directory)
 
     @classmethod
     def from_environment(cls) -> "Blocks":
         """The store beside the agent's sockets, where there is one."""
-        directory = os.environ.get("MESOLITE_SOCKETS", "")
-        return cls(Path(directory) if directory and Path(directory).is_dir() else None)
+        return cls(sockets_directory())
 
     def __bool__(self) -> bool:
         return self._path is not None and self._path.exists()
@@ -85,7 +96,7 @@ class Blocks:
         assert self._path is not None, "asked for a store that is not there"
         block_id = secrets.token_hex(16)
         headers = {"Content-Length": str(len(data)), "Content-Type": "application/octet-stream"}
-        connection = _UnixConnection(self._path)
+        connection = UnixConnection(self._path)
         try:
             connection.request("PUT", f"/blocks/{block_id}", body=data, headers=headers)
             answer = connection.getresponse()
@@ -110,7 +121,7 @@ class Blocks:
             )
         tried: list[str] = []
         if self._path is not None and self:
-            data = _fetch(_UnixConnection(self._path), f"/blocks/{reference.block_id}", reference, tried)
+            data = _fetch(UnixConnection(self._path), f"/blocks/{reference.block_id}", reference, tried)
             if data is not None:
                 return data
         if reference.url:

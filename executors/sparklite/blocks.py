@@ -4,9 +4,9 @@ Two implementations pass the same contract suite: the agent's store over HTTP (`
 backend and tests (`directory_blocks.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 
 class BlockLost(Exception):
@@ -22,6 +22,23 @@ class StoredBlock(NamedTuple):
     url: str
     #: Which agent has it: what locality and losses are about.
     agent_id: str
+
+
+class FilePart(NamedTuple):
+    """Bytes that lie in an open file."""
+
+    file: BinaryIO
+    offset: int
+    length: int
+
+
+#: What a block is put together of.
+BlockPart = bytes | FilePart
+
+
+def size_of(parts: Sequence[BlockPart]) -> int:
+    """How many bytes parts are together."""
+    return sum(part.length if isinstance(part, FilePart) else len(part) for part in parts)
 
 
 class TaskBlocks(Protocol):
@@ -42,6 +59,10 @@ class TaskBlocks(Protocol):
 
     def put_file(self, block_id: str, path: Path) -> StoredBlock:
         """Store a file's bytes without holding them in memory; the file stays. Raises as `put`."""
+        ...
+
+    def put_parts(self, block_id: str, parts: Sequence[BlockPart]) -> StoredBlock:
+        """Store what the parts are, one after the other; files are not held in memory, and stay open. Raises as `put`."""
         ...
 
     def read(self, block: StoredBlock, offset: int = 0, length: int | None = None) -> bytes:

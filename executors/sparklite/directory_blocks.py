@@ -1,11 +1,13 @@
 """Blocks in a directory: what the local backend and tests use instead of an agent's store."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from os import pread
 from pathlib import Path
-from shutil import copyfile
+from secrets import token_hex
 from typing import Final
 
-from .blocks import BlockLost, StoredBlock
+from .blocks import BlockLost, BlockPart, FilePart, StoredBlock
 
 _PIECE_BYTES: Final = 1024 * 1024
 
@@ -25,21 +27,31 @@ class DirectoryBlocks:
 
     def put(self, block_id: str, data: bytes) -> StoredBlock:
         """See `TaskBlocks`."""
-        path = self._directory / block_id
-        try:
-            path.write_bytes(data)
-        except OSError as error:
-            raise BlockLost(f"block {block_id} cannot be stored in {self._directory}: {error}") from error
-        return StoredBlock(block_id, len(data), str(path), self._agent_id)
+        return self.put_parts(block_id, (data,))
 
     def put_file(self, block_id: str, path: Path) -> StoredBlock:
         """See `TaskBlocks`."""
-        target = self._directory / block_id
         try:
-            copyfile(path, target)
+            with path.open("rb") as file:
+                return self.put_parts(block_id, (FilePart(file, 0, path.stat().st_size),))
         except OSError as error:
+            raise BlockLost(f"block {block_id} cannot be stored: {error}") from error
+
+    def put_parts(self, block_id: str, parts: Sequence[BlockPart]) -> StoredBlock:
+        """See `TaskBlocks`. It is there whole or not at all, as in an agent's store."""
+        target, draft = self._directory / block_id, self._directory / f"{block_id}.{token_hex(4)}"
+        try:
+            with draft.open("xb") as file:
+                for part in parts:
+                    for piece in _pieces(part):
+                        file.write(piece)
+                size_bytes = file.tell()
+            draft.rename(target)
+        except OSError as error:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
             raise BlockLost(f"block {block_id} cannot be stored in {self._directory}: {error}") from error
-        return StoredBlock(block_id, target.stat().st_size, str(target), self._agent_id)
+        return StoredBlock(block_id, size_bytes, str(target), self._agent_id)
 
     def read(self, block: StoredBlock, offset: int = 0, length: int | None = None) -> bytes:
         """See `TaskBlocks`."""
@@ -59,3 +71,16 @@ class DirectoryBlocks:
                     yield piece
         except OSError as error:
             raise BlockLost(f"block {block.block_id} cannot be read: {error}") from error
+
+
+def _pieces(part: BlockPart) -> Iterator[bytes]:
+    if isinstance(part, bytes):
+        yield part
+        return
+    at, end = part.offset, part.offset + part.length
+    while at < end:
+        piece = pread(part.file.fileno(), min(end - at, _PIECE_BYTES), at)
+        if not piece:
+            raise OSError(f"a file ends {end - at} bytes early")
+        at += len(piece)
+        yield piece

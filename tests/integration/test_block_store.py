@@ -110,6 +110,51 @@ def test_one_connection_serves_many_requests(agent: Agent) -> None:
     assert statuses == 20 * [201, 200, 204, 404]
 
 
+@pytest.mark.parametrize(
+    ("asked", "status", "body", "told"),
+    [
+        ("bytes=2-4", 206, b"cde", "bytes 2-4/10"),
+        ("bytes=0-0", 206, b"a", "bytes 0-0/10"),
+        ("bytes=7-", 206, b"hij", "bytes 7-9/10"),
+        ("bytes=8-999999", 206, b"ij", "bytes 8-9/10"),
+        ("bytes=-3", 206, b"hij", "bytes 7-9/10"),
+        ("bytes=-99", 206, b"abcdefghij", "bytes 0-9/10"),
+        ("Bytes=1-1", 206, b"b", "bytes 1-1/10"),
+        ("bytes=10-", 416, None, "bytes */10"),
+        ("bytes=10-20", 416, None, "bytes */10"),
+        ("bytes=-0", 416, None, "bytes */10"),
+        ("bytes=4-2", 200, b"abcdefghij", None),
+        ("bytes=-", 200, b"abcdefghij", None),
+        ("bytes=1-2,4-5", 200, b"abcdefghij", None),
+        ("lines=1-2", 200, b"abcdefghij", None),
+        ("bytes=+1-2", 200, b"abcdefghij", None),
+        ("bytes=\u0661-", 200, b"abcdefghij", None),
+        ("bytes=" + "9" * 5000 + "-", 200, b"abcdefghij", None),
+    ],
+)
+def test_a_part_of_a_block_is_sent_as_rfc_9110_has_it(
+    agent: Agent, asked: str, status: int, body: bytes | None, told: str | None
+) -> None:
+    ask(agent.own(), "PUT", "/blocks/a", b"abcdefghij")
+    with contextlib.closing(agent.own()) as connection:
+        for _ in range(2):
+            connection.putrequest("GET", "/blocks/a")
+            connection.putheader("Range", asked.encode())
+            connection.endheaders()
+            answer = connection.getresponse()
+            found = answer.read()
+            assert (answer.status, answer.headers.get("Content-Range")) == (status, told)
+            assert body is None or found == body
+    assert ask(agent.own(), "HEAD", "/blocks/a", headers={"Range": asked if asked.isascii() else ""})[0] == 200
+    assert ask(agent.own(), "GET", "/blocks/a", headers={"Range": "bytes=2-4", "If-Range": '"x"'})[0] == 200
+
+
+def test_nothing_of_an_empty_block_can_be_asked_for(agent: Agent) -> None:
+    ask(agent.own(), "PUT", "/blocks/a", b"")
+    assert ask(agent.own(), "GET", "/blocks/a", headers={"Range": "bytes=0-"})[0] == 416
+    assert ask(agent.own(), "GET", "/blocks/a")[:2] == (200, b"")
+
+
 def test_a_framework_has_its_own_blocks_only(agent: Agent) -> None:
     ask(agent.own(ONE), "PUT", "/blocks/a", b"secret")
     for method in ("GET", "HEAD", "DELETE"):

@@ -1,0 +1,148 @@
+"""Blocks in the agents' stores: a task's own agent by its socket, others over HTTP.
+
+Who cannot be reached is asked again for some seconds, since an agent may be starting again, and its blocks outlive its process.
+Who says that a block is not there is believed.
+"""
+
+import http.client
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+from ..python.blocks import sockets_directory, store_socket
+from .agent_connection import Connections, Place, Unreachable, place_of, refused
+from .blocks import BlockLost, BlockPart, FilePart, StoredBlock, size_of
+
+#: Pauses between tries: five seconds together. An agent that was killed is there again in about two.
+PAUSES_S: Final = (0.1, 0.2, 0.4, 0.8, 1.5, 2.0)
+_PIECE_BYTES: Final = 1024 * 1024
+
+T = TypeVar("T")
+
+
+class AgentBlocks:
+    """See `TaskBlocks`; all methods from any thread.
+
+    Args:
+        sockets: The directory of the agent's sockets; None where there is no store of its own: only others' can be read.
+        agent_id: The agent's.
+        pauses_s: How long to wait before each further try.
+    """
+
+    def __init__(self, sockets: Path | None, agent_id: str, pauses_s: Sequence[float] = PAUSES_S) -> None:
+        self._agent_id: Final = agent_id
+        self._own: Final = None if sockets is None else Place(store_socket(sockets))
+        self._pauses_s: Final = tuple(pauses_s)
+        self._connections: Final = Connections()
+        self._closed: Final = threading.Event()
+
+    @classmethod
+    def from_environment(cls) -> "AgentBlocks":
+        """The store of the agent that started this executor."""
+        return cls(sockets_directory(), os.environ.get("MESOS_AGENT_ID", ""))
+
+    def close(self) -> None:
+        """Ask nobody again, and close connections."""
+        self._closed.set()
+        self.rest()
+
+    def rest(self) -> None:
+        """Close idle connections: each holds a thread of a store, which others may wait for."""
+        self._connections.close()
+
+    @property
+    def agent_id(self) -> str:
+        """See `TaskBlocks`."""
+        return self._agent_id if self._own is not None else ""
+
+    def put(self, block_id: str, data: bytes) -> StoredBlock:
+        """See `TaskBlocks`."""
+        return self.put_parts(block_id, (data,))
+
+    def put_file(self, block_id: str, path: Path) -> StoredBlock:
+        """See `TaskBlocks`."""
+        try:
+            with path.open("rb") as file:
+                return self.put_parts(block_id, (FilePart(file, 0, path.stat().st_size),))
+        except OSError as error:
+            raise BlockLost(f"block {block_id} cannot be stored: {error}") from error
+
+    def put_parts(self, block_id: str, parts: Sequence[BlockPart]) -> StoredBlock:
+        """See `TaskBlocks`. Files go from the kernel to the kernel (sendfile)."""
+        own, size_bytes = self._own, size_of(parts)
+        if own is None:
+            raise BlockLost(f"block {block_id} cannot be stored: this executor's agent has no block store")
+
+        def send(connection: http.client.HTTPConnection) -> None:
+            connection.putrequest("PUT", f"/blocks/{block_id}", skip_accept_encoding=True)
+            connection.putheader("Content-Length", str(size_bytes))
+            connection.endheaders()
+            for part in parts:
+                if isinstance(part, bytes):
+                    connection.sock.sendall(part)
+                elif part.length and connection.sock.sendfile(part.file, part.offset, part.length) < part.length:
+                    raise OSError("a file of the block was cut short")
+
+        def put() -> StoredBlock:
+            with self._connections.answer(own, send) as answer:
+                if answer.status not in (200, 201, 204):
+                    raise refused(answer, own, block_id)
+                answer.read()
+                return StoredBlock(block_id, size_bytes, answer.headers.get("Location", ""), self._agent_id)
+
+        return self._tried(f"block {block_id} cannot be stored", put)
+
+    def read(self, block: StoredBlock, offset: int = 0, length: int | None = None) -> bytes:
+        """See `TaskBlocks`."""
+        end = block.size_bytes if length is None else offset + length
+        return self._tried(f"block {block.block_id} cannot be had", lambda: self._part(block, offset, end))
+
+    def stream(self, block: StoredBlock, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """See `TaskBlocks`. Each piece is asked for by itself, so that a store need not wait for the reader."""
+        end = block.size_bytes if length is None else offset + length
+        while offset < end:
+            count = min(end - offset, _PIECE_BYTES)
+            yield self.read(block, offset, count)
+            offset += count
+
+    def _part(self, block: StoredBlock, offset: int, end: int) -> bytes:
+        if offset >= end:
+            return b""
+        place, path = self._where(block)
+
+        def send(connection: http.client.HTTPConnection) -> None:
+            connection.putrequest("GET", path, skip_accept_encoding=True)
+            if offset or end < block.size_bytes:
+                connection.putheader("Range", f"bytes={offset}-{end - 1}")
+            connection.endheaders()
+
+        with self._connections.answer(place, send) as answer:
+            if answer.status not in (200, 206):
+                raise refused(answer, place, block.block_id)
+            length = answer.length
+            whole = answer.status == 200 and (offset or end < block.size_bytes)
+            if whole or length != end - offset:
+                raise BlockLost(
+                    f"block {block.block_id}: {place} sends {length} bytes ({answer.status}) for {offset} to {end} "
+                    f"of {block.size_bytes}: it is another one"
+                )
+            return answer.read()
+
+    def _where(self, block: StoredBlock) -> tuple[Place, str]:
+        if self._own is not None and block.agent_id and block.agent_id == self._agent_id:
+            return self._own, f"/blocks/{block.block_id}"
+        return place_of(block.url)
+
+    def _tried(self, what: str, attempt: Callable[[], T]) -> T:
+        for pause_s in self._pauses_s:
+            try:
+                return attempt()
+            except Unreachable:
+                if self._closed.wait(pause_s):
+                    break
+        try:
+            return attempt()
+        except Unreachable as error:
+            raise BlockLost(f"{what}: {error}") from error
