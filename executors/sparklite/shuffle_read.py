@@ -40,5 +40,6 @@ def _pairs(segments: tuple[Segment, ...], task: "Task") -> Iterator[Any]:
             try:
                 data = task.blocks.read(segment.block, segment.offset, segment.length)
             except BlockLost as lost:
-                raise FetchFailed(segment, str(lost)) from lost
+                task.fetch_failed = FetchFailed(segment, str(lost))
+                raise task.fetch_failed from lost
             yield from pickle.loads(zlib.decompress(data))

@@ -31,6 +31,8 @@ class Task:
         self.accumulators: Final[dict[int, Any]] = {}
         self.cached: Final[dict[tuple[int, int], StoredBlock]] = {}
         self.uncached: Final[list[tuple[int, int]]] = []
+        #: What could not be read, set where it is raised: a function of the user's that catches it must not hide it.
+        self.fetch_failed: FetchFailed | None = None
 
     def run(self) -> TaskDone | TaskMissed:
         """Do it.
@@ -39,13 +41,21 @@ class Task:
             Exception: Whatever functions of the user raise.
         """
         try:
-            items = self.code.node.iterator(self.spec.partition, self)
-            if self.code.shuffle is not None:
-                return self._done(None, write_shuffle(items, self.code.shuffle, self))
-            assert self.code.result is not None, "a stage ends in a shuffle or in a result"
-            return self._done(self.code.result(self, items), None)
-        except FetchFailed as failed:
-            return TaskMissed(failed.segment, None, failed.reason, TaskMetrics())
+            done = self._ran()
+        except Exception:
+            if self.fetch_failed is None:
+                raise
+        else:
+            if self.fetch_failed is None:
+                return done
+        return TaskMissed(self.fetch_failed.segment, None, self.fetch_failed.reason, TaskMetrics())
+
+    def _ran(self) -> TaskDone:
+        items = self.code.node.iterator(self.spec.partition, self)
+        if self.code.shuffle is not None:
+            return self._done(None, write_shuffle(items, self.code.shuffle, self))
+        assert self.code.result is not None, "a stage ends in a shuffle or in a result"
+        return self._done(self.code.result(self, items), None)
 
     def input_of(self, leaf: Leaf, partition: int) -> Any:
         """What the driver put there for a leaf's partition."""
