@@ -1,7 +1,7 @@
 """The bundle: the Python executor as a directory that a bare Python runs, made by each agent of its own installation.
 
     WORK_DIR/bundle-DIGEST/__main__.py              python BUNDLE
-                           mesolite_executors/      copies of mesolite.executors.driver and .python
+                           mesolite_executors/      copies of mesolite.executors.driver, .python and .sparklite
                            cloudpickle/             a copy of the package, with its license
 
 It is named by what is in it: executors of an earlier version go on with theirs. Compiled code lies beside the sources, because a
@@ -20,7 +20,7 @@ from typing import Final
 import cloudpickle
 
 from mesolite.errors import ConfigError
-from mesolite.executors import driver, python
+from mesolite.executors import driver, python, sparklite
 from mesolite.executors.python.settings import EXIT_OLD_PYTHON
 
 _PREFIX: Final = "bundle-"
@@ -39,6 +39,13 @@ from {_PACKAGE}.python.main import main
 
 sys.exit(main())
 '''
+#: Packages, and their places in it.
+_COPIED: Final = (
+    (driver, f"{_PACKAGE}/driver"),
+    (python, f"{_PACKAGE}/python"),
+    (sparklite, f"{_PACKAGE}/sparklite"),
+    (cloudpickle, "cloudpickle"),
+)
 _INIT: Final = '"""What an executor of Mesolite is made of, copied from the installation of its agent."""\n'
 
 
@@ -84,7 +91,7 @@ def bundle_files() -> dict[PurePosixPath, bytes]:
         PurePosixPath("__main__.py"): _MAIN.encode(),
         PurePosixPath(_PACKAGE, "__init__.py"): _INIT.encode(),
     }
-    for module, place in ((driver, f"{_PACKAGE}/driver"), (python, f"{_PACKAGE}/python"), (cloudpickle, "cloudpickle")):
+    for module, place in _COPIED:
         assert module.__file__ is not None, "packages of ours and of pip lie in folders"
         folder = Path(module.__file__).parent
         for path in sorted(folder.rglob("*.py")):

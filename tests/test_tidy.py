@@ -21,11 +21,13 @@ MAX_FUNCTION_LINES: Final = 70
 BROAD_EXCEPTS: Final[dict[str, str]] = {
     "executors/python/explain.py": "pickling runs the code of whatever is pickled; it is asked what fails",
     "executors/python/worker.py": "what a call raises, whatever it is, is its own end",
+    "executors/sparklite/stage_runner.py": "unpickling runs the code of whatever is unpickled; the driver is told",
     "frameworks/futures/executor.py": "pickling runs the code of whatever is pickled; the future raises it",
     "frameworks/futures/in_process.py": "what a call raises, whatever it is, is its outcome",
     "frameworks/futures/outcomes.py": "unpickling runs the code of whatever is unpickled; the future raises it",
     "frameworks/futures/remote.py": "whatever an initializer raises breaks the pool, and is said so",
     "frameworks/futures/session.py": "what a call raises, whatever it is, is its future's to raise",
+    "frameworks/sparklite/stage_function.py": "pickling runs the code of whatever is pickled; the caller is told",
     "frameworks/driver/shell.py": "a thread has nobody to raise to; `join` raises it",
     "tests/simulation/stoppable.py": "a process of the simulated cluster ends in a thread; whoever waits for it raises it",
 }
@@ -37,6 +39,8 @@ SLEEPS: Final[dict[str, str]] = {}
 STARTED_FROM_OUTSIDE: Final[dict[str, str]] = {
     "agent/containerizer/fake.py": "tests and programs of others run agents on it",
     "agent/executor_links/fake_executors.py": "tests and the simulator run executors by it",
+    "executors/sparklite/entry.py": "functions of stages name it in their pickles",
+    "executors/sparklite/worker_face.py": "workers find it under the name of the driver's package",
     "executors/python/main.py": "the bundle that agents make starts it, inside containers",
     "frameworks/examples/count_source.py": "a task of the demo: runs inside a container",
     "frameworks/examples/forty_lines.py": "an example: started by hand",

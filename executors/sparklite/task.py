@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Iterator
 from typing import Any, Final
 
+from . import current
 from .blocks import BlockLost, StoredBlock, TaskBlocks
 from .counters import Counters
 from .nodes import Leaf, Node, ShuffleRead
@@ -14,19 +15,25 @@ from .shuffle_data import FetchFailed, Segment
 from .shuffle_read import read_shuffle
 from .shuffle_write import write_shuffle
 from .storage import Storage
+from .task_context import TaskContext
 from .task_data import StageCode, TaskDone, TaskMetrics, TaskMissed, TaskSpec
 
 
 class Task:
     """One attempt at one partition of one stage, as nodes and functions see it."""
 
-    def __init__(self, code: StageCode, spec: TaskSpec, blocks: TaskBlocks, storage: Storage) -> None:
+    def __init__(
+        self, code: StageCode, spec: TaskSpec, blocks: TaskBlocks, storage: Storage, *, alone: bool = False
+    ) -> None:
         self.code: Final = code
         self.spec: Final = spec
         self.blocks: Final = blocks
         #: What this attempt has read and written so far.
         self.counters: Final = Counters()
+        #: What `TaskContext.get` answers, once somebody has asked.
+        self.context: TaskContext | None = None
         self._storage: Final = storage
+        self._alone: Final = alone
         #: Additions to accumulators.
         self.accumulators: Final[dict[int, Any]] = {}
         self.cached: Final[dict[tuple[int, int], StoredBlock]] = {}
@@ -40,6 +47,10 @@ class Task:
         Raises:
             Exception: Whatever functions of the user raise.
         """
+        with current.running(self, alone=self._alone):
+            return self._run()
+
+    def _run(self) -> TaskDone | TaskMissed:
         try:
             done = self._ran()
         except Exception:

@@ -27,10 +27,22 @@ class StageCode:
     result: Callable[["Task", Iterator[Any]], Any] | None = None
 
 
+class BarrierPlace(NamedTuple):
+    """Where a task of a barrier stage runs."""
+
+    task_id: int
+    #: HOST:PORT, for people and for `BarrierTaskContext.getTaskInfos`.
+    address: str
+    agent_id: str
+    #: A block's address at that agent, with `{}` for the block's name: `http://HOST:PORT/blocks/{}?token=TOKEN`.
+    url: str
+
+
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
     """One task of a stage."""
 
+    #: Of letters, digits, `-` and `_`: it is in names of blocks.
     app_id: str
     job_id: int
     stage_id: int
@@ -43,8 +55,9 @@ class TaskSpec:
     inputs: dict[tuple[int, int], Any]
     #: Partitions that some agent keeps: by rdd_id and partition.
     cached: dict[tuple[int, int], StoredBlock] = field(default_factory=dict[tuple[int, int], StoredBlock])
-    #: Broadcast values by their number, and files by their name.
+    #: Broadcast values by their number: only those that were lost and put anew, and so lie elsewhere than their pickles say.
     broadcasts: dict[int, StoredBlock] = field(default_factory=dict[int, StoredBlock])
+    #: By name; the name of a directory, which is a tar archive, ends in `/`.
     files: dict[str, StoredBlock] = field(default_factory=dict[str, StoredBlock])
     #: Modules to be put on the path (`addPyFile`): names in `files`.
     py_files: tuple[str, ...] = ()
@@ -52,8 +65,15 @@ class TaskSpec:
     properties: dict[str, str] = field(default_factory=dict[str, str])
     #: What this task may hold in memory before it spills.
     memory_bytes: int = 512 * 1024 * 1024
-    #: Whether several tasks of this stage run together (`RDD.barrier`), and which: addresses in order of partitions.
-    barrier: tuple[str, ...] = ()
+    #: What a worker may hold in all before it is ended; 0: not known.
+    memory_limit_bytes: int = 0
+    #: Persisted partitions are compressed (`spark.rdd.compress`).
+    compress_kept: bool = False
+    #: RDDs that were unpersisted lately, and broadcast values that were destroyed or unpersisted: workers forget them.
+    dropped_rdds: tuple[int, ...] = ()
+    dropped_broadcasts: tuple[int, ...] = ()
+    #: All tasks of this stage in order of partitions where they run together (`RDD.barrier`).
+    barrier: tuple[BarrierPlace, ...] = ()
 
 
 class TaskMetrics(NamedTuple):
@@ -93,6 +113,8 @@ class TaskDone(NamedTuple):
     #: Partitions that were said to be kept, and are not.
     uncached: tuple[tuple[int, int], ...]
     metrics: TaskMetrics
+    #: Copies of broadcast values that this worker left in its own agent's store, by number.
+    copied: tuple[tuple[int, StoredBlock], ...] = ()
 
 
 class TaskMissed(NamedTuple):

@@ -3,8 +3,10 @@
 from mesolite.frameworks.sparklite import SparkConf, SparkContext
 """
 
+from mesolite.executors.sparklite.task_context import BarrierTaskContext, BarrierTaskInfo, TaskContext
+
 from .conf import SparkConf
 from .context import SparkContext
 from .rdd import RDD
 
-__all__ = ["RDD", "SparkConf", "SparkContext"]
+__all__ = ["RDD", "BarrierTaskContext", "BarrierTaskInfo", "SparkConf", "SparkContext", "TaskContext"]
