@@ -59,6 +59,14 @@ class RddBase(Generic[T_co]):
         """How many partitions there are."""
         return self._lineage.node.partitions
 
+    def _reduce_partitions(self, of_parents: int | None = None) -> int:
+        """How many partitions a shuffle makes where the user does not say: PySpark's `_defaultReducePartitions`.
+
+        Args:
+            of_parents: What it reads has so many; None: this RDD is all it reads.
+        """
+        return self.ctx.reduce_partitions(self.getNumPartitions() if of_parents is None else of_parents)
+
     # Making others of it
 
     def _step(self, function: StepFunction, *, preserves: bool = False, name: str | None = None) -> "RDD[Any]":

@@ -58,6 +58,10 @@ class ContextBase(ABC):
 
     # For RDDs
 
+    def reduce_partitions(self, of_parents: int) -> int:
+        """Partitions of a shuffle for which nobody said how many: `defaultParallelism` if spark.default.parallelism is set."""
+        return self.defaultParallelism if self._conf.contains("spark.default.parallelism") else of_parents
+
     def next_rdd_id(self) -> int:
         """A new RDD's number."""
         return next(self._rdd_ids)

@@ -26,3 +26,10 @@ class Partitioner:
     def __call__(self, k: Any) -> int:
         """The partition of a key."""
         return self.partitionFunc(k) % self.numPartitions
+
+
+def is_same_everywhere(key: Any) -> bool:
+    """Whether all processes agree about a key's `portable_hash`: numbers, None and tuples of them, not text."""
+    if isinstance(key, tuple):
+        return all(is_same_everywhere(each) for each in key)
+    return key is None or type(key) in (bool, int, float, complex)

@@ -1,7 +1,9 @@
 """Runs a job in this process, stage after stage: stands in until the DAG scheduler is here."""
 
 import pickle
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -21,8 +23,10 @@ class SimpleRunner:
     """One task at a time; shuffles stay."""
 
     def __init__(self) -> None:
-        self._directory = tempfile.TemporaryDirectory()
-        self._blocks = DirectoryBlocks(Path(self._directory.name))
+        directory = Path(tempfile.mkdtemp())
+        # Not a TemporaryDirectory: that warns when nobody closes it, and nobody does yet.
+        weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
+        self._blocks = DirectoryBlocks(directory)
         self._storage = Storage()
         self._outputs: dict[int, list[MapOutput]] = {}
         self._tasks = count()
