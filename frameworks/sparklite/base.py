@@ -51,6 +51,11 @@ class RddBase(Generic[T_co]):
         """The context that made it."""
         return self.ctx
 
+    @property
+    def lineage(self) -> Lineage:
+        """How it comes about: for sparklite's own parts, not for programs."""
+        return self._lineage
+
     def id(self) -> int:
         """A number, unique in the context."""
         return self._lineage.node.rdd_id

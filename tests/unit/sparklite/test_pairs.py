@@ -34,7 +34,7 @@ def shuffles(rdd: RDD[Any]) -> int:
         before = 0 if lineage.shuffle is None else 1 + count(lineage.shuffle.parent)
         return before + sum(count(parent) for parent in lineage.parents)
 
-    return count(rdd._lineage)
+    return count(rdd.lineage)
 
 
 def test_values_of_a_key_are_reduced(letters: RDD[Any]) -> None:
