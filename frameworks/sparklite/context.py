@@ -1,6 +1,7 @@
 """`SparkContext`: put together from its parts; each is a file of its own.
 
 reading.py     where RDDs begin
+reporting.py   what happens in it: progress, reports, status
 context.py     its life
 """
 
@@ -12,10 +13,11 @@ from mesolite.executors.sparklite.task import Task
 from .conf import SparkConf
 from .lineage import Lineage
 from .reading import Reading
+from .reporting import Reporting
 from .simple_runner import SimpleRunner
 
 
-class SparkContext(Reading):
+class SparkContext(Reading, Reporting):
     """See `pyspark.SparkContext`."""
 
     def __init__(self, master: str | None = None, appName: str | None = None, conf: SparkConf | None = None) -> None:

@@ -1,0 +1,187 @@
+"""Progress bars in the terminal: one for each stage that runs, gone when none does.
+
+Drawn on standard error, so that a program's output stays its own. A thread draws; listeners only count. Stages that are over
+before `FIRST_AFTER_MS` are never shown, so short jobs leave the terminal alone.
+"""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from .history import History
+from .listener import SparkEvent, StageBegan
+from .recorder import Recorder
+from .records import DONE, StageRecord
+from .report.figures import duration
+
+#: A stage is shown when it has run so long, as Spark's bar has it (ConsoleProgressBar).
+FIRST_AFTER_MS: Final = 500
+#: `spark.ui.consoleProgress.update.interval`.
+UPDATE_EVERY_MS: Final = 200
+#: Bars at the same time; the others are counted.
+MAX_BARS: Final = 8
+#: Characters of a stage's name.
+MAX_NAME_CHARS: Final = 48
+#: How long `close` waits for the last drawing.
+CLOSE_TIMEOUT_S: Final = 2.0
+
+
+def wanted(setting: str | None, stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether bars are to be drawn.
+
+    Args:
+        setting: `spark.ui.showConsoleProgress`; None where it is not set: then they are where somebody can see them. (Spark's
+            default is false for programs and true in its shell, because its bars would fill logs. These never do.)
+        stream: Where they would be drawn; never, if that is no terminal.
+        environment: NO_COLOR (https://no-color.org) and TERM=dumb switch them off where the setting does not ask for them.
+    """
+    if not stream.isatty() or (setting or "").strip().lower() == "false":
+        return False
+    plain = environment.get("NO_COLOR") or environment.get("TERM") == "dumb"
+    return setting is not None or not plain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """A stage as its bar shows it."""
+
+    name: str
+    done: int
+    active: int
+    failed: int
+    total: int
+    running_ms: int
+
+
+def bars(history: History, now_ms: int) -> list[Bar]:
+    """Return what is to be drawn now, in the order in which stages began."""
+    return [_bar(stage, now_ms) for stage in history.active_stages() if now_ms - stage.began.at_ms >= FIRST_AFTER_MS]
+
+
+def _bar(stage: StageRecord, now_ms: int) -> Bar:
+    began, done = stage.began, stage.outcomes[DONE]
+    name = began.name if len(began.name) <= MAX_NAME_CHARS else began.name[: MAX_NAME_CHARS - 1] + "…"
+    again = f".{began.attempt}" if began.attempt else ""
+    return Bar(
+        name=f"stage {began.stage_id}{again}  {name}",
+        done=min(done, began.tasks),
+        active=stage.active,
+        failed=stage.ended_tasks - done - stage.outcomes["killed"],
+        total=began.tasks,
+        running_ms=now_ms - began.at_ms,
+    )
+
+
+def drawn(shown: list[Bar]) -> Table:
+    """Return the bars as the terminal shows them."""
+    table = Table.grid(padding=(0, 1))
+    for bar in shown[:MAX_BARS]:
+        failed = f"[red]{bar.failed} failed[/red]" if bar.failed else ""
+        figures = f"{bar.done}/{bar.total}", f"[dim]{bar.active} running[/dim]", duration(bar.running_ms)
+        table.add_row(
+            escape(bar.name), ProgressBar(total=max(1, bar.total), completed=bar.done, width=30), *figures, failed
+        )
+    if len(shown) > MAX_BARS:
+        table.add_row(f"[dim]and {len(shown) - MAX_BARS} more stages[/dim]")
+    return table
+
+
+class ConsoleProgress:
+    """A `SparkListener` that draws.
+
+    Args:
+        recorder: What is known of stages; it must hear events before this does.
+        console: Where it is drawn.
+        wall_clock_ms: The clock of events.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        console: Console | None = None,
+        wall_clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._recorder: Final = recorder
+        self._console: Final = console or Console(stderr=True)
+        self._wall_clock_ms: Final = wall_clock_ms
+        self._changed: Final = threading.Condition()
+        #: A stage began since the drawing thread looked.
+        self._began = False
+        self._closing = False
+        #: Begins with the first stage: most contexts that are never used never need it.
+        self._thread: threading.Thread | None = None
+        self._live: Live | None = None
+
+    def heard(self, event: SparkEvent) -> None:
+        """See `SparkListener`."""
+        if not isinstance(event, StageBegan):
+            return
+        with self._changed:
+            self._began = True
+            if self._thread is None and not self._closing:
+                self._thread = threading.Thread(target=self._run, name="sparklite progress", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Clear what is drawn."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(CLOSE_TIMEOUT_S)
+
+    def draw(self) -> bool:
+        """Draw, or clear where nothing is to be drawn; say whether a stage runs."""
+        now_ms = self._wall_clock_ms()
+
+        def look(history: History) -> tuple[list[Bar], bool]:
+            return bars(history, now_ms), bool(history.active_stages())
+
+        shown, runs = self._recorder.read(look)
+        if not shown:
+            self._clear()
+        else:
+            if self._live is None:
+                self._live = self._start()
+            self._live.update(drawn(shown), refresh=True)
+        return runs
+
+    def _run(self) -> None:
+        """Draw every UPDATE_EVERY_MS while a stage runs; otherwise wait for one."""
+        runs = False
+        while True:
+            with self._changed:
+                if runs:
+                    self._changed.wait_for(lambda: self._closing, UPDATE_EVERY_MS / 1000)
+                else:
+                    self._changed.wait_for(lambda: self._closing or self._began)
+                self._began = False
+                if self._closing:
+                    break
+            runs = self.draw()
+        self._clear()
+
+    def _start(self) -> Live:
+        # What the program prints goes above the bars, where it goes to the same terminal; a pipe's output stays its own.
+        both = self._console.is_terminal and sys.stdout.isatty()
+        live = Live(
+            console=self._console, auto_refresh=False, transient=True, redirect_stdout=both, redirect_stderr=both
+        )
+        live.start()
+        return live
+
+    def _clear(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
