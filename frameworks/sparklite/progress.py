@@ -4,13 +4,12 @@ Drawn on standard error, so that a program's output stays its own. A thread draw
 before `FIRST_AFTER_MS` are never shown, so short jobs leave the terminal alone.
 """
 
-import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TextIO
+from typing import Final
 
 from rich.console import Console
 from rich.live import Live
@@ -34,21 +33,6 @@ MAX_BARS: Final = 8
 MAX_NAME_CHARS: Final = 48
 #: How long `close` waits for the last drawing.
 CLOSE_TIMEOUT_S: Final = 2.0
-
-
-def wanted(setting: str | None, stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether bars are to be drawn.
-
-    Args:
-        setting: `spark.ui.showConsoleProgress`; None where it is not set: then they are where somebody can see them. (Spark's
-            default is false for programs and true in its shell, because its bars would fill logs. These never do.)
-        stream: Where they would be drawn; never, if that is no terminal.
-        environment: NO_COLOR (https://no-color.org) and TERM=dumb switch them off where the setting does not ask for them.
-    """
-    if not stream.isatty() or (setting or "").strip().lower() == "false":
-        return False
-    plain = environment.get("NO_COLOR") or environment.get("TERM") == "dumb"
-    return setting is not None or not plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,20 +1,25 @@
-"""What a context says of itself: progress bars, the job report, the status tracker."""
+"""What a context says of itself: progress bars, the job report, the status tracker.
 
+What draws is imported when something is drawn: a context shall be there at once.
+"""
+
+import os
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 from mesolite.logs import get_logger
 
 from .conf import SparkConf
 from .context_base import ContextBase
 from .listener import SparkEvent, SparkListener
-from .progress import ConsoleProgress, wanted
 from .recorder import Recorder
-from .report.reports import Reports
-from .report.summary import Application
 from .status_tracker import StatusTracker
+
+if TYPE_CHECKING:
+    from .report.reports import Reports
 
 #: Names the file that the page is written to when the context is stopped.
 REPORT_KEY: Final = "spark.mesolite.report"
@@ -23,8 +28,23 @@ PROGRESS_KEY: Final = "spark.ui.showConsoleProgress"
 _log = get_logger("mesolite.sparklite")
 
 
+def progress_wanted(setting: str | None, stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether bars are to be drawn.
+
+    Args:
+        setting: `spark.ui.showConsoleProgress`; None where it is not set: then they are where somebody can see them. (Spark's
+            default is false for programs and true in its shell, because its bars would fill logs. These never do.)
+        stream: Where they would be drawn; never, if that is no terminal.
+        environment: NO_COLOR (https://no-color.org) and TERM=dumb switch them off where the setting does not ask for them.
+    """
+    if not stream.isatty() or (setting or "").strip().lower() == "false":
+        return False
+    plain = environment.get("NO_COLOR") or environment.get("TERM") == "dumb"
+    return setting is not None or not plain
+
+
 class Reporting(ContextBase):
-    """Part of `SparkContext`. Whoever makes the context tells `_own_listeners` what happens, in their order."""
+    """Part of `SparkContext`. Whoever makes the context tells `own_listeners` what happens, in their order."""
 
     def __init__(self, conf: SparkConf) -> None:
         super().__init__(conf)
@@ -55,17 +75,22 @@ class Reporting(ContextBase):
         """
         self._reports().save(path)
 
-    def _own_listeners(self) -> list[SparkListener]:
+    def own_listeners(self) -> list[SparkListener]:
         """Return who has to hear what happens, the recorder first."""
         listeners: list[SparkListener] = [self._recorder]
-        if wanted(self._conf.get(PROGRESS_KEY), sys.stderr):
+        if progress_wanted(self._conf.get(PROGRESS_KEY), sys.stderr):
+            from .progress import ConsoleProgress
+
             listeners.append(ConsoleProgress(self._recorder))
         path = self._conf.get(REPORT_KEY)
         if path:
-            listeners.append(SavedAtTheEnd(self._reports(), Path(path).absolute()))
+            listeners.append(SavedAtTheEnd(self.saveReport, Path(path).absolute()))
         return listeners
 
-    def _reports(self) -> Reports:
+    def _reports(self) -> "Reports":
+        from .report.reports import Reports
+        from .report.summary import Application
+
         application = Application(
             name=self._conf.get("spark.app.name") or "",
             app_id=self._conf.get("spark.app.id") or "",
@@ -78,8 +103,8 @@ class Reporting(ContextBase):
 class SavedAtTheEnd:
     """A `SparkListener` that writes the page when the context was stopped."""
 
-    def __init__(self, reports: Reports, path: Path) -> None:
-        self._reports: Final = reports
+    def __init__(self, save: Callable[[str], None], path: Path) -> None:
+        self._save: Final = save
         self._path: Final = path
 
     def heard(self, event: SparkEvent) -> None:
@@ -88,6 +113,6 @@ class SavedAtTheEnd:
     def close(self) -> None:
         """Write it. A disk that is full takes no result away from the program."""
         try:
-            self._reports.save(self._path)
+            self._save(str(self._path))
         except OSError as error:
             _log.warning("sparklite.report_not_saved", path=str(self._path), error=str(error))

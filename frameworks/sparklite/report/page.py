@@ -93,7 +93,7 @@ def _some(tasks: list[TaskRecord], wanted: int) -> list[TaskRecord]:
 
 
 def _text(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return files("mesolite.frameworks.sparklite.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _data(report: Report, tasks: Tasks) -> dict[str, object]:
@@ -127,7 +127,7 @@ def _data(report: Report, tasks: Tasks) -> dict[str, object]:
 
 
 def _stage(stage: StageSummary, tasks: Iterable[TaskRecord]) -> dict[str, object]:
-    fields = {name: getattr(stage, name) for name in stage.__dataclass_fields__ if name != "slowest"}
+    fields: dict[str, object] = {name: getattr(stage, name) for name in stage.__dataclass_fields__ if name != "slowest"}
     rdds = [name[:MAX_RDD_CHARS] for name in stage.rdds[:MAX_RDDS]]
     bins = histogram([task.run_ms for task in tasks if task.outcome == DONE])
     return fields | {"rdds": rdds, "bins": bins}

@@ -7,8 +7,9 @@ from rich.console import Console
 
 from mesolite.frameworks.sparklite.history import History
 from mesolite.frameworks.sparklite.listener import SparkEvent, StageFinished
-from mesolite.frameworks.sparklite.progress import FIRST_AFTER_MS, Bar, ConsoleProgress, bars, drawn, wanted
+from mesolite.frameworks.sparklite.progress import FIRST_AFTER_MS, Bar, ConsoleProgress, bars, drawn
 from mesolite.frameworks.sparklite.recorder import Recorder
+from mesolite.frameworks.sparklite.reporting import progress_wanted
 from tests.waiting import eventually
 
 from .event_stories import T0, job_began, stage_began, task_finished, task_started, tell, whole_job
@@ -83,7 +84,7 @@ def test_many_stages_have_few_bars() -> None:
 def test_bars_are_drawn_where_somebody_sees_them(
     setting: str | None, terminal: bool, environment: dict[str, str], answer: bool
 ) -> None:
-    assert wanted(setting, Screen(terminal=terminal), environment) is answer
+    assert progress_wanted(setting, Screen(terminal=terminal), environment) is answer
 
 
 def test_bars_are_drawn_and_cleared() -> None:

@@ -25,14 +25,14 @@ class Context(Reporting):
         """See `ContextBase`."""
         return True
 
-    def run(self, *_: Any) -> list[Any]:
+    def run(self, lineage: Any, function: Any, partitions: tuple[int, ...], name: str) -> list[Any]:
         """No jobs here."""
         return []
 
 
 def test_a_context_reports_and_has_a_status_tracker(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     context = Context(SparkConf().set("spark.mesolite.report", str(tmp_path / "at-end.html")))
-    own = context._own_listeners()
+    own = context.own_listeners()
     for listener in own:
         tell(listener, whole_job())
     assert context.report() is None
@@ -48,6 +48,6 @@ def test_a_context_reports_and_has_a_status_tracker(capsys: pytest.CaptureFixtur
 
 def test_a_report_that_cannot_be_saved_at_the_end_is_no_error(tmp_path: Path) -> None:
     context = Context(SparkConf().set("spark.mesolite.report", str(tmp_path / "missing" / "r.html")))
-    for listener in context._own_listeners():
+    for listener in context.own_listeners():
         listener.close()
     assert list(tmp_path.iterdir()) == []
