@@ -5,7 +5,7 @@ without what is different for each partition: that travels in `TaskSpec.inputs` 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice, product
 from typing import TYPE_CHECKING, Any, Final
 
 from .shuffle_data import ShuffleSpec
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 #: What a pipelined step is: the partition's number and its items in, items out.
 StepFunction = Callable[[int, Iterator[Any]], Iterable[Any]]
+
+
+#: Items of each side that `cartesian` holds in memory.
+_BATCH_ITEMS: Final = 1024
 
 
 class Node:
@@ -174,7 +178,12 @@ class Cartesian(Node):
     def compute(self, partition: int, task: "Task") -> Iterator[Any]:
         """See `Node`."""
         (left, its), (right, others) = self.needs(partition)
-        return ((item, other) for item in left.iterator(its, task) for other in right.iterator(others, task))
+        # The right side is made once for each batch of the left, and not once for each item.
+        return chain.from_iterable(
+            product(batch, other_batch)
+            for batch in _batches(left.iterator(its, task))
+            for other_batch in _batches(right.iterator(others, task))
+        )
 
 
 class Zipped(Node):
@@ -198,3 +207,8 @@ class Zipped(Node):
             yield item, other
         if next(right, end) is not end:
             raise ValueError("Can only zip with RDD which has the same number of elements in each partition")
+
+
+def _batches(items: Iterator[Any]) -> Iterator[list[Any]]:
+    while batch := list(islice(items, _BATCH_ITEMS)):
+        yield batch

@@ -3,7 +3,11 @@
 from typing import TypeVar
 
 from .actions import Actions
+from .combining import Combining
+from .ordering import Ordering
 from .pairs import Pairs
+from .placing import Placing
+from .reductions import Reductions
 from .sampling import Sampling
 from .statistics import Statistics
 from .transformations import Transformations
@@ -11,5 +15,15 @@ from .transformations import Transformations
 T = TypeVar("T")
 
 
-class RDD(Transformations[T], Pairs[T], Sampling[T], Statistics[T], Actions[T]):
+class RDD(
+    Transformations[T],
+    Combining[T],
+    Ordering[T],
+    Placing[T],
+    Pairs[T],
+    Sampling[T],
+    Statistics[T],
+    Actions[T],
+    Reductions[T],
+):
     """A collection that is spread over partitions, and made anew from its lineage wherever a part of it is lost."""
