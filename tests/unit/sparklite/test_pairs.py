@@ -1,7 +1,6 @@
 """Operations on pairs, case by case. What partitions hold is in test_as_pyspark.py."""
 
 import pickle
-from collections.abc import Iterator
 from operator import add
 from typing import Any
 
@@ -11,20 +10,12 @@ from mesolite.executors.sparklite.hashing import portable_hash
 from mesolite.executors.sparklite.result_iterable import ResultIterable
 from mesolite.frameworks.sparklite import RDD, SparkConf, SparkContext
 from mesolite.frameworks.sparklite.partitioner import Partitioner, is_same_everywhere
+from tests.sparklite_parts import parts
 
 
 @pytest.fixture
 def letters(sc: SparkContext) -> RDD[Any]:
     return sc.parallelize([("a", 1), ("b", 1), ("a", 2)], 2)
-
-
-def parts(rdd: RDD[Any]) -> list[list[Any]]:
-    """What each partition holds."""
-    return rdd.mapPartitionsWithIndex(whole).collect()
-
-
-def whole(_: int, items: Iterator[Any]) -> list[list[Any]]:
-    return [list(items)]
 
 
 def shuffles(rdd: RDD[Any]) -> int:
