@@ -4,12 +4,15 @@ Both pass one contract suite.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
+from mesolite.executors.python.calls import Function
 from mesolite.executors.sparklite.blocks import StoredBlock
-from mesolite.executors.sparklite.task_data import StageCode, TaskDone, TaskMissed, TaskSpec
+from mesolite.executors.sparklite.task_data import TaskDone, TaskMissed, TaskSpec
 
 from .errors import TaskError
+from .stage_function import function_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,18 +21,22 @@ class Launch:
 
     executor_id: str
     spec: TaskSpec
-    #: The pickled `StageCode` and its digest; the same object for all tasks of a stage.
+    #: The same object for all tasks of a stage.
     code: "PickledCode"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class PickledCode:
     """A stage's code as it is sent: pickled once for each stage."""
 
     stage_id: int
+    #: See `stage_function.pickled`.
     pickled: bytes
-    #: As it was before pickling: for a backend that shares the driver's memory and still unpickles, to be as strict as a cluster.
-    code: StageCode
+
+    @cached_property
+    def function(self) -> Function:
+        """As the function of a call."""
+        return function_of(self.pickled)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +117,10 @@ class Backend(Protocol):
 
     def cancel(self, task_id: int) -> None:
         """End a task, also one that has begun; it may end otherwise first. Unknown ones are ignored."""
+        ...
+
+    def block_address(self, executor_id: str) -> str:
+        """Return where a block of an executor's agent is found, with `{}` for its name; empty where that is not known."""
         ...
 
     def put(self, block_id: str, data: bytes) -> StoredBlock:

@@ -4,16 +4,16 @@ A `Lineage` is what the planner reads. It holds no user API; `rdd.RDD` wraps it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from mesolite.executors.sparklite.nodes import Node
 from mesolite.executors.sparklite.shuffle_data import ShuffleSpec
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Lineage:
-    """One RDD as the driver knows it. Lives as long as an RDD that needs it."""
+    """One RDD as the driver knows it. Lives as long as an RDD that needs it; then what is kept of it goes (plan.py)."""
 
     node: Node
     #: In order of `node.parents`.
@@ -30,11 +30,9 @@ class Lineage:
     preferred_of: Callable[[int], tuple[str, ...]] | None = None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Shuffle:
-    """A shuffle's map side."""
+    """A shuffle's map side. Its outputs are dropped from stores when nothing needs it any more (plan.py)."""
 
     spec: ShuffleSpec
     parent: Lineage
-    #: The stage that makes its outputs.
-    stage_id: int = field(default=-1)

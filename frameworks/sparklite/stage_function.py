@@ -35,6 +35,8 @@ def pickled(code: StageCode) -> bytes:
     """
     try:
         return dumps(code)
+    except ClosureError:
+        raise  # a context or an RDD is in it, which say themselves what is wrong with that
     # Pickling runs the code of whatever is pickled.
     except Exception as error:
         raise ClosureError(_refused(code)) from error
