@@ -164,8 +164,10 @@ class Pairs(Joining[T]):
 
     def _partition_of(self, key: Any, partitioner: Partitioner) -> int:
         """Where a key is, said by a worker if it could be otherwise there."""
-        if partitioner.partitionFunc is portable_hash and is_same_everywhere(key):
-            return partitioner(key)
+        if partitioner.partitionFunc is portable_hash:
+            here = partitioner(key)  # Also for the error, if it cannot be hashed.
+            if is_same_everywhere(key):
+                return here
         question = pair_results.PartitionOf(key, partitioner.partitionFunc, partitioner.numPartitions)
         [answer] = self.ctx.parallelize([None], 1)._run(question)
         return int(answer)

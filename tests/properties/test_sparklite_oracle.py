@@ -7,7 +7,7 @@ which they come first in the input, and values of a key in theirs.
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from operator import add, itemgetter
 from typing import Any, Final
@@ -41,8 +41,9 @@ seeds = st.integers(-(2**40), 2**40)
 
 
 @pytest.fixture(scope="module")
-def sc() -> SparkContext:
-    return SparkContext("local[2]")
+def sc() -> Iterator[SparkContext]:
+    with SparkContext("local[2]") as made:
+        yield made
 
 
 def grouped(pairs: Iterable[Pair]) -> dict[Any, list[Any]]:

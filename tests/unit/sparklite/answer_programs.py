@@ -6,7 +6,7 @@ In: a JSON list of expressions. Out: a JSON list of `repr`s, or of `Type: first 
 import json
 import sys
 from operator import add
-from typing import Any, Final
+from typing import Any
 
 from mesolite.frameworks.sparklite import SparkContext
 from tests.sparklite_parts import lists, parts
@@ -46,8 +46,9 @@ def answer(program: str, known: dict[str, Any]) -> str:
 
 def main() -> None:
     """Answer all."""
-    known: Final = names(SparkContext("local[2]"))
-    json.dump([answer(program, known) for program in json.load(sys.stdin)], sys.stdout)
+    with SparkContext("local[2]") as sc:
+        known = names(sc)
+        json.dump([answer(program, known) for program in json.load(sys.stdin)], sys.stdout)
 
 
 if __name__ == "__main__":

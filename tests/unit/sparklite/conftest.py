@@ -1,11 +1,14 @@
 """One context for all tests of RDDs: each makes RDDs of its own in it."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from mesolite.frameworks.sparklite import SparkContext
 
 
 @pytest.fixture(scope="session")
-def sc() -> SparkContext:
+def sc() -> Iterator[SparkContext]:
     """A local context."""
-    return SparkContext("local[2]")
+    with SparkContext("local[2]") as made:
+        yield made

@@ -99,5 +99,5 @@ def test_what_is_no_rdd_cannot_be_joined(left: RDD[Any]) -> None:
 
 
 def test_rdds_of_two_contexts_cannot_be_joined(left: RDD[Any]) -> None:
-    with pytest.raises(ValueError, match="same SparkContext"):
-        left.join(SparkContext("local[2]").parallelize([("a", 1)]))
+    with SparkContext("local[1]") as other, pytest.raises(ValueError, match="same SparkContext"):
+        left.join(other.parallelize([("a", 1)]))

@@ -130,9 +130,11 @@ def test_pairs_that_lie_right_are_not_moved(sc: SparkContext) -> None:
 
 
 def test_partitions_are_as_many_as_before_or_as_configured(sc: SparkContext) -> None:
-    configured = SparkContext("local[2]", conf=SparkConf().set("spark.default.parallelism", "5"))
-    pairs = configured.parallelize([(1, 1)], 3)
-    assert pairs.reduceByKey(add).getNumPartitions() == configured.defaultParallelism
+    with SparkContext("local[2]", conf=SparkConf().set("spark.default.parallelism", "5")) as configured:
+        pairs = configured.parallelize([(1, 1)], 3)
+        assert pairs.reduceByKey(add).getNumPartitions() == 5
+        assert pairs.join(pairs).getNumPartitions() == 5
+        assert pairs.partitionBy(3).join(pairs.partitionBy(3)).getNumPartitions() == 5
     assert sc.parallelize([(1, 1)], 3).reduceByKey(add).getNumPartitions() == 3
     assert sc.parallelize([(1, 1)], 3).partitionBy(None).partitioner == Partitioner(3, portable_hash)
 
