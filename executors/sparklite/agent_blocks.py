@@ -49,7 +49,7 @@ class AgentBlocks:
         self.rest()
 
     def rest(self) -> None:
-        """Close idle connections: each holds a thread of a store, which others may wait for."""
+        """See `TaskBlocks`. Each connection holds a thread of a store, which others may wait for."""
         self._connections.close()
 
     @property

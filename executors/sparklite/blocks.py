@@ -76,3 +76,7 @@ class TaskBlocks(Protocol):
     def stream(self, block: StoredBlock, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """As `read`, in pieces, so that a segment larger than memory can be merged."""
         ...
+
+    def rest(self) -> None:
+        """Nothing is read for now: connections are given back."""
+        ...

@@ -72,6 +72,9 @@ class DirectoryBlocks:
         except OSError as error:
             raise BlockLost(f"block {block.block_id} cannot be read: {error}") from error
 
+    def rest(self) -> None:
+        """See `TaskBlocks`."""
+
 
 def _pieces(part: BlockPart) -> Iterator[bytes]:
     if isinstance(part, bytes):

@@ -1,30 +1,80 @@
-"""The map side of a shuffle."""
+"""The map side of a shuffle: pairs of one partition, combined where that is wanted, to the agent's block store.
 
-import pickle
-import zlib
-from collections.abc import Iterator
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+A task's output is one block with a segment for each reduce partition, in order. What did not fit the memory lies in a file
+meanwhile, and goes from there to the store through the kernel alone.
+"""
 
-from .shuffle_data import MapOutput, ShuffleSpec
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import accumulate, chain, groupby, islice
+from typing import TYPE_CHECKING, Any, Final
+
+from .blocks import BlockPart, size_of
+from .combining import combine_values
+from .memory_budget import MemoryBudget
+from .placement import place_by
+from .segment_writer import SegmentWriter
+from .shuffle_data import Aggregator, MapOutput, ShuffleSpec
+from .spill_file import SpillFile
 
 if TYPE_CHECKING:
     from .task import Task
 
+#: Parts up to here are joined with their neighbours: a call of the kernel costs more than to copy them.
+_SMALL_BYTES: Final = 64 * 1024
 
-def write_shuffle(items: Iterator[Any], spec: ShuffleSpec, task: "Task") -> MapOutput:
-    """Write the pairs of one map partition to the store, a segment for each reduce partition."""
-    if spec.aggregator is not None and spec.map_side_combine:
-        combined: dict[Any, Any] = {}
-        merge, create = spec.aggregator.merge_value, spec.aggregator.create
-        for key, value in items:
-            combined[key] = merge(combined[key], value) if key in combined else create(value)
-        items = iter(combined.items())
-    buckets: list[list[Any]] = [[] for _ in range(spec.partitions)]
-    for pair in items:
-        buckets[spec.partition_of(pair[0]) % spec.partitions].append(pair)
-    parts = [zlib.compress(pickle.dumps(bucket, 5), 1) if bucket else b"" for bucket in buckets]
-    name = f"shuffle-{task.spec.app_id}-{spec.shuffle_id}-{task.spec.partition}-{task.spec.task_id}"
-    block = task.blocks.put(name, b"".join(parts))
-    offsets = (0, *accumulate(len(part) for part in parts))
-    return MapOutput(block, offsets, tuple(len(bucket) for bucket in buckets))
+
+def write_shuffle(
+    items: Iterator[Any], spec: ShuffleSpec, task: "Task", budget: MemoryBudget | None = None
+) -> MapOutput:
+    """Write the pairs of one map partition to the store.
+
+    Where memory was short a key may be in a segment several times: the reduce side combines all the same.
+
+    Args:
+        items: The pairs.
+        spec: What becomes of them.
+        task: Whose they are.
+        budget: How much may be held; None: what the task may.
+
+    Raises:
+        TypeError: An item is no pair, or a key cannot be hashed.
+        BlockLost: The store does not take it.
+        Exception: What functions of the user raise, and what pickling raises.
+    """
+    budget = budget or MemoryBudget(task.spec.memory_bytes)
+    with closing(SpillFile(task.counters)) as spill:
+        writer = SegmentWriter(spec.partitions, place_by(spec.partition_of), budget, spill, compress=spec.compress)
+        if spec.aggregator is not None and spec.map_side_combine:
+            _write_combined(iter(items), spec.aggregator, writer, budget)
+        else:
+            writer.write(iter(items))
+        segments = writer.parts()
+        name = f"shuffle-{task.spec.app_id}-{spec.shuffle_id}-{task.spec.partition}-{task.spec.task_id}"
+        block = task.blocks.put_parts(name, _joined(chain.from_iterable(segments)))
+    task.counters.shuffle_write_bytes += block.size_bytes
+    task.counters.shuffle_write_items += sum(writer.counts)
+    return MapOutput(block, (0, *accumulate(map(size_of, segments))), tuple(writer.counts))
+
+
+def _write_combined(items: Iterator[Any], aggregator: Aggregator, writer: SegmentWriter, budget: MemoryBudget) -> None:
+    combine = combine_values(aggregator)
+    combined: dict[Any, Any] = {}
+    for item in items:
+        combine(combined, chain((item,), islice(items, budget.chunk_items - 1)))
+        if budget.over():
+            writer.write_held(iter(combined.items()))
+            combined.clear()
+            writer.put_aside()
+            budget.relieved()
+    writer.write_held(iter(combined.items()))
+
+
+def _joined(parts: Iterator[BlockPart]) -> Sequence[BlockPart]:
+    joined: list[BlockPart] = []
+    for small, group in groupby(parts, lambda part: isinstance(part, bytes) and len(part) < _SMALL_BYTES):
+        if small:
+            joined.append(b"".join(part for part in group if isinstance(part, bytes)))
+        else:
+            joined.extend(group)
+    return joined
