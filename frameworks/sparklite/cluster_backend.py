@@ -371,6 +371,8 @@ class ClusterBackend:
         with self._changed:
             self._over = self._over or "the context was stopped"
             self._changed.notify_all()
+        if self._listener is None:
+            return  # nothing has begun
         self._connection.close()
         self._engine.close()
         self._carriers.shutdown(wait=False, cancel_futures=True)
