@@ -89,18 +89,19 @@ class SparkContext(Reading, Control, Reporting):
     def _started(self) -> tuple[Backend, JobScheduler]:
         place = master_of(self._conf.get("spark.master"))
         backend: Backend
+        most_bytes = max_result_bytes(self._conf)
         if isinstance(place, LocalMaster):
-            backend = LocalBackend(place.workers, place.agents)
-            self._app_id = f"local-{self.startTime}"
             limits = task_limits(self._conf, 0)
             settings = dag_settings(self._conf, place.max_failures or LOCAL_MAX_FAILURES)
+            backend = LocalBackend(place.workers, place.agents)
+            self._app_id = f"local-{self.startTime}"
         else:
-            cluster = open_cluster(place, self._conf, self.appName)
-            backend, self._app_id = cluster, cluster.framework_id
             limits = task_limits(self._conf, worker_memory_bytes(self._conf))
             settings = dag_settings(self._conf)
+            cluster = open_cluster(place, self._conf, self.appName)
+            backend, self._app_id = cluster, cluster.framework_id
         app_id = framework_name(self._app_id)
-        jobs = JobScheduler(backend, app_id, NothingShared(), settings, limits, max_result_bytes(self._conf))
+        jobs = JobScheduler(backend, app_id, NothingShared(), settings, limits, most_bytes)
         self._conf.set("spark.app.id", self._app_id)
         for listener in self.own_listeners():
             jobs.add_listener(listener)

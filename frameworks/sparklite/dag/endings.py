@@ -235,7 +235,9 @@ class Endings:
         return gone
 
     def _misses_too_often(self, run: Run) -> bool:
-        return run.misses >= self._books.settings.max_stage_attempts
+        # Where every agent's store has lost what it had, it takes so many rounds to find that out.
+        found_out = MAX_MISSES_AT * len(self._books.executors.agents)
+        return run.misses >= self._books.settings.max_stage_attempts + found_out
 
     def _end_wanted(self, task_id: int) -> Launched | None:
         """Note a task's end; None where it changes nothing else."""

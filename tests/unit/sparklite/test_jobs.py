@@ -358,7 +358,7 @@ class TestContext:
         "master", ["yarn", "spark://host:7077", "k8s://host", "local[0]", "local[x]", "mesos://host"]
     )
     def test_a_master_of_another_kind_is_refused_with_what_to_use(self, master: str) -> None:
-        with pytest.raises(ConfigError, match="local|workers"):
+        with pytest.raises(ConfigError, match=r"local|workers"):
             SparkContext(master)
 
     @pytest.mark.parametrize(
