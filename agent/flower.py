@@ -1,8 +1,8 @@
 r"""Makes an agent appear in Flower: the agent as a Celery worker, its tasks as Celery tasks.
 
-Two threads that the agent's own never waits for: one sends events (`flower_events`), one answers what Flower asks and
-passes its "terminate" on (`flower_control`, `flower_answers`). Celery and kombu are imported when those threads start, not
-before. What got lost on the way is said again (`flower_repeats`).
+Two threads that the agent's own never waits for: one sends events (`transport/celery_events`), one answers what Flower asks
+and passes its "terminate" on (`flower_control`, `flower_answers`). Celery and kombu are imported when those threads start, not
+before. What got lost on the way is said again (`transport/event_repeats`).
 
     received --> started --> succeeded | failed | revoked
         \_____________________________________^   (a task that never ran fails or is revoked straight away)
@@ -18,16 +18,17 @@ from mesolite.ids import AgentId
 from mesolite.protocol import TERMINAL_STATES, FrameworkInfo, TaskInfo, TaskState, TaskStatus
 from mesolite.transport.address import scheme_of
 from mesolite.transport.celery_broker import open_broker
+from mesolite.transport.celery_events import EventPublisher, worker_name
+from mesolite.transport.event_repeats import Repeats
+from mesolite.transport.event_sampler import Sampler
 from mesolite.transport.keys import DEFAULT_CLUSTER, agent_queue, key_prefix
 
 from .effects import TaskChange, TotalsChange
 from .flower_answers import ControlAnswers, OnTerminate
 from .flower_control import ControlMailbox
 from .flower_endings import Endings
-from .flower_events import EventPublisher, worker_name
-from .flower_ledger import Sampler, TaskLedger
-from .flower_repeats import Repeats
-from .flower_story import ending_event, received_event, started_event, whole_story
+from .flower_ledger import TaskLedger
+from .flower_story import LedgerStories, ending_event, received_event, started_event, whole_story
 from .flower_tasks import AgentView, TaskEnding, TaskView, shown_id
 from .flower_totals import CallTotals
 
@@ -78,7 +79,7 @@ class FlowerPresence:
         self._calls = CallTotals()
         self._sampler = Sampler(shown_tasks_per_s, time.monotonic)
         self._repeats = Repeats(
-            self._ledger,
+            LedgerStories(self._ledger),
             shown_tasks_per_s,
             clock_s=time.monotonic,
             wall_clock_s=time.time,

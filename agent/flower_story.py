@@ -1,12 +1,27 @@
 """What Celery's events say of a task: the same words, with the same times, the first time and when they are repeated."""
 
-from typing import TypeAlias
+from typing import Final
 
-from .flower_ledger import KnownTask
+from mesolite.transport.event_repeats import Event
+
+from .flower_ledger import KnownTask, TaskLedger
 from .flower_tasks import TaskEnding
 
-#: An event's type without what the dispatcher adds, and its fields.
-Event: TypeAlias = tuple[str, dict[str, object]]
+
+class LedgerStories:
+    """An agent's `Stories`: of the tasks in its ledger."""
+
+    def __init__(self, ledger: TaskLedger) -> None:
+        self._ledger: Final = ledger
+
+    def to_repeat(self, ended_after_s: float) -> list[str]:
+        """See `Stories`."""
+        return self._ledger.to_repeat(ended_after_s)
+
+    def story(self, shown_id: str) -> list[Event]:
+        """See `Stories`."""
+        task = self._ledger.find(shown_id)
+        return [] if task is None else whole_story(task)
 
 
 def received_event(task: KnownTask) -> Event:

@@ -19,11 +19,17 @@ from .recorder import Recorder
 from .status_tracker import StatusTracker
 
 if TYPE_CHECKING:
+    from ..futures.connection import ClusterPlace
     from .report.reports import Reports
 
 #: Names the file that the page is written to when the context is stopped.
 REPORT_KEY: Final = "spark.mesolite.report"
 PROGRESS_KEY: Final = "spark.ui.showConsoleProgress"
+#: New tasks, stages and jobs a second that are shown in Flower; 0: none ever. Each is three events, and Flower follows some
+#: 2,000 events a second from all who send any.
+FLOWER_KEY: Final = "spark.mesolite.flower.tasks_per_second"
+DEFAULT_FLOWER_PER_S: Final = 100.0
+MAX_FLOWER_PER_S: Final = 600.0
 
 _log = get_logger("mesolite.sparklite")
 
@@ -75,17 +81,42 @@ class Reporting(ContextBase):
         """
         self._reports().save(path)
 
-    def own_listeners(self) -> list[SparkListener]:
-        """Return who has to hear what happens, the recorder first."""
+    def own_listeners(self, place: "ClusterPlace | None" = None, app_id: str = "") -> list[SparkListener]:
+        """Return who has to hear what happens, the recorder first.
+
+        Args:
+            place: The cluster, whose Flower is told; None: there is none.
+            app_id: The application's, for Flower.
+
+        Raises:
+            ValueError: A setting cannot be read.
+        """
         listeners: list[SparkListener] = [self._recorder]
         if progress_wanted(self._conf.get(PROGRESS_KEY), sys.stderr):
             from .progress import ConsoleProgress
 
             listeners.append(ConsoleProgress(self._recorder))
+        shown_per_s = self._flower_rate()
+        if place is not None and shown_per_s:
+            from .flower import FlowerListener
+
+            listeners.append(FlowerListener(place.redis_url, place.cluster, app_id, self._recorder, shown_per_s))
         path = self._conf.get(REPORT_KEY)
         if path:
             listeners.append(SavedAtTheEnd(self.saveReport, Path(path).absolute()))
         return listeners
+
+    def _flower_rate(self) -> float:
+        setting = self._conf.get(FLOWER_KEY) or str(DEFAULT_FLOWER_PER_S)
+        try:
+            rate = float(setting)
+        except ValueError:
+            rate = -1.0
+        if rate != 0 and not 1 <= rate <= MAX_FLOWER_PER_S:
+            raise ValueError(
+                f"{FLOWER_KEY} is {setting!r}: give 0 (nothing is shown) or a number from 1 to {MAX_FLOWER_PER_S:g}"
+            )
+        return rate
 
     def _reports(self) -> "Reports":
         from .report.reports import Reports

@@ -3,7 +3,10 @@
 import itertools
 
 from mesolite.agent.flower_ledger import TaskLedger
-from mesolite.agent.flower_repeats import (
+from mesolite.agent.flower_story import LedgerStories, whole_story
+from mesolite.agent.flower_tasks import TaskEnding, TaskView
+from mesolite.ids import FrameworkId, TaskId
+from mesolite.transport.event_repeats import (
     ALL_AGENTS_TASKS_PER_S,
     DELAY_S,
     ENDED_AGE_S,
@@ -13,11 +16,9 @@ from mesolite.agent.flower_repeats import (
     PORTION_INTERVAL_S,
     REPEAT_EVERY_S,
     SPREAD_S,
+    Event,
     Repeats,
 )
-from mesolite.agent.flower_story import Event, whole_story
-from mesolite.agent.flower_tasks import TaskEnding, TaskView
-from mesolite.ids import FrameworkId, TaskId
 
 #: The wall clock is not the other clock.
 WALL_S = 1_000_000.0
@@ -30,7 +31,11 @@ class World:
         self.now_s = 50.0
         self.ledger = TaskLedger(self.wall_s)
         self.repeats = Repeats(
-            self.ledger, tasks_per_s, clock_s=lambda: self.now_s, wall_clock_s=self.wall_s, random=lambda: 0.5
+            LedgerStories(self.ledger),
+            tasks_per_s,
+            clock_s=lambda: self.now_s,
+            wall_clock_s=self.wall_s,
+            random=lambda: 0.5,
         )
 
     def wall_s(self) -> float:

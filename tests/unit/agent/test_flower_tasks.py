@@ -9,7 +9,6 @@ from mesolite.agent.flower_ledger import (
     MAX_LIVE_TASKS,
     MAX_REVOKED,
     OTHER_NAMES,
-    Sampler,
     TaskLedger,
 )
 from mesolite.agent.flower_tasks import (
@@ -34,6 +33,7 @@ from mesolite.protocol import (
     TaskStatus,
 )
 from mesolite.resources import Resource, ResourceType
+from mesolite.transport.event_sampler import Sampler
 
 FRAMEWORK = FrameworkInfo(framework_id=FrameworkId("fw-1"), name="batch")
 

@@ -1,6 +1,7 @@
 """Streams of events as a context tells them, made up: for tests of what shows them."""
 
 import random
+import time
 from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import Protocol
@@ -29,6 +30,11 @@ class Hears(Protocol):
     def heard(self, event: SparkEvent) -> None:
         """Something happened."""
         ...
+
+
+def now_ms() -> int:
+    """The driver's clock."""
+    return time.time_ns() // 1_000_000
 
 
 def tell(listener: Hears, events: Iterable[SparkEvent]) -> None:

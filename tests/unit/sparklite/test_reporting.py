@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mesolite.frameworks.futures.connection import ClusterPlace
 from mesolite.frameworks.sparklite import SparkConf
 from mesolite.frameworks.sparklite.reporting import Reporting
 
@@ -51,3 +52,18 @@ def test_a_report_that_cannot_be_saved_at_the_end_is_no_error(tmp_path: Path) ->
     for listener in context.own_listeners():
         listener.close()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("setting", ["many", "-1", "0.5", "1000000", "nan"])
+def test_a_rate_that_makes_no_sense_is_refused(setting: str) -> None:
+    context = Context(SparkConf().set("spark.mesolite.flower.tasks_per_second", setting))
+    with pytest.raises(ValueError, match=r"give 0 .* or a number from 1 to 600"):
+        context.own_listeners()
+
+
+@pytest.mark.parametrize(("setting", "listeners"), [("0", 1), ("5", 2)])
+def test_flower_is_told_where_there_is_a_cluster(setting: str, listeners: int) -> None:
+    context = Context(SparkConf().set("spark.mesolite.flower.tasks_per_second", setting))
+    place = ClusterPlace("redis://127.0.0.1:1", "default", "anybody")
+    assert len(context.own_listeners(place, "app")) == listeners
+    assert len(context.own_listeners()) == 1

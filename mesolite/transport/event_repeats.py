@@ -1,8 +1,8 @@
 """Says everything again to a Flower that may not have heard it: when, how much, and how fast.
 
-Celery's events are published and forgotten. What is said while Flower is restarted, while Redis fails over, or while this
-agent's connection is down is heard by nobody, and a task whose end nobody heard would be shown as running for ever. So the
-agent repeats all that it knows of its living and lately ended tasks
+Celery's events are published and forgotten. What is said while Flower is restarted, while Redis fails over, or while the
+sender's connection is down is heard by nobody, and a task whose end nobody heard would be shown as running for ever. So an
+agent (and a context of sparklite) repeats all that it knows of its living and lately ended tasks
 
 - when somebody begins to listen: Celery's receiver then broadcasts "heartbeat" (celery `events/receiver.py`);
 - when Flower's "enable_events", which comes every five seconds (flower `events.py`), comes after a pause: it or we were away;
@@ -17,10 +17,10 @@ causes one more, later: each begins after the last listener came, and they are n
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
-from .flower_ledger import TaskLedger
-from .flower_story import Event, whole_story
+#: An event's type without what the dispatcher adds, and its fields; `hostname` where it is said for another worker name.
+Event: TypeAlias = tuple[str, dict[str, object]]
 
 #: A receiver asks for heartbeats just before it subscribes; the answer has to come after that.
 DELAY_S: Final = 1.0
@@ -60,12 +60,24 @@ class Portion(NamedTuple):
     begins: bool
 
 
+class Stories(Protocol):
+    """What a sender knows of its tasks. Called from the publisher's thread."""
+
+    def to_repeat(self, ended_after_s: float) -> list[str]:
+        """Return the ids of tasks that live, or ended since then (wall clock)."""
+        ...
+
+    def story(self, shown_id: str) -> list[Event]:
+        """Return all that is to be said of a task, in its order: at most three events; nothing where it is forgotten."""
+        ...
+
+
 class Repeats:
     """Plans repetitions and gives them out in portions. Every method may be called from any thread."""
 
     def __init__(
         self,
-        ledger: TaskLedger,
+        stories: Stories,
         tasks_per_s: float,
         *,
         clock_s: Callable[[], float],
@@ -75,13 +87,13 @@ class Repeats:
         """Plan the first repetition that nobody asked for.
 
         Args:
-            ledger: What is known.
+            stories: What is known.
             tasks_per_s: The pace at most; see `share`.
             clock_s: A clock that never jumps.
-            wall_clock_s: The clock of the ledger's times.
+            wall_clock_s: The clock of the stories' times.
             random: Gives fractions in [0, 1).
         """
-        self._ledger = ledger
+        self._stories = stories
         self._clock_s = clock_s
         self._wall_clock_s = wall_clock_s
         self._random = random
@@ -114,10 +126,10 @@ class Repeats:
                 self._ask()
             self._enable_heard_s = now_s
 
-    def share(self, agents: int) -> None:
+    def share(self, senders: int) -> None:
         """Say how many agents there are: together they keep to ALL_AGENTS_TASKS_PER_S."""
         with self._lock:
-            self._agents = max(1, agents)
+            self._agents = max(1, senders)
 
     def due_s(self) -> float:
         """Return when `take` will have something, on the clock."""
@@ -140,8 +152,7 @@ class Repeats:
             if ids:
                 self._next_portion_s = now_s + interval_s
         # As they are now, not as they were when the repetition began: nothing old is said after something new.
-        tasks = [task for task in map(self._ledger.find, ids) if task is not None]
-        return Portion([event for task in tasks for event in whole_story(task)], begins)
+        return Portion([event for each in ids for event in self._stories.story(each)], begins)
 
     def _ask(self) -> None:
         if self._asked_for_s is not None:
@@ -158,7 +169,7 @@ class Repeats:
         wall_s = self._wall_clock_s()
         # Unasked, each end is said once more; asked, those that whoever came may have missed.
         ended_after_s = wall_s - ENDED_AGE_S if asked_for else self._began_wall_s
-        self._left = deque(self._ledger.to_repeat(ended_after_s))
+        self._left = deque(self._stories.to_repeat(ended_after_s))
         self._next_portion_s = now_s
         self._began_s, self._began_wall_s = now_s, wall_s
         self._periodic_s = now_s + REPEAT_EVERY_S

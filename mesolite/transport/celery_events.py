@@ -1,8 +1,10 @@
-"""Sends Celery events from a thread of its own, so that neither Flower's broker nor its absence slows the agent.
+"""Sends Celery events from a thread of its own, so that neither Flower's broker nor its absence slows whoever sends them.
 
-The agent's thread only appends to a bounded queue. The publisher drains it into groups (one broker message, many events:
+Agents appear in Flower by it (`agent/flower.py`), and contexts of sparklite.
+
+The sender's threads only append to a bounded queue. The publisher drains it into groups (one broker message, many events:
 Celery's `task.multi`), sends a heartbeat every few seconds, and after an outage begins again with `worker-online`. What
-does not fit into the queue during an outage is lost, oldest first; when it is over, all is said again (`flower_repeats`).
+does not fit into the queue during an outage is lost, oldest first; when it is over, all is said again (`event_repeats`).
 """
 
 import os
@@ -10,14 +12,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from mesolite.ids import AgentId
 from mesolite.logs import get_logger
-from mesolite.transport.celery_broker import broker_errors, count_alive
 
-from .flower_repeats import MAX_PORTION_TASKS, Repeats
-from .flower_story import Event
+from .celery_broker import broker_errors, count_alive
+from .event_repeats import MAX_PORTION_TASKS, Event, Repeats
 
 #: How often a heartbeat is sent. Flower calls a worker offline after twice this without one (celery.events.state).
 HEARTBEAT_INTERVAL_S: Final = 5.0
@@ -41,13 +42,13 @@ CLOSE_TIMEOUT_S: Final = 2.0
 # A portion of a repetition is one message too: three events for each task.
 assert 3 * MAX_PORTION_TASKS <= MAX_GROUP_EVENTS
 
-Fields = Mapping[str, object]
+Fields: TypeAlias = Mapping[str, object]
 
-_log = get_logger("mesolite.agent")
+_log = get_logger("mesolite.events")
 
 
 class EventPublisher:
-    """Publishes the events of one worker name."""
+    """Publishes the events of one worker name, and what it says for others (`Event`)."""
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class EventPublisher:
             broker: Makes a connection to where Celery's events go.
             heartbeat: Fields for each heartbeat: active, processed, sw_ident.
             repeats: What is said again, whenever there is time.
-            alive_key: Of the sorted set in which agents note that they live.
+            alive_key: Of the sorted set in which senders note that they live.
         """
         self._worker = worker
         self._broker = broker
@@ -108,7 +109,7 @@ class EventPublisher:
             return self._dropped
 
     def close(self) -> None:
-        """Send what waits and `worker-offline`, within CLOSE_TIMEOUT_S."""
+        """Send what waits and `worker-offline`, within CLOSE_TIMEOUT_S. One that was not started says nothing."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -118,7 +119,8 @@ class EventPublisher:
     def _run(self) -> None:
         backoff_s = MIN_BACKOFF_S
         errors = broker_errors()
-        while not self._closing:
+        # Also whoever closes before the first attempt has said something.
+        while True:
             try:
                 with self._broker() as connection:
                     dispatcher = _dispatcher(connection, self._worker)
@@ -128,9 +130,12 @@ class EventPublisher:
                     self._repeats.listener_came()
                     self._publish_until_closed(dispatcher)
             except errors as error:
-                _log.warning("flower_broker_unavailable", worker=self._worker, error=str(error), retry_s=backoff_s)
+                # Once for each outage: it is a view that is away, and the sender may be somebody's program in a terminal.
+                say = _log.warning if backoff_s == MIN_BACKOFF_S else _log.debug
+                say("flower_broker_unavailable", worker=self._worker, error=str(error), retry_s=backoff_s)
             with self._changed:
-                self._changed.wait_for(lambda: self._closing, timeout=backoff_s)
+                if self._changed.wait_for(lambda: self._closing, timeout=backoff_s):
+                    return
             backoff_s = min(MAX_BACKOFF_S, backoff_s * 2)
 
     def _publish_until_closed(self, dispatcher: Any) -> None:
@@ -147,7 +152,7 @@ class EventPublisher:
                 self._send_heartbeat(dispatcher, "worker-heartbeat")
                 heartbeat_due_s = time.monotonic() + HEARTBEAT_INTERVAL_S
             if events:
-                _send_group(dispatcher, [(kind, {**fields, "repeated": True}) for kind, fields in events])
+                _send_group(dispatcher, self._worker, [(kind, {**fields, "repeated": True}) for kind, fields in events])
 
     def _wait(self, until_s: float) -> bool:
         """Wait for events, a wake or a time; say whether it is time to close."""
@@ -163,7 +168,7 @@ class EventPublisher:
         while group := self._take_group():
             sent = False
             try:
-                _send_group(dispatcher, group)
+                _send_group(dispatcher, self._worker, group)
                 sent = True
             finally:
                 if not sent:
@@ -191,14 +196,18 @@ def worker_name(agent_id: AgentId) -> str:
     return f"mesolite@{agent_id}"
 
 
-def _send_group(dispatcher: Any, events: list[Event]) -> None:
+def _send_group(dispatcher: Any, worker: str, events: list[Event]) -> None:
     for kind, fields in events:
-        dispatcher.send(kind, **fields)
+        others = {name: value for name, value in fields.items() if name != "hostname"}
+        # The dispatcher puts its own name into each event that it makes.
+        dispatcher.hostname = fields.get("hostname", worker)
+        dispatcher.send(kind, **others)
+    dispatcher.hostname = worker
     dispatcher.flush(errors=False)
 
 
 def _dispatcher(connection: Any, worker: str) -> Any:
-    """Make Celery's dispatcher. It is imported here so that an agent without Flower never pays for Celery."""
+    """Make Celery's dispatcher. It is imported here so that whoever has no Flower never pays for Celery."""
     from celery import Celery
     from celery.events.dispatcher import EventDispatcher
 
