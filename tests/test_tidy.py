@@ -34,6 +34,8 @@ BROAD_EXCEPTS: Final[dict[str, str]] = {
     "frameworks/sparklite/dag_shell.py": "describing an input runs code of the user's; the job fails with it",
     "frameworks/sparklite/local_executor.py": "what a task raises, whatever it is, is its own end",
     "frameworks/sparklite/task_endings.py": "unpickling runs the code of whatever is unpickled; the job fails with it",
+    "executors/sparklite/task.py": "what a function of the user's raises because it cannot read is not its own end",
+    "frameworks/sparklite/broadcasts.py": "pickling runs the code of whatever is pickled; the caller is told",
     "frameworks/sparklite/stage_function.py": "pickling runs the code of whatever is pickled; the caller is told",
     "frameworks/driver/shell.py": "a thread has nobody to raise to; `join` raises it",
     "tests/simulation/stoppable.py": "a process of the simulated cluster ends in a thread; whoever waits for it raises it",

@@ -20,3 +20,5 @@ class Counters:
     spilled_bytes: int = 0
     #: How long the task waited for blocks.
     fetch_wait_ms: float = 0.0
+    #: Persisted partitions that were read instead of computed.
+    cache_hits: int = 0

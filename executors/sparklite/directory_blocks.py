@@ -13,7 +13,7 @@ _PIECE_BYTES: Final = 1024 * 1024
 
 
 class DirectoryBlocks:
-    """See `TaskBlocks`. Each directory stands for an agent; blocks of others are read where they lie."""
+    """See `TaskBlocks`. Each directory stands for an agent; blocks of others are read where they lie, own ones by their name."""
 
     def __init__(self, directory: Path, agent_id: str = "local") -> None:
         self._directory: Final = directory
@@ -61,7 +61,7 @@ class DirectoryBlocks:
         """See `TaskBlocks`."""
         left = block.size_bytes - offset if length is None else length
         try:
-            with Path(block.url).open("rb") as file:
+            with (Path(block.url) if block.url else self._directory / block.block_id).open("rb") as file:
                 file.seek(offset)
                 while left > 0:
                     piece = file.read(min(left, _PIECE_BYTES))

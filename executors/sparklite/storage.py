@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from .nodes import Node
     from .task import Task
+    from .task_data import TaskSpec
 
 
 class Storage:
@@ -14,6 +15,9 @@ class Storage:
 
     def __init__(self) -> None:
         self._objects: Final[dict[tuple[str, int, int], list[Any]]] = {}
+
+    def begin(self, spec: "TaskSpec") -> None:
+        """Before each task."""
 
     def kept(self, node: "Node", partition: int, task: "Task") -> Iterator[Any]:
         """The items of a persisted node's partition: kept ones, or computed and kept."""

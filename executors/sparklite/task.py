@@ -5,11 +5,14 @@ What cannot be read of other tasks' work is no exception of the user's: it ends 
 
 import pickle
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from . import current
 from .blocks import BlockLost, StoredBlock, TaskBlocks
+from .broadcast import BroadcastValues
 from .counters import Counters
+from .measures import Measures
 from .nodes import Leaf, Node, ShuffleRead
 from .shuffle_data import FetchFailed, Segment
 from .shuffle_read import read_shuffle
@@ -23,7 +26,16 @@ class Task:
     """One attempt at one partition of one stage, as nodes and functions see it."""
 
     def __init__(
-        self, code: StageCode, spec: TaskSpec, blocks: TaskBlocks, storage: Storage, *, alone: bool = False
+        self,
+        code: StageCode,
+        spec: TaskSpec,
+        blocks: TaskBlocks,
+        storage: Storage,
+        broadcasts: BroadcastValues | None = None,
+        files_directory: Path | None = None,
+        *,
+        alone: bool = False,
+        bare_bytes: int = 0,
     ) -> None:
         self.code: Final = code
         self.spec: Final = spec
@@ -32,14 +44,21 @@ class Task:
         self.counters: Final = Counters()
         #: What `TaskContext.get` answers, once somebody has asked.
         self.context: TaskContext | None = None
+        self.broadcasts: Final = broadcasts if broadcasts is not None else BroadcastValues()
+        #: Where added files are.
+        self.files_directory: Final = files_directory
         self._storage: Final = storage
+        self._measures: Final = Measures(alone=alone, bare_bytes=bare_bytes)
         self._alone: Final = alone
-        #: Additions to accumulators.
+        #: Additions to accumulators, by their numbers.
         self.accumulators: Final[dict[int, Any]] = {}
         self.cached: Final[dict[tuple[int, int], StoredBlock]] = {}
         self.uncached: Final[list[tuple[int, int]]] = []
         #: What could not be read, set where it is raised: a function of the user's that catches it must not hide it.
         self.fetch_failed: FetchFailed | None = None
+        self._lost: tuple[StoredBlock, str] | None = None
+        #: Copies of broadcast values that it left in its own agent's store.
+        self.copied: Final[dict[int, StoredBlock]] = {}
 
     def run(self) -> TaskDone | TaskMissed:
         """Do it.
@@ -53,13 +72,29 @@ class Task:
     def _run(self) -> TaskDone | TaskMissed:
         try:
             done = self._ran()
+        except StopIteration as stop:
+            if self._missed is None:
+                raise RuntimeError(
+                    f"Caught StopIteration thrown from user's code; failing the task: {stop!r}"
+                ) from stop
+        # What a function of the user's makes of it when it cannot read.
         except Exception:
-            if self.fetch_failed is None:
+            if self._missed is None:
                 raise
         else:
-            if self.fetch_failed is None:
+            if self._missed is None:
                 return done
-        return TaskMissed(self.fetch_failed.segment, None, self.fetch_failed.reason, TaskMetrics())
+        assert self._missed is not None, "asked just now"
+        return self._missed
+
+    @property
+    def _missed(self) -> TaskMissed | None:
+        """What could not be read."""
+        if self.fetch_failed is not None:
+            return TaskMissed(self.fetch_failed.segment, None, self.fetch_failed.reason, self._metrics())
+        if self._lost is not None:
+            return TaskMissed(None, *self._lost, self._metrics())
+        return None
 
     def _ran(self) -> TaskDone:
         items = self.code.node.iterator(self.spec.partition, self)
@@ -74,7 +109,14 @@ class Task:
 
     def unpickled(self, data: bytes) -> Any:
         """An input that the driver pickled."""
-        return pickle.loads(data)
+        value: Any = pickle.loads(data)
+        if isinstance(value, list):
+            self.counters.items_in += len(value)
+        return value
+
+    def lose(self, block: StoredBlock, reason: str) -> None:
+        """Note that something kept or broadcast cannot be read: the task ends by it, whatever functions of the user do then."""
+        self._lost = (block, reason)
 
     def kept(self, node: Node, partition: int) -> Iterator[Any]:
         """The items of a persisted node."""
@@ -85,7 +127,18 @@ class Task:
         return read_shuffle(node, segments, self)
 
     def _done(self, value: Any, output: Any) -> TaskDone:
-        return TaskDone(value, output, self.accumulators, self.cached, tuple(self.uncached), TaskMetrics())
+        return TaskDone(
+            value,
+            output,
+            self.accumulators,
+            self.cached,
+            tuple(self.uncached),
+            self._metrics(),
+            tuple(sorted(self.copied.items())),
+        )
+
+    def _metrics(self) -> TaskMetrics:
+        return self._measures.metrics(self)
 
 
 __all__ = ["BlockLost", "Task"]

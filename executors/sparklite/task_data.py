@@ -69,9 +69,10 @@ class TaskSpec:
     memory_limit_bytes: int = 0
     #: Persisted partitions are compressed (`spark.rdd.compress`).
     compress_kept: bool = False
-    #: RDDs that were unpersisted lately, and broadcast values that were destroyed or unpersisted: workers forget them.
-    dropped_rdds: tuple[int, ...] = ()
-    dropped_broadcasts: tuple[int, ...] = ()
+    #: RDDs that were unpersisted lately, and broadcast values that were destroyed or unpersisted: workers forget them, once. Each
+    #: with its place in the order in which that happened.
+    dropped_rdds: tuple[tuple[int, int], ...] = ()
+    dropped_broadcasts: tuple[tuple[int, int], ...] = ()
     #: All tasks of this stage in order of partitions where they run together (`RDD.barrier`).
     barrier: tuple[BarrierPlace, ...] = ()
 

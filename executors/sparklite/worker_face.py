@@ -6,9 +6,23 @@ Whatever else stands there belongs to the driver. It can be imported here as wel
 
 from typing import Any
 
+from .accumulators import Accumulator, AccumulatorParam, AddingAccumulatorParam
+from .broadcast import Broadcast
+from .spark_files import SparkFiles
+from .storage_level import StorageLevel
 from .task_context import BarrierTaskContext, BarrierTaskInfo, TaskContext
 
-__all__ = ["BarrierTaskContext", "BarrierTaskInfo", "TaskContext"]
+__all__ = [
+    "Accumulator",
+    "AccumulatorParam",
+    "AddingAccumulatorParam",
+    "BarrierTaskContext",
+    "BarrierTaskInfo",
+    "Broadcast",
+    "SparkFiles",
+    "StorageLevel",
+    "TaskContext",
+]
 
 
 class OnlyOnTheDriver:

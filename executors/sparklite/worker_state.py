@@ -5,11 +5,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ..python.memory import resident_bytes
+from .agent_blocks import AgentBlocks
 from .blocks import TaskBlocks
-from .directory_blocks import DirectoryBlocks
+from .broadcast import BroadcastValues, kept_bytes
+from .spark_files import FileLost, TaskFiles
 from .storage import Storage
 from .task import Task
-from .task_data import StageCode, TaskDone, TaskMissed, TaskSpec
+from .task_data import TaskDone, TaskMetrics, TaskMissed, TaskSpec
 
 if TYPE_CHECKING:
     from .stage_runner import StageRunner
@@ -20,7 +23,7 @@ class WorkerState:
 
     Args:
         blocks: Its way to blocks.
-        directory: Where files are put that tasks get; other workers may share it.
+        directory: Where files are put that tasks get; other workers of the same agent may share it.
         alone: It is the only worker of its process.
     """
 
@@ -28,8 +31,16 @@ class WorkerState:
         self._blocks: Final = blocks
         self._directory: Final = directory
         self._alone: Final = alone
+        #: What the process held before the first task.
+        self._bare_bytes: Final = resident_bytes(os.getpid()) if alone else 0
         self._app_id = ""
+        self._begin("")
+
+    def _begin(self, app_id: str) -> None:
+        self._app_id = app_id
         self._storage = Storage()
+        self._broadcasts = BroadcastValues()
+        self._files = TaskFiles(self._directory / f"files-{app_id}")
 
     def run(self, runner: "StageRunner", spec: TaskSpec) -> TaskDone | TaskMissed:
         """Run a task.
@@ -39,17 +50,27 @@ class WorkerState:
             Exception: Whatever functions of the user raise.
         """
         if spec.app_id != self._app_id:
-            self._app_id = spec.app_id
-            self._storage = Storage()
-        return Task(runner.code(), spec, self._blocks, self._storage, alone=self._alone).run()
+            self._begin(spec.app_id)
+        self._storage.begin(spec)
+        self._broadcasts.begin(spec.dropped_broadcasts, kept_bytes(spec.memory_limit_bytes))
+        try:
+            self._files.fetch(spec, self._blocks)
+        except FileLost as lost:
+            return TaskMissed(None, lost.block, lost.reason, TaskMetrics())
+        task = Task(
+            runner.code(),
+            spec,
+            self._blocks,
+            self._storage,
+            self._broadcasts,
+            self._files.directory,
+            alone=self._alone,
+            bare_bytes=self._bare_bytes,
+        )
+        return task.run()
 
 
 @cache
 def state_of_process() -> WorkerState:
     """Return the state of a worker process."""
-    sandbox = Path.cwd()
-    blocks = DirectoryBlocks(sandbox / "blocks", os.environ.get("MESOS_AGENT_ID", ""))
-    return WorkerState(blocks, sandbox, alone=True)
-
-
-__all__ = ["StageCode", "WorkerState", "state_of_process"]
+    return WorkerState(AgentBlocks.from_environment(), Path.cwd(), alone=True)

@@ -3,10 +3,27 @@
 from mesolite.frameworks.sparklite import SparkConf, SparkContext
 """
 
+from mesolite.executors.sparklite.accumulators import Accumulator, AccumulatorParam, AddingAccumulatorParam
+from mesolite.executors.sparklite.broadcast import Broadcast
+from mesolite.executors.sparklite.spark_files import SparkFiles
+from mesolite.executors.sparklite.storage_level import StorageLevel
 from mesolite.executors.sparklite.task_context import BarrierTaskContext, BarrierTaskInfo, TaskContext
 
 from .conf import SparkConf
 from .context import SparkContext
 from .rdd import RDD
 
-__all__ = ["RDD", "BarrierTaskContext", "BarrierTaskInfo", "SparkConf", "SparkContext", "TaskContext"]
+__all__ = [
+    "RDD",
+    "Accumulator",
+    "AccumulatorParam",
+    "AddingAccumulatorParam",
+    "BarrierTaskContext",
+    "BarrierTaskInfo",
+    "Broadcast",
+    "SparkConf",
+    "SparkContext",
+    "SparkFiles",
+    "StorageLevel",
+    "TaskContext",
+]

@@ -10,7 +10,7 @@ import struct
 from typing import Any, Final
 
 from mesolite.executors.python.calls import PICKLE_PROTOCOL, Function
-from mesolite.executors.python.explain import explain
+from mesolite.executors.python.explain import explain, refusal
 from mesolite.executors.sparklite.nodes import Node
 from mesolite.executors.sparklite.task_data import StageCode, TaskDone, TaskMissed, TaskSpec
 
@@ -35,11 +35,11 @@ def pickled(code: StageCode) -> bytes:
     """
     try:
         return dumps(code)
-    except ClosureError:
-        raise  # a context or an RDD is in it, which say themselves what is wrong with that
+    except SparkError as error:
+        raise ClosureError(_refused(code, error)) from None
     # Pickling runs the code of whatever is pickled.
     except Exception as error:
-        raise ClosureError(_refused(code)) from error
+        raise ClosureError(_refused(code, error)) from error
 
 
 def function_of(code: bytes) -> Function:
@@ -77,22 +77,28 @@ def result(value: Any, size_bytes: int = 0) -> TaskDone | TaskMissed:
     )
 
 
-def _refused(code: StageCode) -> str:
-    """Say which part cannot be pickled: the smallest of the functions of an operation, where it is one of those."""
+def _refused(code: StageCode, error: Exception) -> str:
+    """Say which part cannot be pickled: the smallest in the RDD that it is of."""
+    ours = str(error) if isinstance(error, SparkError) else None
+
+    def dumps_or_says(value: object) -> bytes:
+        """What an object of sparklite's own says of itself is the reason, and not what is in it."""
+        try:
+            return dumps(value)
+        except SparkError as said:
+            if ours in (None, str(said)):
+                raise
+        # As above.
+        except Exception:
+            if ours is None:
+                raise
+        return b""
+
     waiting: list[Node] = [code.node]
     while waiting:
         node = waiting.pop()
         own = {name: value for name, value in vars(node).items() if name != "parents"}
-        if not _goes(own):
-            return explain(own, f"RDD {node.rdd_id}", dumps)
+        if refusal(own, dumps_or_says) is not None:
+            return explain(own, f"RDD {node.rdd_id}", dumps_or_says)
         waiting += node.parents
-    return explain(code, "the stage", dumps)
-
-
-def _goes(value: object) -> bool:
-    try:
-        dumps(value)
-    # As above.
-    except Exception:  # noqa: BLE001
-        return False
-    return True
+    return explain(code, "the stage", dumps_or_says)

@@ -20,6 +20,7 @@ from mesolite.executors.sparklite.stage_runner import StageRunner, StageUnreadab
 from mesolite.executors.sparklite.steps import Map
 from mesolite.executors.sparklite.task_data import StageCode, TaskDone, TaskMetrics, TaskSpec
 from mesolite.executors.sparklite.worker_state import WorkerState
+from mesolite.frameworks.sparklite import SparkContext
 from mesolite.frameworks.sparklite.errors import ClosureError, SparkError
 from mesolite.frameworks.sparklite.stage_function import arguments, function_of, pack, pickled, result
 
@@ -68,15 +69,11 @@ def test_a_task_runs_in_a_bare_python_with_the_bundle(tmp_path: Path) -> None:
     assert (done.value, done.metrics.result_bytes) == ([2, 4, 6], len(ran.stdout))
 
 
-def test_a_map_task_runs_there_too_and_leaves_its_output_in_the_store(tmp_path: Path) -> None:
+def test_a_map_task_says_that_there_is_no_store_where_there_is_none(tmp_path: Path) -> None:
     function = pack(StageCode(Items(0, 1), shuffle=ShuffleSpec(3, 2, portable_hash)))
     assert isinstance(function.pickled, bytes)
     ran = run_bare(tmp_path, function.pickled, arguments(spec_of([(1, "a"), (2, "b"), (3, "c")])))
-    assert ran.stderr.decode() == ""
-    done = result(pickle.loads(ran.stdout))
-    assert isinstance(done, TaskDone)
-    assert done.output is not None
-    assert done.output.counts == (1, 2)
+    assert "this executor's agent has no block store" in ran.stderr.decode()
 
 
 def what_functions_may_name(_value: object) -> tuple[int, str]:
@@ -115,6 +112,24 @@ def test_a_lock_in_a_closure_is_named_with_the_way_to_it() -> None:
 
     with pytest.raises(ClosureError, match=r"RDD 1.*function.*lock.*cannot pickle '_thread.lock' object"):
         pack(stage(guarded))
+
+
+def test_an_rdd_or_the_context_in_a_closure_is_named_with_what_to_do(sc: SparkContext) -> None:
+    rdd = sc.parallelize([1])
+    holder = {"deep": [sc]}
+
+    def count(value: int) -> int:
+        return rdd.count() + value
+
+    def use(value: int) -> object:
+        return holder["deep"], value
+
+    with pytest.raises(ClosureError, match=r"\(its variable rdd\): an RDD cannot be used inside a function"):
+        pack(stage(count))
+    with pytest.raises(
+        ClosureError, match=r"\(its variable holder\)\['deep'\]\[0\]: the SparkContext cannot be used inside"
+    ):
+        pack(stage(use))
 
 
 def test_a_module_that_the_worker_lacks_is_named_with_what_to_do(tmp_path: Path) -> None:
