@@ -46,7 +46,9 @@ class AddingAccumulatorParam(AccumulatorParam[T]):
 
 
 class Accumulator(Generic[T]):
-    """See `pyspark.Accumulator`. Made by `SparkContext.accumulator`; what is sent to workers arrives as `SentAccumulator`.
+    """See `pyspark.Accumulator`. Made by `SparkContext.accumulator`.
+
+    One class for both ends, because a method that is sent (`rdd.foreach(total.add)`) is sent as the class's.
 
     Args:
         aid: Its number, unique in the driver's process.
@@ -57,65 +59,50 @@ class Accumulator(Generic[T]):
     def __init__(self, aid: int, value: T, accum_param: AccumulatorParam[T]) -> None:
         self.aid: Final = aid
         self.accum_param: Final = accum_param
+        #: The sum; of one that was sent, where each task begins.
         self._value = value
-        #: The scheduler's thread adds as well.
+        #: It is in a worker: tasks can add to it, and not read it.
+        self._sent = False
+        #: On the driver the scheduler's thread adds as well.
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return SentAccumulator, (self.aid, self.accum_param.zero(self._value), self.accum_param)
+        return _sent, (self.aid, self.accum_param.zero(self._value), self.accum_param)
 
     @property
     def value(self) -> T:
-        """The sum; on the driver only."""
+        """The sum; on the driver only.
+
+        Raises:
+            RuntimeError: This is a worker.
+        """
+        self._check_on_driver()
         return self._value
 
     @value.setter
     def value(self, value: T) -> None:
+        self._check_on_driver()
         self._value = value
 
+    def _check_on_driver(self) -> None:
+        if self._sent:
+            raise RuntimeError(
+                "Value `Accumulator.value` cannot be accessed inside tasks: they can only add to it; read it on the driver"
+            )
+
     def add(self, term: T) -> None:
-        """Add a term."""
+        """Add a term; in a worker, in the name of the task that runs there.
+
+        Raises:
+            RuntimeError: It was sent to a worker, and no task runs.
+        """
+        if self._sent:
+            self._add_in_task(term)
+            return
         with self._lock:
             self._value = self.accum_param.addInPlace(self._value, term)
 
-    def __iadd__(self, term: T) -> "Accumulator[T]":
-        self.add(term)
-        return self
-
-    def __str__(self) -> str:
-        return str(self._value)
-
-    def __repr__(self) -> str:
-        return f"Accumulator<id={self.aid}, value={self._value}>"
-
-
-class SentAccumulator(Accumulator[T]):
-    """An accumulator in functions that workers run: they can add to it, and not read it."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return SentAccumulator, (self.aid, self._value, self.accum_param)
-
-    @property
-    def value(self) -> T:
-        """Not here.
-
-        Raises:
-            RuntimeError: Always.
-        """
-        raise RuntimeError(
-            "Value `Accumulator.value` cannot be accessed inside tasks: they can only add to it; read it on the driver"
-        )
-
-    @value.setter
-    def value(self, value: T) -> None:
-        raise RuntimeError("Value `Accumulator.value` cannot be set inside tasks: they can only add to it")
-
-    def add(self, term: T) -> None:
-        """Add a term, in the name of the task that runs here.
-
-        Raises:
-            RuntimeError: None does.
-        """
+    def _add_in_task(self, term: T) -> None:
         task = current.task()
         if task is None:
             raise RuntimeError("an accumulator that was sent to workers can only be added to by tasks")
@@ -124,9 +111,20 @@ class SentAccumulator(Accumulator[T]):
         total = sums[self.aid] if self.aid in sums else deepcopy(self._value)
         sums[self.aid] = self.accum_param.addInPlace(total, term)
 
+    def __iadd__(self, term: T) -> "Accumulator[T]":
+        self.add(term)
+        return self
+
     def __str__(self) -> str:
-        task = current.task()
+        task = current.task() if self._sent else None
         return str(self._value if task is None else task.accumulators.get(self.aid, self._value))
 
     def __repr__(self) -> str:
         return f"Accumulator<id={self.aid}, value={self}>"
+
+
+def _sent(aid: int, zero: T, accum_param: AccumulatorParam[T]) -> Accumulator[T]:
+    """Make a worker's end of an accumulator."""
+    made = Accumulator(aid, zero, accum_param)
+    made._sent = True  # pyright: ignore[reportPrivateUsage]
+    return made

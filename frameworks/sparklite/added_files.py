@@ -35,8 +35,8 @@ class FileRegistry:
         self._app_id: Final = app_id
         self._directory: Final = directory
         self._lock: Final = threading.Lock()
-        #: By the name that tasks know: of a directory with `/` behind it.
-        self._blocks: Final[dict[str, StoredBlock]] = {}
+        #: By the name that tasks know: of a directory with `/` behind it. Replaced, never changed.
+        self._blocks: dict[str, StoredBlock] = {}
         #: Where each came from.
         self._origins: Final[dict[str, Path]] = {}
         self._py_files: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class FileRegistry:
                 shutil.copytree(origin, copy, dirs_exist_ok=True)
             elif origin.resolve() != copy.resolve():
                 shutil.copyfile(origin, copy)
-            self._blocks[name] = self._store.put(block_id, _content(copy))
+            self._blocks = {**self._blocks, name: self._store.put(block_id, _content(copy))}
             self._origins[name] = origin
 
     def add_py(self, path: str) -> None:
@@ -99,9 +99,8 @@ class FileRegistry:
     # For whoever builds tasks
 
     def blocks(self) -> dict[str, StoredBlock]:
-        """`TaskSpec.files`."""
-        with self._lock:
-            return dict(self._blocks)
+        """`TaskSpec.files`; not to be changed."""
+        return self._blocks
 
     def py_files(self) -> tuple[str, ...]:
         """`TaskSpec.py_files`."""
@@ -118,7 +117,8 @@ class FileRegistry:
             if name is None:
                 return False
             if self._blocks[name] == lost:
-                self._blocks[name] = self._store.put(lost.block_id, _content(self._directory / name.rstrip("/")))
+                block = self._store.put(lost.block_id, _content(self._directory / name.rstrip("/")))
+                self._blocks = {**self._blocks, name: block}
             return True
 
     def close(self) -> None:

@@ -72,8 +72,6 @@ class _Known:
         self.file: Final = file
         #: In stores of other agents, by agent.
         self.copies: Final[dict[str, StoredBlock]] = {}
-        #: It does not lie any more where pickles of it say.
-        self.moved = False
 
 
 class BroadcastRegistry:
@@ -91,6 +89,8 @@ class BroadcastRegistry:
         self._directory: Final = directory
         self._lock: Final = threading.Lock()
         self._known: Final[dict[int, _Known]] = {}
+        #: Those that do not lie any more where pickles of them say. Replaced, never changed.
+        self._moved: dict[int, StoredBlock] = {}
         self._dropped: Final = DropList()
 
     def new(self, value: T) -> Broadcast[T]:
@@ -125,9 +125,8 @@ class BroadcastRegistry:
     # For whoever builds tasks
 
     def moved(self) -> dict[int, StoredBlock]:
-        """`TaskSpec.broadcasts`."""
-        with self._lock:
-            return {number: known.block for number, known in sorted(self._known.items()) if known.moved}
+        """`TaskSpec.broadcasts`; not to be changed."""
+        return self._moved
 
     def dropped(self) -> tuple[tuple[int, int], ...]:
         """`TaskSpec.dropped_broadcasts`."""
@@ -162,7 +161,8 @@ class BroadcastRegistry:
             # Under the same name, in whatever store takes it now.
             block = self._store.put(lost.block_id, known.file.read_bytes())
             with self._lock:
-                known.block, known.moved = block, True
+                known.block = block
+                self._moved = {**self._moved, number: block}
         return True
 
     # For broadcast objects
@@ -181,6 +181,7 @@ class BroadcastRegistry:
         """Forget everything; once more changes nothing."""
         with self._lock:
             known = self._known.pop(number, None)
+            self._moved = {other: block for other, block in self._moved.items() if other != number}
         self._dropped.add(number)
         if known is not None:
             self._store.drop([known.block, *known.copies.values()])

@@ -3,6 +3,7 @@
 reading.py     where RDDs begin
 control.py     groups and properties of jobs, cancelling
 reporting.py   what happens in it: progress, reports, status
+shared_variables.py  broadcast values, accumulators, files
 context.py     its life
 """
 
@@ -34,13 +35,14 @@ from .opening import open_cluster, worker_memory_bytes
 from .rdd import RDD
 from .reading import Reading
 from .reporting import Reporting
-from .task_specs import NothingShared
+from .shared_data import SharedData
+from .shared_variables import SharedVariables
 
 #: In Spark's local mode a task that fails once fails its job.
 LOCAL_MAX_FAILURES: Final = 1
 
 
-class SparkContext(Reading, Control, Reporting):
+class SparkContext(Reading, Control, Reporting, SharedVariables):
     """Main entry point: a connection to a cluster, which makes RDDs and runs their jobs; see `pyspark.SparkContext`.
 
     Args:
@@ -81,12 +83,14 @@ class SparkContext(Reading, Control, Reporting):
         self.environment: Final = dict(environment or {})
         self._compress: Final = truth(self._conf, "spark.shuffle.compress", True)
         self._parallelism: Final = default_parallelism(self._conf)
-        self._backend, self._jobs = self._started()
+        self._backend, self._jobs, self._data = self._started()
+        for path in pyFiles or ():
+            self.addPyFile(path)
         with SparkContext._active_lock:
             SparkContext._active = self
             _open.add(self)
 
-    def _started(self) -> tuple[Backend, JobScheduler]:
+    def _started(self) -> tuple[Backend, JobScheduler, SharedData]:
         place = master_of(self._conf.get("spark.master"))
         backend: Backend
         most_bytes = max_result_bytes(self._conf)
@@ -101,12 +105,13 @@ class SparkContext(Reading, Control, Reporting):
             cluster = open_cluster(place, self._conf, self.appName)
             backend, self._app_id = cluster, cluster.framework_id
         app_id = framework_name(self._app_id)
-        jobs = JobScheduler(backend, app_id, NothingShared(), settings, limits, most_bytes)
+        data = SharedData(backend, app_id)
+        jobs = JobScheduler(backend, app_id, data, settings, limits, most_bytes)
         self._conf.set("spark.app.id", self._app_id)
         for listener in self.own_listeners():
             jobs.add_listener(listener)
         jobs.start()
-        return backend, jobs
+        return backend, jobs, data
 
     # Its life
 
@@ -124,6 +129,7 @@ class SparkContext(Reading, Control, Reporting):
                 SparkContext._active = None
             _open.discard(self)
         self._jobs.stop("the SparkContext was stopped; make a new one")
+        self._data.close()
 
     def __enter__(self) -> Self:
         return self
@@ -202,6 +208,10 @@ class SparkContext(Reading, Control, Reporting):
     @property
     def _scheduler(self) -> JobScheduler:
         return self._jobs
+
+    @property
+    def _shared(self) -> SharedData:
+        return self._data
 
 
 def _settings(

@@ -4,7 +4,6 @@ All of it runs on one thread (job_scheduler.py), in turns: what one turn comes t
 """
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
@@ -53,8 +52,6 @@ from .plan import Plan
 from .stage_plan import StagePlan
 from .task_specs import Sharing, TaskSpecs
 
-#: RDDs that workers are told to forget: those before these they have forgotten, or do not hold any more.
-MAX_DROPPED_RDDS: Final = 256
 _MEBIBYTE: Final = 1024 * 1024
 
 
@@ -107,7 +104,6 @@ class DagShell:
         self._executors: Final[dict[str, tuple[str, str]]] = {}
         #: For which job a stage runs, first of all.
         self._job_of_stage: Final[dict[int, int]] = {}
-        self._dropped_rdds: Final[deque[int]] = deque(maxlen=MAX_DROPPED_RDDS)
         #: What goes to the backend at the end of a turn, in this order.
         self._wanted: int | None = None
         self._launches: list[Launch] = []
@@ -189,8 +185,7 @@ class DagShell:
     def unpersist(self, rdd_id: int) -> None:
         """What is kept of an RDD is not wanted any more, by the user's word or because it was collected."""
         self._drops += self._plan.unpersist(rdd_id)
-        self._dropped_rdds.append(rdd_id)
-        self._specs.dropped_rdds = tuple(self._dropped_rdds)
+        self._specs.dropped_rdds.add(rdd_id)
 
     def forget_collected(self) -> None:
         """Drop what was left of RDDs that have been collected."""

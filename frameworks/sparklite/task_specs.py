@@ -7,6 +7,7 @@ from mesolite.executors.sparklite.blocks import StoredBlock
 from mesolite.executors.sparklite.task_data import BarrierPlace, TaskDone, TaskSpec
 
 from .dag.effects import LaunchTask
+from .drop_list import DropList
 from .plan import Outputs, Plan
 from .stage_plan import StagePlan
 
@@ -18,7 +19,7 @@ class Shared:
     broadcasts: dict[int, StoredBlock] = field(default_factory=dict[int, StoredBlock])
     files: dict[str, StoredBlock] = field(default_factory=dict[str, StoredBlock])
     py_files: tuple[str, ...] = ()
-    dropped_broadcasts: tuple[int, ...] = ()
+    dropped_broadcasts: tuple[tuple[int, int], ...] = ()
 
 
 class Sharing(Protocol):
@@ -79,7 +80,7 @@ class TaskSpecs:
         self._sharing: Final = sharing
         self._limits: Final = limits
         #: RDDs of which workers may still hold something that nobody wants.
-        self.dropped_rdds: tuple[int, ...] = ()
+        self.dropped_rdds: Final = DropList()
 
     def of(
         self,
@@ -121,7 +122,7 @@ class TaskSpecs:
             memory_bytes=limits.memory_bytes,
             memory_limit_bytes=limits.memory_limit_bytes,
             compress_kept=limits.compress_kept,
-            dropped_rdds=self.dropped_rdds,
+            dropped_rdds=self.dropped_rdds.entries(),
             dropped_broadcasts=shared.dropped_broadcasts,
             barrier=barrier,
         )

@@ -86,7 +86,7 @@ def test_a_task_cannot_read_or_set_the_value(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError, match=r"Accumulator\.value` cannot be accessed inside tasks"):
         worker.run(stage(read), [1])
-    with pytest.raises(RuntimeError, match=r"Accumulator\.value` cannot be set inside tasks"):
+    with pytest.raises(RuntimeError, match=r"Accumulator\.value` cannot be accessed inside tasks"):
         worker.run(stage(write), [1])
 
 
