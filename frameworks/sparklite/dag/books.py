@@ -35,6 +35,8 @@ class Books:
         self.tasks: dict[int, Launched] = {}
         self.next_task_id = 0
         self.order = Order()
+        #: Those of `runs` that are of barrier stages and could run, by stage.
+        self.barriers: set[int] = set()
         #: Slots that could run now, of all runs.
         self.runnable = 0
         #: Tasks that run and are wanted.
@@ -70,8 +72,10 @@ class Books:
         if runnable:
             key: Key = (min(run.jobs), -run.depth, run.stage_id)
             self.order.put(self.pool_of(run), key)
+            if run.is_barrier:
+                self.barriers.add(run.stage_id)
         else:
-            self.order.remove(run.stage_id)
+            self._unrank(run)
 
     def note_taken(self, run: Run, group: Waiting, slot: int) -> None:
         """A slot was taken out of a group that could run."""
@@ -81,7 +85,7 @@ class Books:
         if not group.slots:
             run.ready.remove(group)
         if not run.runnable:
-            self.order.remove(run.stage_id)
+            self._unrank(run)
 
     def note_launch(self, launched: Launched) -> None:
         """A task was sent."""
@@ -112,6 +116,10 @@ class Books:
         self.missed_at.pop(agent_id, None)
         if len(self.lost_agents) > MAX_LOST_AGENTS:
             del self.lost_agents[next(iter(self.lost_agents))]
+
+    def _unrank(self, run: Run) -> None:
+        self.order.remove(run.stage_id)
+        self.barriers.discard(run.stage_id)
 
     def _leave(self, launched: Launched) -> None:
         copies = launched.run.running[launched.slot]

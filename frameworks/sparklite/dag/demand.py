@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from ..errors import JobFailed
 from .books import Books
-from .effects import StageEnded, StageStarted
+from .effects import DropResult, StageEnded, StageStarted
 from .records import Run
 from .waiting import Waiting
 
@@ -84,6 +84,8 @@ class Demand:
         for copies in list(run.running.values()):
             for launched in list(copies):
                 books.cancel(launched)
+        for launched, _ in run.held.values():
+            books.effects.append(DropResult(task_id=launched.task_id))
         for needs in run.groups:
             for shuffle_id in needs:
                 self._stop_reading(shuffle_id, run.stage_id)

@@ -32,6 +32,9 @@ class Placing:
         """Send all that can be sent now."""
         self.deadline_ms = None
         executors = self._books.executors
+        for stage_id in sorted(self._books.barriers):
+            # Looked at whether or not a worker is idle: it is the size of the cluster that they wait for.
+            self._is_large_enough(self._books.runs[stage_id])
         while executors.idle_workers and self._books.order:
             if not self._launch_one(executors.idle()):
                 return
@@ -68,12 +71,16 @@ class Placing:
         return is_short and run.runnable > self._books.executors.workers
 
     def _offer(self, run: Run, among: Sequence[Executor], *, copies: bool) -> bool:
-        """Launch one task of a run on one of these executors, a second copy only with `copies`; say whether one was."""
+        """Launch one task of a run on one of these executors, a second copy only with `copies`.
+
+        Returns:
+            Whether one was, or what could run has changed: then the turn is to be looked at anew.
+        """
         executors = self._usable(run, among)
         if not executors:
             return False
         for group in list(run.ready):
-            while (picked := self._pick(run, group, executors)) is not None:
+            if (picked := self._pick(run, group, executors)) is not None:
                 slot, executor = picked
                 self._books.note_taken(run, group, slot)
                 if self._books.needs(run, slot) == group.needs:
@@ -82,6 +89,7 @@ class Placing:
                 # What it reads has changed since it began to wait: it waits for that now.
                 self._demand.wait(run, [slot], first=True)
                 self._demand.require(run)
+                return True
         return copies and self._copy(run, executors)
 
     def _pick(self, run: Run, group: Waiting, executors: Sequence[Executor]) -> tuple[int, Executor] | None:
