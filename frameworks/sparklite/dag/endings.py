@@ -74,6 +74,7 @@ class Endings:
         launched = self._books.note_end(event.task_id)
         if launched is None:
             return
+        made_by = self._made_by(event)
         gone = self._give_up(event)
         self.outputs_lost(gone)
         if not launched.wanted:
@@ -83,7 +84,9 @@ class Endings:
         if not gone:
             # Somebody else missed it before, or its agent is gone: that is known, and nothing new to count.
             self._not_its_fault(launched, event.reason)
-        elif faults.count_miss(run, launched, self._books.next_task_id) and self._misses_too_often(run):
+            return
+        faults.count_miss(run, launched, made_by, self._books.next_task_id)
+        if run.misses >= self._books.settings.max_stage_attempts:
             self.fail(run, faults.missed_too_often(run, event.shuffle_id, event.reason))
         else:
             self._again(launched)
@@ -155,6 +158,7 @@ class Endings:
         else:
             assert event.output is not None, "looked at before"
             books.outputs.put(run.shuffle_id, slot, event.output)
+            run.stage.made_by[slot] = event.task_id
             books.effects.append(AcceptOutput(shuffle_id=run.shuffle_id, partition=slot, task_id=event.task_id))
 
     def _done_if_all(self, run: Run) -> None:
@@ -218,6 +222,11 @@ class Endings:
             self._count_in(launched, done)
         self._done_if_all(run)
 
+    def _made_by(self, event: FetchMissed) -> int:
+        """The task that made what was missed; -1 for what never was."""
+        stage = self._books.stages.get(event.shuffle_id)
+        return -1 if stage is None else stage.made_by.get(event.map_partition, -1)
+
     def _give_up(self, event: FetchMissed) -> list[tuple[int, int]]:
         """Strike out the output that could not be read, if it is still that; return what is gone."""
         books = self._books
@@ -233,11 +242,6 @@ class Endings:
         for shuffle_id, partition in gone:
             books.outputs.remove(shuffle_id, partition)
         return gone
-
-    def _misses_too_often(self, run: Run) -> bool:
-        # Where every agent's store has lost what it had, it takes so many rounds to find that out.
-        found_out = MAX_MISSES_AT * len(self._books.executors.agents)
-        return run.misses >= self._books.settings.max_stage_attempts + found_out
 
     def _end_wanted(self, task_id: int) -> Launched | None:
         """Note a task's end; None where it changes nothing else."""

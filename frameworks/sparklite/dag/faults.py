@@ -39,13 +39,19 @@ def is_too_many(weighted: int, settings: DagSettings) -> bool:
     return weighted >= FAILURE_WEIGHT * settings.max_failures
 
 
-def count_miss(run: Run, launched: Launched, next_task_id: int) -> bool:
-    """Count a round of misses; False where the task was launched before the last one, and only repeats it."""
-    if launched.task_id < run.missed_before:
-        return False
+def count_miss(run: Run, launched: Launched, made_by: int, next_task_id: int) -> None:
+    """Count a round of misses, if it says that making outputs again does not help.
+
+    Not so where the task was launched before the last round: it only repeats that. Nor where what it missed (made by task
+    `made_by`) was there before the first round: stores that were emptied are found out one by one, and each miss takes
+    something out of the books that is not entered again.
+    """
+    if launched.task_id < run.missed_before or (run.misses and made_by < run.missed_since):
+        return
+    if not run.misses:
+        run.missed_since = next_task_id
     run.misses += 1
     run.missed_before = next_task_id
-    return True
 
 
 def task_failed(run: Run, launched: Launched, error: TaskError) -> JobFailed:

@@ -31,6 +31,8 @@ class Stage:
     attempts: int = 0
     #: By slot: how often it was launched. Slots that never were are not in it.
     launches: dict[int, int] = field(default_factory=dict[int, int])
+    #: By slot of a map stage: the task whose output counted last.
+    made_by: dict[int, int] = field(default_factory=dict[int, int])
 
 
 @dataclass(slots=True, eq=False)
@@ -94,8 +96,10 @@ class Run:
     failures_at: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
     #: Executors that failed the same slot too often: no more of this stage where another is there.
     excluded: set[str] = field(default_factory=set[str])
-    #: Rounds in which it could not read a shuffle, without a success in between.
+    #: Rounds in which it could not read a shuffle, without a success in between (`faults.count_miss`).
     misses: int = 0
+    #: Outputs of tasks with a lower number were there when these rounds began.
+    missed_since: int = 0
     #: Tasks with a lower number were launched before the last round, and say nothing new.
     missed_before: int = 0
     #: When a task was launched at its place, or the stage could first have.

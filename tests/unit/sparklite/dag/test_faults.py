@@ -278,6 +278,25 @@ def test_a_stage_that_misses_again_and_again_fails() -> None:
     assert "4 times in a row" in str(scene.error_of(1))
 
 
+def test_stores_that_were_emptied_do_not_fail_a_stage_however_many_there_are() -> None:
+    """Method: before each retry another agent's outputs are missed; none of them was made again before."""
+    scene = Scene(a=1, b=1, c=1, d=1, e=1, f=1)
+    scene.map_stage(1, 12)
+    scene.submit(1, scene.result_stage(5, 1, 1))
+    for task_id in range(12):
+        scene.done(task_id)
+    for partition in range(12):
+        reader = next(each for each in scene.running() if scene.launched[each].stage_id == 5)
+        known = scene.core.outputs(1)[partition]
+        assert known is not None
+        if known.block.block_id == f"block-{partition}":
+            scene.missed(reader, 1, partition)
+        while scene.launched[scene.running()[0]].stage_id == 1:
+            scene.done(scene.running()[0])
+    scene.finish()
+    assert scene.error_of(1) is None
+
+
 def test_misses_at_the_same_time_are_one_round() -> None:
     scene = Scene(e=8)
     scene.map_stage(1, 8)
