@@ -30,7 +30,7 @@ from .job_scheduler import JobScheduler
 from .lineage import Lineage
 from .listener import SparkListener
 from .local_backend import LocalBackend
-from .master_url import LocalMaster, master_of
+from .master_url import LocalMaster, master_of, shown_master
 from .opening import open_cluster, worker_memory_bytes
 from .rdd import RDD
 from .reading import Reading
@@ -78,20 +78,21 @@ class SparkContext(Reading, Control, Reporting, SharedVariables):
     ) -> None:
         super().__init__(_settings(master, appName, sparkHome, environment, conf))
         self.startTime: Final = int(time.time() * 1000)
-        self.master: Final = self._conf.get("spark.master") or "mesolite"
         self.appName: Final = self._conf.get("spark.app.name") or ""
         self.environment: Final = dict(environment or {})
         self._compress: Final = truth(self._conf, "spark.shuffle.compress", True)
         self._parallelism: Final = default_parallelism(self._conf)
-        self._backend, self._jobs, self._data = self._started()
+        given = self._conf.get("spark.master")
+        self.master: Final = shown_master(given)
+        self._backend, self._jobs, self._data = self._started(given)
         for path in pyFiles or ():
             self.addPyFile(path)
         with SparkContext._active_lock:
             SparkContext._active = self
             _open.add(self)
 
-    def _started(self) -> tuple[Backend, JobScheduler, SharedData]:
-        place = master_of(self._conf.get("spark.master"))
+    def _started(self, master: str | None) -> tuple[Backend, JobScheduler, SharedData]:
+        place = master_of(master)
         backend: Backend
         most_bytes = max_result_bytes(self._conf)
         if isinstance(place, LocalMaster):
@@ -107,7 +108,8 @@ class SparkContext(Reading, Control, Reporting, SharedVariables):
         app_id = framework_name(self._app_id)
         data = SharedData(backend, app_id)
         jobs = JobScheduler(backend, app_id, data, settings, limits, most_bytes)
-        self._conf.set("spark.app.id", self._app_id)
+        # Reports show settings.
+        self._conf.set("spark.app.id", self._app_id).set("spark.master", self.master)
         for listener in self.own_listeners():
             jobs.add_listener(listener)
         jobs.start()

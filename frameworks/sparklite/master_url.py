@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from mesolite.discovery import public_redis_url
 from mesolite.errors import ConfigError
 
 #: local, local[2], local[*], local[2,4]: workers, and how often a task may fail.
@@ -63,6 +64,12 @@ def master_of(text: str | None) -> LocalMaster | ClusterMaster:
         'cluster of `mesolite up`, "mesolite://HOST:PORT" for that of a Redis elsewhere, "http://HOST:5050" for that of a '
         'master, "local[4]" for threads of this process'
     )
+
+
+def shown_master(text: str | None) -> str:
+    """A master as everybody may see it: without passwords."""
+    shown = text or "mesolite"
+    return public_redis_url(shown) if "://" in shown else shown
 
 
 def _checked(text: str, count: int) -> int:
