@@ -109,6 +109,8 @@ class DagShell:
         self._launches: list[Launch] = []
         self._cancels: list[int] = []
         self._drops: list[StoredBlock] = []
+        #: Jobs whose results are more than the driver takes.
+        self._too_large: list[int] = []
         #: Tasks that could not even be described.
         self._stillborn: list[tuple[int, Failed]] = []
 
@@ -167,6 +169,9 @@ class DagShell:
         match ending:
             case TaskDone():
                 task.done = ending
+                # Before the DAG scheduler decides by it: what it launches now must not count on these.
+                for key in ending.uncached:
+                    self._plan.lost(key)
                 self._announce_end(task, "done", "", ending.metrics)
                 self._apply(TaskSucceeded(now_ms=_now_ms(), task_id=task_id, output=ending.output))
             case TaskMissed():
@@ -265,6 +270,10 @@ class DagShell:
         together = self._together([each for each in effects if isinstance(each, LaunchTask)])
         for effect in effects:
             self._carry_out(effect, together)
+        too_large, self._too_large = self._too_large, []
+        for job_id in too_large:
+            # Only now: the effects above may still launch tasks of it.
+            self.cancel([job_id], "its results are too large")
 
     def _carry_out(self, effect: DagEffect, together: dict[int, tuple[BarrierPlace, ...]]) -> None:
         match effect:
@@ -330,8 +339,6 @@ class DagShell:
         task = self._tasks.pop(task_id)
         assert task.done is not None, f"task {task_id} is accepted, and has not gone through"
         self._sharing.accepted(task.done)
-        for key in task.done.uncached:
-            self._plan.lost(key)
         self._drops += self._plan.keep(task.stage, task.done.cached)
         return task.done
 
@@ -347,7 +354,7 @@ class DagShell:
                 f"{job.name}: its results have more than {self._max_result_bytes / _MEBIBYTE:,.0f} MiB in all, which is "
                 "what spark.driver.maxResultSize allows; write them to files, bring fewer to the driver, or raise it"
             )
-            self.cancel([job.job_id], str(job.error))
+            self._too_large.append(job.job_id)
 
     def _drop(self, task_id: int) -> None:
         task = self._tasks.pop(task_id, None)
