@@ -106,21 +106,6 @@ class ValuesOf:
 
 
 @dataclass(frozen=True, slots=True)
-class Combine:
-    """What a shuffle with this aggregator would give, where all pairs of a key are in one partition already."""
-
-    aggregator: Aggregator
-
-    def __call__(self, partition: int, items: Iterator[Any]) -> Iterator[Any]:
-        create, merge = self.aggregator.create, self.aggregator.merge_value
-        combined: dict[Any, Any] = {}
-        for key, value in items:
-            combined[key] = merge(combined[key], value) if key in combined else create(value)
-        # A generator, so that nothing is read before somebody asks, and a StopIteration of the user's is no end.
-        yield from combined.items()
-
-
-@dataclass(frozen=True, slots=True)
 class FromSide:
     """Before pairs of several RDDs meet: says of each value where it is from."""
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mesolite.executors.sparklite import pair_steps
+from mesolite.executors.sparklite.combining_in_place import CombineInPlace
 from mesolite.executors.sparklite.hashing import portable_hash
 from mesolite.executors.sparklite.nodes import SamePlace, StepFunction, Union
 
@@ -106,7 +107,7 @@ class Joining(RddBase[T]):
         placed = [side if side.partitioner == partitioner else side._shuffled(partitioner) for side in marked]
         nodes = tuple(side._lineage.node for side in placed)
         together = self._combined(SamePlace(self.ctx.next_rdd_id(), nodes), placed, partitioner)
-        return together._step(pair_steps.Combine(group), preserves=True)
+        return together._step(CombineInPlace(group), preserves=True)
 
 
 def _partitions_of_union(sides: "Sequence[RddBase[Any]]") -> int:

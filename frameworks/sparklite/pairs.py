@@ -6,6 +6,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mesolite.executors.sparklite import pair_results, pair_steps, results, steps
+from mesolite.executors.sparklite.combining_in_place import CombineInPlace
 from mesolite.executors.sparklite.hashing import portable_hash
 from mesolite.executors.sparklite.shuffle_data import Aggregator
 
@@ -174,7 +175,7 @@ class Pairs(Joining[T]):
 
     def _combined_by(self, aggregator: Aggregator, partitioner: Partitioner) -> "RDD[Any]":
         if self.partitioner == partitioner:
-            return self._step(pair_steps.Combine(aggregator), preserves=True)
+            return self._step(CombineInPlace(aggregator), preserves=True)
         return self._shuffled(partitioner, aggregator=aggregator)
 
 
