@@ -61,7 +61,7 @@ class LocalExecutor:
         self._over = False
         for number in range(workers):
             threading.Thread(
-                target=self._work, args=(number,), name=f"sparklite {executor_id}-{number}", daemon=True
+                target=self._work, args=(self._state_of(number),), name=f"sparklite {executor_id}-{number}", daemon=True
             ).start()
 
     def launch(self, launch: Launch) -> bool:
@@ -97,9 +97,12 @@ class LocalExecutor:
             self._begun.discard(task_id)
         self._owner.tell_ended(task_id, ending)
 
-    def _work(self, number: int) -> None:
+    def _state_of(self, number: int) -> WorkerState:
+        """What a worker keeps. Made before its thread begins: by then the context may be stopped and its directory gone."""
         directory = self.agent.directory / self.executor_id / f"worker-{number}"
-        state = WorkerState(DirectoryBlocks(self.agent.blocks_directory, self.agent.agent_id), directory)
+        return WorkerState(DirectoryBlocks(self.agent.blocks_directory, self.agent.agent_id), directory)
+
+    def _work(self, state: WorkerState) -> None:
         runners: dict[bytes, StageRunner] = {}
         while (launch := self._next()) is not None:
             pickled = launch.code.pickled

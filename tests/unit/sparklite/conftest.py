@@ -1,4 +1,4 @@
-"""One context for all tests of RDDs: each makes RDDs of its own in it."""
+"""One context for all tests of a module: each makes RDDs of its own in it."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ import pytest
 from mesolite.frameworks.sparklite import SparkContext
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sc() -> Iterator[SparkContext]:
     """A local context."""
     with SparkContext("local[2]") as made:
