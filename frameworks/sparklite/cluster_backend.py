@@ -114,6 +114,9 @@ class ClusterBackend:
         #: Which executor has a task.
         self._holders: Final[dict[int, _Executor]] = {}
         self._wanted = 0
+        #: As many of them as the scheduler knows of, and whether it is about to be told.
+        self._told = 0
+        self._telling = False
         #: Who waits for an executor, to store something.
         self._waiting = 0
         self._over = ""
@@ -134,7 +137,7 @@ class ClusterBackend:
             idle_ms=settings.idle_ms,
         )
         self._scheduler: Final = PoolScheduler[CoarseEvent, CoarseRest](
-            core, self._carry_out, self._broke, CONNECT_TIMEOUT_MS
+            core, self._carry_out, self._broke, CONNECT_TIMEOUT_MS, self._tell_load
         )
         self._engine: Final = Engine(
             partial(connect_raw, place.redis_url, timeout_s=_SOCKET_TIMEOUT_S),
@@ -162,9 +165,13 @@ class ClusterBackend:
 
     def want(self, tasks: int) -> None:
         """See `Backend`."""
+        # Its thread is woken when it is more than it knows of. That it is less it finds out when it looks.
         with self._changed:
             self._wanted = tasks
-        self._connection.post(self._tell_load)
+            more = tasks > self._told and not self._telling
+            self._telling = self._telling or more
+        if more:
+            self._connection.post(self._tell_load)
 
     def launch(self, launches: list[Launch]) -> None:
         """See `Backend`."""
@@ -312,6 +319,10 @@ class ClusterBackend:
     def _tell_load(self, driver: SchedulerDriver) -> None:
         with self._changed:
             calls = max(self._wanted, min(self._waiting, 1))
+            self._telling = False
+            if calls == self._told:
+                return
+            self._told = calls
         self._scheduler.apply(driver, LoadChanged(now_ms=driver.now_ms, kind=self._settings.kind, calls=calls))
 
     def _carry_out(self, driver: SchedulerDriver, effect: CoarseRest) -> None:
@@ -328,6 +339,8 @@ class ClusterBackend:
             case AgentGone():
                 self._listener.agent_lost(effect.agent_id, effect.message)
             case RefuseKind():
+                # It is to be told of the same number again, if that is wanted again.
+                self._told = 0
                 self._listener.refused(str(effect.error))
             case _:
                 assert_never(effect)

@@ -14,6 +14,9 @@ from .conf_values import number, size_bytes, time_ms, truth, whole, whole_or_non
 from .dag.settings import DagSettings
 from .task_specs import TaskLimits
 
+#: Tasks that an executor is given beyond its workers, where they are short: one of a millisecond would else wait as long again, or
+#: longer, for the way to the driver and back. They wait in the driver's engine, which sends 20 ms of work ahead.
+AHEAD: Final = 4
 _MEBIBYTE: Final = 1024 * 1024
 _EXECUTOR_ENV: Final = "spark.executorEnv."
 #: How much of a worker's memory a task may fill before it spills, where spark.python.worker.memory allows more: the interpreter,
@@ -47,6 +50,7 @@ def dag_settings(conf: SparkConf, max_failures: int = 4) -> DagSettings:
         speculation_multiplier=number(conf, "spark.speculation.multiplier", 1.5),
         speculation_quantile=number(conf, "spark.speculation.quantile", 0.75),
         speculation_min_ms=time_ms(conf, "spark.speculation.minTaskRuntime", "100ms"),
+        ahead=AHEAD,
     )
 
 
