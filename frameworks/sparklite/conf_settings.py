@@ -14,8 +14,8 @@ from .conf_values import number, size_bytes, time_ms, truth, whole, whole_or_non
 from .dag.settings import DagSettings
 from .task_specs import TaskLimits
 
-#: Tasks that an executor is given beyond its workers, where they are short: one of a millisecond would else wait as long again, or
-#: longer, for the way to the driver and back. They wait in the driver's engine, which sends 20 ms of work ahead.
+#: Tasks that an executor is given beyond its workers, where they are short: the way to the driver and back takes longer than one
+#: of a millisecond. They wait in the driver's engine, which sends 20 ms of work ahead.
 AHEAD: Final = 4
 _MEBIBYTE: Final = 1024 * 1024
 _EXECUTOR_ENV: Final = "spark.executorEnv."
