@@ -4,6 +4,7 @@
     GET, HEAD /blocks/ID    read; 404 where it is not here (any more); a part with `Range: bytes=a-b` (ranges.py)
     DELETE /blocks/ID       remove
     GET /                   {"url": where other hosts reach the store, "token": what proves who asks there}; own socket only
+    GET /elsewhere?url=URL  another agent's block by its address, for who does not reach that agent; 502; own socket only
 
 On its own socket an executor is its framework. On the port the framework is proved by `Authorization: Bearer TOKEN` or, in an
 address that is handed around as one piece, by `?token=TOKEN`. Errors are text that says what to do.
@@ -30,6 +31,7 @@ from mesolite.ids import FrameworkId
 from mesolite.logs import get_logger
 
 from .ranges import Unsatisfiable, asked_part
+from .relay import relayed
 from .store import PIECE_BYTES, BlockStore, StoreFull
 from .tokens import BlockTokens
 
@@ -48,7 +50,10 @@ _DRAIN_S: Final = 10.0
 _REFUSED_PAUSE_S: Final = 0.5
 _BACKLOG: Final = 128
 _BLOCKS_PATH: Final = "/blocks/"
+_ELSEWHERE_PATH: Final = "/elsewhere"
 _MAX_BLOCK_BYTES: Final = 2**62
+#: What of another agent's answer is passed on.
+_PASSED_ON: Final = ("Content-Type", "Content-Length", "Content-Range")
 
 #: What a handler is made for, in name: ours are handed their connections.
 _NO_SERVER: Final = socketserver.BaseServer(("", 0), http.server.BaseHTTPRequestHandler)
@@ -215,9 +220,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     # -- what can be asked --------------------------------------------------------------------------------------------
 
     def do_GET(self) -> None:
-        """Read a block, or learn how others reach this store."""
+        """Read a block, here or elsewhere, or learn how others reach this store."""
         if self._own is not None and self.path == "/":
             self._answer_json({"url": self._blocks.url, "token": self._blocks.tokens.token(self._own)})
+        elif self._own is not None and self.path.startswith(f"{_ELSEWHERE_PATH}?"):
+            self._relay(urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query).get("url", [""])[0])
         else:
             self._within(self._send_block)
 
@@ -269,6 +276,28 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.command != "GET" or "if-range" in self.headers:
             return None
         return asked_part(self.headers.get_all("range", []), size_bytes)
+
+    def _relay(self, url: str) -> None:
+        begun = False
+        try:
+            with relayed(url, self.headers.get("range")) as answer:
+                begun = True
+                self.send_response(answer.status)
+                for name in _PASSED_ON:
+                    if name in answer.headers:
+                        self.send_header(name, answer.headers[name])
+                self.end_headers()
+                while piece := answer.read(PIECE_BYTES):
+                    self.wfile.write(piece)
+                self.wfile.flush()
+        except BadInput as error:
+            self._refuse(HTTPStatus.BAD_REQUEST, str(error))
+        except Unavailable as error:
+            if begun:
+                # The head has promised more: that it does not come is all that can be said now.
+                self.close_connection = True
+            else:
+                self._refuse(HTTPStatus.BAD_GATEWAY, str(error))
 
     def _take_block(self, framework_id: FrameworkId, block_id: str) -> None:
         if "transfer-encoding" in self.headers:

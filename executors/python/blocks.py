@@ -1,6 +1,7 @@
 """The client of block stores: large arguments and results lie on agents' disks instead of travelling through Redis.
 
-The executor's own agent is reached by its unix socket (`blocks.sock`), others by HTTP at the address that a reference carries.
+The executor's own agent is reached by its unix socket (`blocks.sock`), others by HTTP at the address that a reference carries, or
+by the own agent where they cannot be reached from here: a container may have no network.
 Used in workers, which fetch and store for their own call, so that main never waits for a disk. A connection is opened for each
 block: a call's bytes cost far more.
 """
@@ -13,7 +14,7 @@ import secrets
 import socket
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from .block_place import SOCKET_NAME
 from .calls import BlockRef
@@ -56,6 +57,11 @@ def store_socket(directory: Path) -> Path:
     high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, high_descriptor())
     os.close(fd)
     return Path(f"/proc/self/fd/{high}") / SOCKET_NAME
+
+
+def path_elsewhere(url: str) -> str:
+    """What to ask the own agent for, to have it fetch another agent's block."""
+    return f"/elsewhere?url={quote(url, safe='')}"
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -126,6 +132,8 @@ class Blocks:
                 return data
         if reference.url:
             data = self._get_elsewhere(reference, tried)
+            if data is None and self._path is not None:
+                data = _fetch(UnixConnection(self._path), path_elsewhere(reference.url), reference, tried)
             if data is not None:
                 return data
         raise BlockError(f"block {reference.block_id} cannot be had: {'; '.join(tried) or 'nobody to ask'}")

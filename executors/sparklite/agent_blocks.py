@@ -1,4 +1,4 @@
-"""Blocks in the agents' stores: a task's own agent by its socket, others over HTTP.
+"""Blocks in the agents' stores: a task's own agent by its socket, others over HTTP, or by the own agent where it must be.
 
 Who cannot be reached is asked again for some seconds, since an agent may be starting again, and its blocks outlive its process.
 Who says that a block is not there is believed.
@@ -11,13 +11,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
-from ..python.blocks import sockets_directory, store_socket
+from ..python.blocks import path_elsewhere, sockets_directory, store_socket
 from .agent_connection import Connections, Place, Unreachable, place_of, refused
 from .blocks import BlockLost, BlockPart, FilePart, StoredBlock, size_of
 
 #: Pauses between tries: five seconds together. An agent that was killed is there again in about two.
 PAUSES_S: Final = (0.1, 0.2, 0.4, 0.8, 1.5, 2.0)
 _PIECE_BYTES: Final = 1024 * 1024
+_BAD_GATEWAY: Final = 502
+_SHOWN_BYTES: Final = 300
+#: So many agents are remembered that can be reached by the own one only.
+_MAX_RELAYED: Final = 4096
 
 T = TypeVar("T")
 
@@ -37,6 +41,8 @@ class AgentBlocks:
         self._pauses_s: Final = tuple(pauses_s)
         self._connections: Final = Connections()
         self._closed: Final = threading.Event()
+        #: Agents that could be reached by the own one only: containers may have no network, or another than their agent.
+        self._relayed: Final[set[Place]] = set()
 
     @classmethod
     def from_environment(cls) -> "AgentBlocks":
@@ -110,8 +116,19 @@ class AgentBlocks:
     def _part(self, block: StoredBlock, offset: int, end: int) -> bytes:
         if offset >= end:
             return b""
-        place, path = self._where(block)
+        ways = self._ways(block)
+        for place, path in ways[:-1]:
+            try:
+                return self._part_from(place, path, block, offset, end)
+            except Unreachable:
+                continue  # another way
+        place, path = ways[-1]
+        data = self._part_from(place, path, block, offset, end)
+        if len(ways) > 1 and place == self._own and len(self._relayed) < _MAX_RELAYED:
+            self._relayed.add(ways[0][0])
+        return data
 
+    def _part_from(self, place: Place, path: str, block: StoredBlock, offset: int, end: int) -> bytes:
         def send(connection: http.client.HTTPConnection) -> None:
             connection.putrequest("GET", path, skip_accept_encoding=True)
             if offset or end < block.size_bytes:
@@ -119,6 +136,8 @@ class AgentBlocks:
             connection.endheaders()
 
         with self._connections.answer(place, send) as answer:
+            if answer.status == _BAD_GATEWAY:
+                raise Unreachable(f"{place} says {answer.read(_SHOWN_BYTES).decode(errors='replace').strip()}")
             if answer.status not in (200, 206):
                 raise refused(answer, place, block.block_id)
             length = answer.length
@@ -130,10 +149,15 @@ class AgentBlocks:
                 )
             return answer.read()
 
-    def _where(self, block: StoredBlock) -> tuple[Place, str]:
+    def _ways(self, block: StoredBlock) -> list[tuple[Place, str]]:
+        """Where to ask for a block, the best first."""
         if self._own is not None and block.agent_id and block.agent_id == self._agent_id:
-            return self._own, f"/blocks/{block.block_id}"
-        return place_of(block.url)
+            return [(self._own, f"/blocks/{block.block_id}")]
+        direct = place_of(block.url)
+        if self._own is None:
+            return [direct]
+        relay = (self._own, path_elsewhere(block.url))
+        return [relay, direct] if direct[0] in self._relayed else [direct, relay]
 
     def _tried(self, what: str, attempt: Callable[[], T]) -> T:
         for pause_s in self._pauses_s:

@@ -8,6 +8,7 @@ import contextlib
 import http.client
 import threading
 from collections.abc import Callable, Generator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -133,4 +134,4 @@ def refused(answer: http.client.HTTPResponse, place: Place, block_id: str) -> Bl
 def _new(place: Place) -> http.client.HTTPConnection:
     if place.socket is not None:
         return UnixConnection(place.socket)
-    return http.client.HTTPConnection(place.host, place.port, timeout=TIMEOUT_S)
+    return HTTPConnection(place.host, place.port, timeout=TIMEOUT_S)

@@ -14,6 +14,7 @@ from mesolite.agent.blocks.http import BlockServer
 from mesolite.agent.blocks.store import BlockStore
 from mesolite.agent.blocks.tokens import BlockTokens
 from mesolite.executors.python.block_place import SOCKET_NAME
+from mesolite.executors.sparklite import agent_connection
 from mesolite.executors.sparklite.agent_blocks import AgentBlocks
 from mesolite.executors.sparklite.blocks import BlockLost, BlockPart, FilePart, StoredBlock, TaskBlocks
 from mesolite.executors.sparklite.directory_blocks import DirectoryBlocks
@@ -217,3 +218,31 @@ def test_without_a_store_nothing_is_put_and_closing_ends_the_waiting(tmp_path: P
         with pytest.raises(BlockLost, match="b cannot be had"):
             alone.read(StoredBlock("b", 10, f"http://{LOOPBACK}:{unheard.getsockname()[1]}/blocks/b", "a3"))
     ending.join()
+
+
+def test_a_store_that_is_not_reached_from_here_is_asked_by_the_own_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Method: this side's connections to ports fail, as in a container without a network; those of the agent are its own."""
+    with (
+        closing(Store(tmp_path / "far")) as far,
+        closing(Store(tmp_path / "near")) as near,
+        closing(AgentBlocks(far.directory, "a1", ())) as writer,
+        closing(AgentBlocks(near.directory, "a2", ())) as reader,
+    ):
+        block = writer.put("b", b"0123456789")
+        direct = agent_connection.HTTPConnection
+        asked: list[str] = []
+
+        class Cut(direct):  # type: ignore[misc, valid-type]
+            def connect(self) -> None:
+                asked.append(self.host)
+                raise ConnectionRefusedError("no network")
+
+        monkeypatch.setattr(agent_connection, "HTTPConnection", Cut)
+        assert reader.read(block, 2, 3) == b"234"
+        assert reader.read(block) == b"0123456789"
+        assert len(asked) == 1
+        far.blocks.delete(FRAMEWORK, "b")
+        with pytest.raises(BlockLost, match="404"):
+            reader.read(block)

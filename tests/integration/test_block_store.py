@@ -18,6 +18,7 @@ from mesolite.agent.blocks.http import BlockServer
 from mesolite.agent.blocks.store import BlockStore
 from mesolite.agent.blocks.tokens import BlockTokens
 from mesolite.errors import Unavailable
+from mesolite.executors.python.blocks import path_elsewhere
 from mesolite.ids import FrameworkId
 from mesolite.ports import LOOPBACK
 from tests.waiting import eventually
@@ -367,3 +368,38 @@ def test_a_large_block_goes_from_one_agent_to_another_without_being_in_memory(tm
         assert all(piece == seed for piece in iter(lambda: file.read(MIB), b""))
     for agent in (first, second):
         agent.server.close()
+
+
+# Blocks of other agents, for who does not reach these
+
+
+def test_an_agent_fetches_blocks_of_another_for_its_executors_whole_and_in_parts(agent: Agent, tmp_path: Path) -> None:
+    other = Agent(tmp_path / "other")
+    with contextlib.closing(other.server):
+        data = secrets.token_bytes(3 * MIB)
+        _, _, headers = ask(other.own(), "PUT", "/blocks/far", data)
+        path = path_elsewhere(headers["Location"])
+        assert ask(agent.own(), "GET", path)[:2] == (200, data)
+        assert ask(agent.own(), "GET", path, headers={"Range": "bytes=5-9"})[:2] == (206, data[5:10])
+        gone = path_elsewhere(headers["Location"].replace("/far", "/gone"))
+        assert ask(agent.own(), "GET", gone)[0] == 404
+        # The port is for everybody, who shall not have an agent ask others.
+        assert ask(agent.port(), "GET", path)[0] == 404
+    assert ask(agent.own(), "GET", path)[0] == 502
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "http://127.0.0.1/blocks/a?token=b",
+        "https://127.0.0.1:80/blocks/a?token=b",
+        "http://127.0.0.1:80/secrets?token=b",
+        "http://127.0.0.1:80/blocks/../a?token=b",
+        "http://127.0.0.1:80/blocks/a?token=b&x=y",
+        "http://user@127.0.0.1:80/blocks/a?token=b",
+        "http://127.0.0.1:99999/blocks/a?token=b",
+    ],
+)
+def test_an_agent_asks_nobody_for_what_is_no_blocks_address(agent: Agent, url: str) -> None:
+    assert ask(agent.own(), "GET", path_elsewhere(url))[0] == 400

@@ -123,6 +123,20 @@ def test_a_block_on_another_agent_is_fetched_from_there(rig: CallRig, tmp_path: 
         assert value_of(rig.wait("far")) == b"yawa raf"
 
 
+def test_a_block_on_an_agent_that_is_not_reached_from_here_comes_by_the_own_agent(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Method: this side's connections to ports fail, as in a container without a network; those of the agent are its own."""
+
+    def cut(self: Blocks, reference: BlockRef, tried: list[str]) -> None:
+        tried.append("no network")
+
+    with block_store(tmp_path / "other") as other:
+        reference = Blocks(other.sockets).put(b"far away")
+        monkeypatch.setattr(Blocks, "_get_elsewhere", cut)
+        assert Blocks(store.sockets).get(reference) == b"far away"
+
+
 def test_a_block_that_is_lost_is_named_and_costs_that_call_alone(rig: CallRig) -> None:
     call = rig.call("lost", backwards, b"x")
     call.arguments = BlockRef("0" * 32, 100)
