@@ -5,8 +5,9 @@ begun; in the end each part is combined by itself, in the same way. A key is in 
 result, and what has to fit into memory is one key's value. Values of a key are combined in the order in which they came.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, ItemsView, Iterable, Iterator
 from contextlib import closing
+from itertools import chain
 from typing import Any, Final
 
 from .combining import Combine, combine_combiners, combine_values
@@ -46,12 +47,13 @@ def merged(
         combined_before: The values are combiners already.
     """
     combine = combine_combiners(aggregator) if combined_before else combine_values(aggregator)
-    return _merged(columns, combine, combine_combiners(aggregator), budget, counters, 0)
+    return chain.from_iterable(_merged(columns, combine, combine_combiners(aggregator), budget, counters, 0))
 
 
 def _merged(
     columns: Iterable[Columns], combine: Combine, again: Combine, budget: MemoryBudget, counters: Counters, level: int
-) -> Iterator[tuple[Any, Any]]:
+) -> Iterator[ItemsView[Any, Any]]:
+    """Dictionaries whose keys are apart."""
     with closing(SpillFile(counters)) as spill:
         combined: dict[Any, Any] = {}
         writer: SegmentWriter | None = None
@@ -63,7 +65,7 @@ def _merged(
                     writer = SegmentWriter(1 << _PARTS_BITS, place_by(_part_at(level)), budget, spill, compress=False)
                 _put_aside(combined, writer, budget)
         if writer is None:
-            yield from combined.items()
+            yield combined.items()
             return
         _put_aside(combined, writer, budget)
         for part in writer.parts():

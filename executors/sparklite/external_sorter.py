@@ -53,6 +53,9 @@ class ExternalSorter:
         Raises:
             TypeError: Keys cannot be compared.
         """
+        return chain.from_iterable(starmap(zip, self._sorted(columns)))
+
+    def _sorted(self, columns: Iterable[Columns]) -> Iterator[Columns]:
         with closing(SpillFile(self._counters)) as spill:
             runs: list[list[BlockPart]] = []
             held = Held()
@@ -65,14 +68,12 @@ class ExternalSorter:
                         runs = [[self._put_aside(self._merged(runs), spill)]]
             rest = self._in_order(held.taken())
             if not runs:
-                # Names of what is consumed would keep it.
-                del held
-                yield from zip(*rest, strict=True)
+                yield rest
                 return
             if rest.keys:
                 runs.append([self._put_aside([rest], spill)])
                 del rest
-            yield from chain.from_iterable(starmap(zip, self._merged(runs)))
+            yield from self._merged(runs)
 
     def _in_order(self, columns: Columns) -> Columns:
         keys, values = columns

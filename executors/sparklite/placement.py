@@ -1,6 +1,9 @@
-"""Puts pairs where their keys belong: the innermost loop of every shuffle's map side."""
+"""Puts keys and values where the keys belong: the innermost loop of every shuffle's map side.
 
-from collections.abc import Callable, Sequence
+Pairs are taken apart at once: thousands of tuples that are kept for a while cost the garbage collector more than this loop.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from .hashing import portable_hash
@@ -8,8 +11,9 @@ from .hashing import portable_hash
 #: Hashed by Python as `portable_hash` hashes them: the call is saved. Exact types: subclasses may be tuples.
 _PLAIN: Final = frozenset((str, int, bytes, float, bool))
 
-#: Appends each pair to one of the lists, given by their `append`.
-Place = Callable[[Sequence[Any], Sequence[Callable[[Any], None]]], None]
+Append = Callable[[Any], None]
+#: Appends the key and the value of each pair to the lists of one partition, given by their `append`.
+Place = Callable[[Iterable[Any], Sequence[Append], Sequence[Append]], None]
 
 
 def place_by(partition_of: Callable[[Any], int]) -> Place:
@@ -17,16 +21,19 @@ def place_by(partition_of: Callable[[Any], int]) -> Place:
     if partition_of is portable_hash:
         return _by_hash
 
-    def by_function(pairs: Sequence[Any], appends: Sequence[Callable[[Any], None]]) -> None:
-        count = len(appends)
-        for pair in pairs:
-            appends[partition_of(pair[0]) % count](pair)
+    def by_function(pairs: Iterable[Any], keys: Sequence[Append], values: Sequence[Append]) -> None:
+        count = len(keys)
+        for key, value in pairs:
+            partition = partition_of(key) % count
+            keys[partition](key)
+            values[partition](value)
 
     return by_function
 
 
-def _by_hash(pairs: Sequence[Any], appends: Sequence[Callable[[Any], None]]) -> None:
-    count, plain = len(appends), _PLAIN
-    for pair in pairs:
-        key = pair[0]
-        appends[(hash(key) if type(key) in plain else portable_hash(key)) % count](pair)
+def _by_hash(pairs: Iterable[Any], keys: Sequence[Append], values: Sequence[Append]) -> None:
+    count, plain = len(keys), _PLAIN
+    for key, value in pairs:
+        partition = (hash(key) if type(key) in plain else portable_hash(key)) % count
+        keys[partition](key)
+        values[partition](value)

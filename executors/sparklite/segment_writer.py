@@ -4,13 +4,14 @@ Lists become a frame when they are long enough. Frames are held until they are m
 frames in the order in which they were made, so pairs of a partition keep theirs.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import Any, Final
 
 from .blocks import BlockPart
 from .frames import encode_frame
 from .memory_budget import MemoryBudget
+from .pair_errors import explain_no_pair
 from .placement import Place
 from .spill_file import SpillFile
 
@@ -44,9 +45,11 @@ class SegmentWriter:
         self._budget: Final = budget
         self._compress: Final = compress
         self._spill: Final = spill
-        #: Pairs of each partition that are in no frame yet.
-        self._lists: Final[list[list[Any]]] = [[] for _ in range(partitions)]
-        self._appends: Final = [each.append for each in self._lists]
+        #: Keys and values of each partition that are in no frame yet.
+        self._keys: Final[list[list[Any]]] = [[] for _ in range(partitions)]
+        self._values: Final[list[list[Any]]] = [[] for _ in range(partitions)]
+        self._to_keys: Final = [each.append for each in self._keys]
+        self._to_values: Final = [each.append for each in self._values]
         #: Frames of each partition that are in memory, and those that are not.
         self._frames: Final[list[list[bytes]]] = [[] for _ in range(partitions)]
         self._aside: Final[list[list[BlockPart]]] = [[] for _ in range(partitions)]
@@ -61,14 +64,13 @@ class SegmentWriter:
         """Take pairs that come about now, and look at memory.
 
         Raises:
-            TypeError: An item is no pair, or a key cannot be hashed.
+            TypeError: An item is nothing that can be taken apart, or a key cannot be hashed.
+            ValueError: An item has more or fewer than two parts.
             Exception: One cannot be pickled.
         """
         budget = self._budget
         for pair in pairs:
-            chunk = [pair, *islice(pairs, budget.chunk_items - 1)]
-            self._take(chunk)
-            del chunk
+            self._take(chain((pair,), islice(pairs, budget.chunk_items - 1)))
             if budget.over():
                 self.put_aside()
                 budget.relieved()
@@ -76,8 +78,7 @@ class SegmentWriter:
     def write_held(self, pairs: Iterator[Any]) -> None:
         """Take pairs that somebody holds anyway: memory is not looked at, and grows by frames alone. Raises as `write`."""
         for pair in pairs:
-            self._take([pair, *islice(pairs, _MAX_FRAME_PAIRS - 1)])
-            self._frame_all(1)
+            self._take(chain((pair,), islice(pairs, _MAX_FRAME_PAIRS - 1)))
 
     def put_aside(self) -> None:
         """Put everything aside that is in memory."""
@@ -89,32 +90,33 @@ class SegmentWriter:
         self._frame_all(1)
         return [[*aside, *frames] for aside, frames in zip(self._aside, self._frames, strict=True)]
 
-    def _take(self, chunk: Sequence[Any]) -> None:
+    def _take(self, pairs: Iterable[Any]) -> None:
         try:
-            self._place(chunk, self._appends)
-        except (TypeError, IndexError, KeyError):
-            _check_pairs(chunk)
+            self._place(pairs, self._to_keys, self._to_values)
+        except (TypeError, ValueError) as error:
+            explain_no_pair(error)
             raise
         self._frame_all(self._frame_pairs)
 
     def _frame_all(self, from_pairs: int) -> None:
-        for partition, pairs in enumerate(self._lists):
-            if len(pairs) >= from_pairs:
-                self._frame(partition, pairs)
+        for partition, keys in enumerate(self._keys):
+            if len(keys) >= from_pairs:
+                self._frame(partition, keys, self._values[partition])
         if self._held_bytes > self._max_held_bytes:
             self._put_frames_aside()
 
-    def _frame(self, partition: int, pairs: list[Any]) -> None:
-        plain_bytes = 0
-        for begin in range(0, len(pairs), self._frame_pairs):
-            keys, values = _columns(pairs[begin : begin + self._frame_pairs])
-            frame, size_bytes = encode_frame(keys, values, compress=self._compress)
+    def _frame(self, partition: int, keys: list[Any], values: list[Any]) -> None:
+        begin = 0
+        while begin < len(keys):
+            end = min(len(keys), begin + self._frame_pairs)
+            frame, plain_bytes = encode_frame(keys[begin:end], values[begin:end], compress=self._compress)
             self._frames[partition].append(frame)
             self._held_bytes += len(frame)
-            plain_bytes += size_bytes
-        self.counts[partition] += len(pairs)
-        self._frame_pairs = max(1, min(_MAX_FRAME_PAIRS, self._frame_bytes * len(pairs) // plain_bytes))
-        pairs.clear()
+            self._frame_pairs = max(1, min(_MAX_FRAME_PAIRS, self._frame_bytes * (end - begin) // plain_bytes))
+            begin = end
+        self.counts[partition] += len(keys)
+        keys.clear()
+        values.clear()
 
     def _put_frames_aside(self) -> None:
         for aside, frames in zip(self._aside, self._frames, strict=True):
@@ -122,28 +124,3 @@ class SegmentWriter:
                 aside.append(self._spill.write(frames))
                 frames.clear()
         self._held_bytes = 0
-
-
-def _columns(pairs: list[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
-    try:
-        keys, values = zip(*pairs, strict=True)
-    except (TypeError, ValueError):
-        _check_pairs(pairs)
-        raise
-    return keys, values
-
-
-def _check_pairs(items: Sequence[Any]) -> None:
-    """Name the first item that is no pair.
-
-    Raises:
-        TypeError: There is one.
-    """
-    for item in items:
-        try:
-            _key, _value = item
-        except (TypeError, ValueError):
-            shown = repr(item)[:100]
-            raise TypeError(
-                f"an operation by key needs pairs (key, value); one item is a {type(item).__name__}: {shown}"
-            ) from None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .blocks import BlockPart, size_of
 from .combining import combine_values
 from .memory_budget import MemoryBudget
+from .pair_errors import explain_no_pair
 from .placement import place_by
 from .segment_writer import SegmentWriter
 from .shuffle_data import Aggregator, MapOutput, ShuffleSpec
@@ -38,7 +39,8 @@ def write_shuffle(
         budget: How much may be held; None: what the task may.
 
     Raises:
-        TypeError: An item is no pair, or a key cannot be hashed.
+        TypeError: An item is nothing that can be taken apart, or a key cannot be hashed.
+        ValueError: An item has more or fewer than two parts.
         BlockLost: The store does not take it.
         Exception: What functions of the user raise, and what pickling raises.
     """
@@ -61,7 +63,11 @@ def _write_combined(items: Iterator[Any], aggregator: Aggregator, writer: Segmen
     combine = combine_values(aggregator)
     combined: dict[Any, Any] = {}
     for item in items:
-        combine(combined, chain((item,), islice(items, budget.chunk_items - 1)))
+        try:
+            combine(combined, chain((item,), islice(items, budget.chunk_items - 1)))
+        except (TypeError, ValueError) as error:
+            explain_no_pair(error)
+            raise
         if budget.over():
             writer.write_held(iter(combined.items()))
             combined.clear()
