@@ -70,7 +70,8 @@ class MemoryBudget:
 
     def relieved(self) -> None:
         """Something was put aside. What the process got back of it and cannot return is not counted again."""
-        _return_memory()
+        if self._resident is resident_bytes:
+            _return_memory()
         now = self._resident()
         self._last_bytes = now
         self._limit_bytes = max(self._limit_bytes, now + self.budget_bytes // 8)
