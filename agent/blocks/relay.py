@@ -1,4 +1,4 @@
-"""Blocks of other agents, for executors that do not reach those by themselves: a container has no network, or another than its agent.
+"""Blocks of other agents, for executors that do not reach those by themselves: a container has no network, or one of its own.
 
 Only what can be a block's address is asked for, and what is no answer of a store goes no further.
 """
@@ -52,9 +52,11 @@ def relayed(url: str, part: str | None) -> Generator[http.client.HTTPResponse]:
 def _checked(url: str) -> SplitResult:
     try:
         where = urlsplit(url)
-        good = where.scheme == "http" and where.hostname and where.port and not where.username and not where.fragment
+        is_place = (
+            where.scheme == "http" and bool(where.hostname and where.port) and not (where.username or where.fragment)
+        )
+        if is_place and _PATH.fullmatch(where.path) and _QUERY.fullmatch(where.query):
+            return where
     except ValueError:
-        good = False
-    if not good or not _PATH.fullmatch(where.path) or not _QUERY.fullmatch(where.query):
-        raise BadInput("?url= is to be a block's address as its agent gave it: http://HOST:PORT/blocks/ID?token=TOKEN")
-    return where
+        pass  # not even an address
+    raise BadInput("?url= is to be a block's address as its agent gave it: http://HOST:PORT/blocks/ID?token=TOKEN")
