@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -14,7 +15,6 @@ from mesolite.agent.blocks.http import BlockServer
 from mesolite.agent.blocks.store import BlockStore
 from mesolite.agent.blocks.tokens import BlockTokens
 from mesolite.executors.python.block_place import SOCKET_NAME
-from mesolite.executors.sparklite import agent_connection
 from mesolite.executors.sparklite.agent_blocks import AgentBlocks
 from mesolite.executors.sparklite.blocks import BlockLost, BlockPart, FilePart, StoredBlock, TaskBlocks
 from mesolite.executors.sparklite.directory_blocks import DirectoryBlocks
@@ -231,15 +231,14 @@ def test_a_store_that_is_not_reached_from_here_is_asked_by_the_own_agent(
         closing(AgentBlocks(near.directory, "a2", ())) as reader,
     ):
         block = writer.put("b", b"0123456789")
-        direct = agent_connection.HTTPConnection
         asked: list[str] = []
 
-        class Cut(direct):  # type: ignore[misc, valid-type]
+        class Cut(HTTPConnection):
             def connect(self) -> None:
                 asked.append(self.host)
                 raise ConnectionRefusedError("no network")
 
-        monkeypatch.setattr(agent_connection, "HTTPConnection", Cut)
+        monkeypatch.setattr("mesolite.executors.sparklite.agent_connection.HTTPConnection", Cut)
         assert reader.read(block, 2, 3) == b"234"
         assert reader.read(block) == b"0123456789"
         assert len(asked) == 1
