@@ -8,6 +8,7 @@ from mesolite.errors import ConfigError
 from mesolite.executors.python.blocks import MAX_BLOCK_BYTES
 
 from ..futures.options import CallOptions
+from ..futures.settings import IDLE_MS
 from .cluster_backend import ClusterSettings
 from .conf import SparkConf
 from .conf_values import number, size_bytes, time_ms, truth, whole, whole_or_none
@@ -105,7 +106,7 @@ def cluster_settings(conf: SparkConf, app_name: str, parallelism: int) -> Cluste
         kind=options.kind,
         min_workers=least,
         max_workers=most,
-        idle_ms=time_ms(conf, "spark.dynamicAllocation.executorIdleTimeout", "60s", "s"),
+        idle_ms=time_ms(conf, "spark.dynamicAllocation.executorIdleTimeout", f"{IDLE_MS}ms", "s"),
         max_result_bytes=max_result_bytes(conf),
         environment={
             key.removeprefix(_EXECUTOR_ENV): value for key, value in conf.getAll() if key.startswith(_EXECUTOR_ENV)

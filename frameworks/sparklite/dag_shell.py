@@ -314,13 +314,14 @@ class DagShell:
         properties = {} if job is None else job.properties
         try:
             spec = self._specs.of(launch, stage, job_id, properties, self._dag.outputs, together)
-        # What describes an input is a function of whoever made the RDD.
+            code = stage.code()
+        # What describes an input is a function of whoever made the RDD; and code is pickled anew where something was persisted.
         except Exception as error:  # noqa: BLE001
-            failed = TaskError(f"its input cannot be described: {type(error).__name__}: {error}")
+            failed = TaskError(f"it cannot be described: {type(error).__name__}: {error}")
             failed.__cause__ = error
             self._stillborn.append((launch.task_id, Failed(error=failed, fatal=True)))
             return
-        self._launches.append(Launch(executor_id=launch.executor_id, spec=spec, code=stage.code()))
+        self._launches.append(Launch(executor_id=launch.executor_id, spec=spec, code=code))
 
     def _together(self, launches: list[LaunchTask]) -> dict[int, tuple[BarrierPlace, ...]]:
         """Where the tasks of stages are that run together: all of a stage are launched at once."""
