@@ -4,6 +4,7 @@ What cannot be read of other tasks' work is no exception of the user's: it ends 
 """
 
 import pickle
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -54,6 +55,8 @@ class Task:
         self.accumulators: Final[dict[int, Any]] = {}
         self.cached: Final[dict[tuple[int, int], StoredBlock]] = {}
         self.uncached: Final[list[tuple[int, int]]] = []
+        #: What persists partitions, and has to come to its end before the task does.
+        self.keeping: Final[list[Iterator[Any]]] = []
         #: What could not be read, set where it is raised: a function of the user's that catches it must not hide it.
         self.fetch_failed: FetchFailed | None = None
         self._lost: tuple[StoredBlock, str] | None = None
@@ -99,9 +102,18 @@ class Task:
     def _ran(self) -> TaskDone:
         items = self.code.node.iterator(self.spec.partition, self)
         if self.code.shuffle is not None:
-            return self._done(None, write_shuffle(items, self.code.shuffle, self))
+            output = write_shuffle(items, self.code.shuffle, self)
+            self._keep_the_rest()
+            return self._done(None, output)
         assert self.code.result is not None, "a stage ends in a shuffle or in a result"
-        return self._done(self.code.result(self, items), None)
+        value = self.code.result(self, items)
+        self._keep_the_rest()
+        return self._done(value, None)
+
+    def _keep_the_rest(self) -> None:
+        """Make the rest of persisted partitions of which not all was needed (`first`): they are kept whole, as Spark's are."""
+        for each in self.keeping:
+            deque(each, maxlen=0)
 
     def input_of(self, leaf: Leaf, partition: int) -> Any:
         """What the driver put there for a leaf's partition."""
