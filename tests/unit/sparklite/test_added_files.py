@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mesolite.executors.sparklite import spark_files
 from mesolite.executors.sparklite.spark_files import SparkFiles
 from mesolite.executors.sparklite.stage_runner import StageUnreadable
 from mesolite.executors.sparklite.task_data import TaskMissed
@@ -47,7 +48,13 @@ def test_tasks_find_files_by_their_names_and_so_does_the_driver(registry: FileRe
     done = Worker(tmp_path).run(stage(read_added), ["a.txt"], files=registry.blocks())
     assert done.value == ["hundred"]
     assert registry.listed == [f"file:{tmp_path / 'a.txt'}"]
-    registry.close()
+
+
+def test_what_a_context_added_is_not_found_once_it_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spark_files, "_of_driver", [])
+    spark_files.open_driver_directory(Path("here"))
+    assert SparkFiles.get("a.txt") == str(Path("here/a.txt").absolute())
+    spark_files.close_driver_directory(Path("here"))
     with pytest.raises(RuntimeError, match="there is no SparkContext"):
         SparkFiles.getRootDirectory()
 
