@@ -50,15 +50,15 @@ _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS agent (one INTEGER PRIMARY KEY CHECK (one = 1), record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS frameworks (framework_id TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS executors (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, container_id TEXT NOT NULL UNIQUE, record BLOB NOT NULL);
+    number INTEGER PRIMARY KEY, container_id TEXT NOT NULL UNIQUE, record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS tasks (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, framework_id TEXT NOT NULL, task_id TEXT NOT NULL, record BLOB NOT NULL,
+    number INTEGER PRIMARY KEY, framework_id TEXT NOT NULL, task_id TEXT NOT NULL, record BLOB NOT NULL,
     UNIQUE (framework_id, task_id));
 CREATE TABLE IF NOT EXISTS progress (
     framework_id TEXT NOT NULL, task_id TEXT NOT NULL, record BLOB NOT NULL,
     PRIMARY KEY (framework_id, task_id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS seen (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, framework_id TEXT NOT NULL, task_id TEXT NOT NULL,
+    number INTEGER PRIMARY KEY, framework_id TEXT NOT NULL, task_id TEXT NOT NULL,
     UNIQUE (framework_id, task_id));
 """
 

@@ -1,7 +1,9 @@
 """Where everything that happens to an agent waits for its core: filled by any thread, emptied by one."""
 
 import queue
-from dataclasses import dataclass
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from mesolite.protocol import CommandBatch
@@ -29,40 +31,54 @@ Item: TypeAlias = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """Items whose bringer wants to know when they are taken."""
+
+    items: Sequence[Item]
+    taken: threading.Event = field(default_factory=threading.Event)
+
+
 class Inbox:
-    """A queue that is never full for those who must not block; who can wait asks `crowded` first."""
+    """A queue that is never full for those who must not block; who can wait uses `hand_over`."""
 
-    def __init__(self, crowded_at: int) -> None:
-        """Start empty.
-
-        Args:
-            crowded_at: From so many waiting items on, commands are left where they are. The news of containers keeps
-                coming, but never more than a few for each task.
-        """
-        self._items: Final[queue.SimpleQueue[Item]] = queue.SimpleQueue()
-        self._crowded_at: Final = crowded_at
-
-    @property
-    def crowded(self) -> bool:
-        """More should not be put in now."""
-        return self._items.qsize() >= self._crowded_at
+    def __init__(self) -> None:
+        self._items: Final[queue.SimpleQueue[Item | HandedOver]] = queue.SimpleQueue()
 
     @property
     def waiting(self) -> int:
-        """How many items wait."""
+        """How many items wait; those that were handed over together count as one."""
         return self._items.qsize()
 
     def put(self, item: Item) -> None:
         """Add an item; from any thread, never blocks."""
         self._items.put(item)
 
+    def hand_over(self, items: Sequence[Item]) -> threading.Event:
+        """Add items; what is returned is set once they are taken. Who waits for it has no more than these in the inbox."""
+        handed_over = HandedOver(items)
+        self._items.put(handed_over)
+        return handed_over.taken
+
     def take(self, limit: int, wait_ms: int) -> list[Item]:
-        """Return up to `limit` items in their order, waiting at most `wait_ms` for the first."""
+        """Return the oldest items in their order, waiting at most `wait_ms` for the first.
+
+        Args:
+            limit: As many; what was handed over together comes together.
+            wait_ms: 0 does not wait.
+        """
         items: list[Item] = []
         try:
-            items.append(self._items.get(block=wait_ms > 0, timeout=wait_ms / 1000 if wait_ms > 0 else None))
+            self._add(self._items.get(block=wait_ms > 0, timeout=wait_ms / 1000 if wait_ms > 0 else None), items)
             while len(items) < limit:
-                items.append(self._items.get_nowait())
+                self._add(self._items.get_nowait(), items)
         except queue.Empty:
             pass
         return items
+
+    def _add(self, item: Item | HandedOver, items: list[Item]) -> None:
+        if isinstance(item, HandedOver):
+            items += item.items
+            item.taken.set()
+        else:
+            items.append(item)

@@ -43,7 +43,6 @@ from .settings import (
     CONFIRM_DELAY_MS,
     MAX_ORPHAN_WAIT_MS,
     MAX_WAITING_BESIDE_EXECUTORS,
-    MAX_WAITING_EVENTS,
     ExecutorPatience,
 )
 from .shell import AgentShell
@@ -75,7 +74,7 @@ def run_agent(config: AgentConfig, stop: threading.Event | None = None) -> None:
         work_dir = open_work_dir(config.work_dir)
         cleanup.callback(work_dir.close)
         clock = SystemClock()
-        inbox = Inbox(crowded_at=MAX_WAITING_EVENTS)
+        inbox = Inbox()
         shell = _assemble(config, work_dir, inbox, clock, cleanup)
         if on_signals:
             _leave_on_signal(inbox, clock)

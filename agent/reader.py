@@ -9,8 +9,8 @@ from mesolite.protocol import decode_commands, malformed
 from mesolite.retries import Retries
 from mesolite.transport.contract import CommandBus
 
-from .inbox import BrokerReturned, Inbox, Undecodable
-from .settings import COMMAND_WAIT_MS, CROWDED_PAUSE_MS, MAX_COMMAND_BATCHES
+from .inbox import BrokerReturned, Inbox, Item, Undecodable
+from .settings import COMMAND_WAIT_MS, MAX_COMMAND_BATCHES
 
 _log = get_logger("mesolite.agent")
 
@@ -23,34 +23,47 @@ class CommandReader:
         self._queue: Final = queue
         self._inbox: Final = inbox
 
-    def poll(self, wait_ms: int) -> None:
-        """Take what is there, waiting at most so long for the first message.
+    def poll(self) -> None:
+        """Take what is there.
 
         Raises:
             Unavailable: The broker does not answer.
         """
-        for payload in self._bus.receive(self._queue, limit=MAX_COMMAND_BATCHES, wait_ms=wait_ms):
-            try:
-                self._inbox.put(decode_commands(payload))
-            except ProtocolError as error:
-                refused = malformed(str(error), payload)
-                self._inbox.put(Undecodable(reason=refused.reason, payload=refused.payload))
+        for item in self._receive(0):
+            self._inbox.put(item)
 
     def run(self, stop: threading.Event) -> None:
-        """Read until `stop` is set; wait for a broker that is away, and for an inbox that is crowded."""
+        """Read until `stop` is set; wait for a broker that is away, and for an inbox that is not emptied.
+
+        What was read has to be taken before more is read. It bounds what waits in this process, and the thread that takes it
+        begins at once: one that read on would hold the interpreter's lock until it waits for the broker again.
+        """
         retries = Retries()
         while not stop.is_set():
-            if self._inbox.crowded:
-                stop.wait(CROWDED_PAUSE_MS / 1000)
-                continue
             try:
-                self.poll(COMMAND_WAIT_MS)
+                items = self._receive(COMMAND_WAIT_MS)
             except Unavailable as error:
                 if retries.is_first:
                     _log.warning("agent.broker_away", queue=self._queue, reason=str(error))
                 stop.wait(retries.take_ms() / 1000)
-            else:
-                if not retries.is_first:
-                    _log.info("agent.broker_back", queue=self._queue)
-                    self._inbox.put(BrokerReturned())
-                retries.reset()
+                continue
+            if not retries.is_first:
+                _log.info("agent.broker_back", queue=self._queue)
+                items.append(BrokerReturned())
+            retries.reset()
+            if items:
+                taken = self._inbox.hand_over(items)
+                while not taken.wait(COMMAND_WAIT_MS / 1000) and not stop.is_set():
+                    pass
+
+    def _receive(self, wait_ms: int) -> list[Item]:
+        return [
+            self._decoded(each) for each in self._bus.receive(self._queue, limit=MAX_COMMAND_BATCHES, wait_ms=wait_ms)
+        ]
+
+    def _decoded(self, payload: bytes) -> Item:
+        try:
+            return decode_commands(payload)
+        except ProtocolError as error:
+            refused = malformed(str(error), payload)
+            return Undecodable(reason=refused.reason, payload=refused.payload)

@@ -88,10 +88,8 @@ MAX_LAUNCH_BYTES: Final = 5 * 1024 * 1024
 COMMAND_WAIT_MS: Final = 1_000
 #: Batches taken out of the bus at once.
 MAX_COMMAND_BATCHES: Final = 64
-#: Events that may wait for the core before no more commands are taken out of the bus.
-MAX_WAITING_EVENTS: Final = 10_000
 #: Events that may wait before executors are no longer listened to: what they say comes in batches of up to 256 KiB, or in one
-#: line of up to 8 MiB. Fewer than keep commands out, so that executors never do.
+#: line of up to 8 MiB.
 MAX_WAITING_BESIDE_EXECUTORS: Final = 64
 #: Events that one pass of the shell takes up, so that one transaction stays short.
 MAX_EVENTS_PER_PASS: Final = 1_000
@@ -102,8 +100,6 @@ BUSY_RECORDS: Final = 24
 LINGER_MS: Final = 2
 #: Reports in one stream entry.
 MAX_REPORTS_PER_BATCH: Final = 1_000
-#: Pause of a reader that waits for a crowded inbox.
-CROWDED_PAUSE_MS: Final = 100
 #: Pause between two attempts to write a checkpoint that the disk refused.
 CHECKPOINT_RETRY_MS: Final = 1_000
 #: Longest wait for the containers of an agent whose checkpoint was lost to end, before a new agent begins beside them.

@@ -201,7 +201,7 @@ class AgentShell:
             Unavailable: The broker does not answer; nothing is lost, call again.
             CheckpointFailed: The disk takes nothing. What was decided is lost: recover a new core.
         """
-        self._reader.poll(0)
+        self._reader.poll()
         return self.work(0)
 
     def work(self, wait_ms: int) -> int:

@@ -114,7 +114,7 @@ class Rig:
         clock = ManualClock()
         broker = MemoryBroker(clock)
         self._store, self._bus = MemoryStore(broker), MemoryBus(broker)
-        inbox = Inbox(crowded_at=1_000_000)
+        inbox = Inbox()
         self.links = JsonLinks(inbox)
         info = AgentInfo(agent_id=AGENT, hostname="h", resources=scalars(cpus=64, mem_mib=65536).to_wire())
         core = AgentCore(info, session=SessionId("s"), life=b"lifelife", boot_id="boot", sandbox_root=work_dir)

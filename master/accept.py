@@ -239,7 +239,9 @@ class _Launcher:
 
     def _tell_allocator(self, launched: Resources) -> None:
         if launched:
-            self._context.allocator.accepted(self._framework.info.framework_id, self._agent.info.agent_id, launched)
+            framework_id = self._framework.info.framework_id
+            self._context.allocator.accepted(framework_id, self._agent.info.agent_id, launched)
+            self._context.outbox.heard(framework_id, self._framework.session, launching=True)
 
 
 class _Run:

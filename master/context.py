@@ -33,7 +33,7 @@ class Context:
     settings: MasterSettings
     allocator: Allocator
     state: MasterState = field(default_factory=MasterState)
-    outbox: Outbox = field(default_factory=Outbox)
+    outbox: Outbox = field(init=False)
     #: Senders told to introduce themselves, so that a chatty one is not told so for each message.
     strangers: Strangers = field(default_factory=lambda: Strangers(STRANGER_INTERVAL_MS))
     #: Tasks that cannot be killed whose kills were answered, so that a scheduler that kills on hearing that does so at this pace.
@@ -47,6 +47,9 @@ class Context:
     #: The newest ended tasks of frameworks that are no more.
     ended_tasks: deque[Task] = field(default_factory=lambda: deque(maxlen=MAX_COMPLETED_TASKS))
     now_ms: int = 0
+
+    def __post_init__(self) -> None:
+        self.outbox = Outbox(self.settings.offer_delay_ms)
 
     # -- saying
 

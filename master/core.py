@@ -97,7 +97,9 @@ class MasterCore:
 
     def next_deadline_ms(self) -> int:
         """Return when to `Tick` even if nothing arrives."""
-        return self._timers.next_deadline_ms(self._context)
+        waiting_ms = self._context.outbox.next_deadline_ms()
+        deadline_ms = self._timers.next_deadline_ms(self._context)
+        return deadline_ms if waiting_ms is None else min(deadline_ms, waiting_ms)
 
     def apply(self, event: MasterEvent) -> list[MasterEffect]:
         """Apply one event.
@@ -150,6 +152,7 @@ class MasterCore:
             return
         framework.last_batch = batch.number
         framework.last_heard_ms = context.now_ms
+        context.outbox.heard(batch.framework_id, batch.session)
         for call in batch.calls:
             error = calls.apply_call(context, framework, call)
             if error is not None:
@@ -233,7 +236,7 @@ class MasterCore:
     def _event_batches(self) -> list[MasterEffect]:
         context = self._context
         effects: list[MasterEffect] = []
-        for (framework_id, session), said in context.outbox.events.items():
+        for (framework_id, session), said in context.outbox.take_events(context.now_ms):
             framework = context.state.frameworks.get(framework_id)
             # One that has ended is outside the numbering: an agent that comes back with its tasks brings it into the books
             # again, and its numbers would begin again within the epoch. A scheduler that saw higher ones would be deaf to them.
@@ -249,7 +252,6 @@ class MasterCore:
                     number = framework.event_number
                 batch = EventBatch(session=session, epoch=context.epoch, number=number, events=events, heard=heard)
                 effects.append(TellFramework(framework_id=framework_id, batch=batch))
-        context.outbox.events.clear()
         return effects
 
     def _command_batches(self) -> list[MasterEffect]:

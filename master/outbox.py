@@ -10,6 +10,7 @@ from mesolite.protocol import (
     Event,
     ExecutorAcknowledgement,
     Malformed,
+    Offers,
     Reregister,
     ShutdownAgent,
     StatusAcknowledgement,
@@ -20,10 +21,22 @@ from .settings import MAX_ACKNOWLEDGEMENTS_PER_COMMAND
 
 
 class Outbox:
-    """Messages waiting for the end of the batch."""
+    """Messages waiting for the end of the batch, and offers that wait a moment longer.
 
-    def __init__(self) -> None:
-        #: Events per framework and session, in order of being said.
+    A framework that launches is mostly offered something for its next task in the same turn, and hears of a task's end soon.
+    Said together, both cost it one message instead of two.
+
+    Args:
+        offer_delay_ms: See `MasterSettings`.
+    """
+
+    def __init__(self, offer_delay_ms: int = 0) -> None:
+        self._offer_delay_ms = offer_delay_ms
+        #: Who said something in this batch, and whether it was to launch.
+        self._heard: dict[tuple[FrameworkId, SessionId], bool] = {}
+        #: Whose offers wait for something else to be said, and until when.
+        self._waiting: dict[tuple[FrameworkId, SessionId], int] = {}
+        #: Events per framework and session, in order of being said; some of a batch before where they wait.
         self.events: dict[tuple[FrameworkId, SessionId], list[Event]] = {}
         #: Acknowledgements per agent: one command for all of a batch.
         self._acknowledgements: dict[AgentId, list[StatusAcknowledgement]] = {}
@@ -38,6 +51,34 @@ class Outbox:
     def tell(self, framework_id: FrameworkId, session: SessionId, event: Event) -> None:
         """Say something to one life of a framework."""
         self.events.setdefault((framework_id, session), []).append(event)
+
+    def heard(self, framework_id: FrameworkId, session: SessionId, *, launching: bool = False) -> None:
+        """Note that a framework says something in this batch, and that it uses offers with it."""
+        key = (framework_id, session)
+        self._heard[key] = launching or self._heard.get(key, False)
+
+    def take_events(self, now_ms: int) -> list[tuple[tuple[FrameworkId, SessionId], list[Event]]]:
+        """Return what is to be said now, to whom, and forget it."""
+        taken: list[tuple[tuple[FrameworkId, SessionId], list[Event]]] = []
+        for key, said in list(self.events.items()):
+            if not self._waits(key, said, now_ms):
+                self._waiting.pop(key, None)
+                taken.append((key, self.events.pop(key)))
+        self._heard.clear()
+        return taken
+
+    def next_deadline_ms(self) -> int | None:
+        """Return when offers have waited long enough; None while none wait."""
+        return min(self._waiting.values(), default=None)
+
+    def _waits(self, key: tuple[FrameworkId, SessionId], said: list[Event], now_ms: int) -> bool:
+        if not self._offer_delay_ms or not all(isinstance(event, Offers) for event in said):
+            return False
+        launching = self._heard.get(key)
+        if launching:
+            self._waiting.setdefault(key, now_ms + self._offer_delay_ms)
+        # Who speaks and does not launch wants something, and may want these.
+        return launching is not False and now_ms < self._waiting.get(key, now_ms)
 
     def acknowledge(self, agent_id: AgentId, acknowledgement: StatusAcknowledgement) -> None:
         """Pass an acknowledgement on."""

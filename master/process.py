@@ -29,7 +29,7 @@ from .core import MasterCore
 from .events import OperatorKilled, OperatorMarkedGone, OperatorToreDown
 from .garbage import look_for_garbage_seldom
 from .http import Action, MasterHttp, View
-from .settings import MasterSettings
+from .settings import OFFER_DELAY_MS, MasterSettings
 from .shell import MasterShell
 
 _VIEWS: Final = {
@@ -117,6 +117,7 @@ def settings_of(config: MasterConfig) -> MasterSettings:
     """Turn what an operator wrote into what the core takes."""
     return MasterSettings(
         offer_timeout_ms=config.offer_timeout_ms,
+        offer_delay_ms=OFFER_DELAY_MS,
         heartbeat_interval_ms=config.heartbeat_interval_ms,
         agent_timeout_ms=config.agent_timeout_ms,
         agent_reregister_timeout_ms=config.agent_reregister_timeout_ms,

@@ -73,6 +73,8 @@ MAX_AGENTS: Final = 100_000
 MAX_TASKS_PER_FRAMEWORK: Final = 1_000_000
 #: Shapes in one framework's demand; each is compared with each changed agent.
 MAX_DEMANDS: Final = 1000
+#: What a real master takes for `MasterSettings.offer_delay_ms`: the round trip of a small task takes 5 ms, on a busy machine 20.
+OFFER_DELAY_MS: Final = 25
 #: Missed heartbeats before an agent gets no offers, and before a framework counts as disconnected.
 QUIET_HEARTBEATS: Final = 3
 
@@ -102,6 +104,9 @@ class MasterSettings:
     #: After a change of master: while more than this share of the agents is missing none of them is given up (Mesos:
     #: recovery_agent_removal_limit, where the master exits; here it waits, since the next one would know no better). 100: off.
     recovery_agent_removal_limit_percent: int = 100
+    #: What a framework is offered in the turn in which it launches waits so long for news of a task to ride on, or until it says
+    #: something else; 0: not at all. One whose tasks take milliseconds is then told of an end and of the next offer in one.
+    offer_delay_ms: int = 0
     #: Weights of roles in thousandths; a role not named has 1000.
     weights_milli: tuple[tuple[str, int], ...] = ()
 

@@ -64,6 +64,7 @@ SHELLS: Final = {
     "agent/disk.py": "watches the disk and collects sandboxes",
     "agent/permissions.py": "looks at files",
     "agent/process.py": "the agent as a process: signals, threads, everything opened and closed",
+    "agent/inbox.py": "where threads meet",
     "agent/reader.py": "takes commands out of kombu",
     "agent/reporter.py": "hands reports to Redis",
     "agent/shell.py": "applies, checkpoints, reports, acts",

@@ -2,12 +2,8 @@
 
 import threading
 from dataclasses import dataclass, field
-from typing import Final
 
 from .driver import Action
-
-#: Payloads read and not yet taken. Beyond it the reader waits; the stream itself holds what comes after.
-MAX_WAITING_PAYLOADS: Final = 2000
 
 
 @dataclass(slots=True)
@@ -34,11 +30,14 @@ class Inbox:
         return self._closed
 
     def put_payloads(self, payloads: list[bytes]) -> None:
-        """Hand in what was read; waits while too much waits already."""
+        """Hand in what was read, and wait until it is taken: the stream itself holds what comes after.
+
+        A reader that went on at once would keep the interpreter's lock from the driver's thread until it waits for Redis again.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._handed.payloads) < MAX_WAITING_PAYLOADS)
             self._handed.payloads += payloads
             self._changed.notify_all()
+            self._changed.wait_for(lambda: self._closed or not self._handed.payloads)
 
     def put_action(self, action: Action) -> None:
         """Hand in something to be done with the driver."""

@@ -54,6 +54,10 @@ class Commit:
     #: Whole streams to delete, and what frameworks keep (`claim_state`): of those that ended.
     delete_streams: Sequence[str] = ()
 
+    def moved(self) -> dict[str, str]:
+        """Return the cursor's part that changes: of several streams mostly one brought something."""
+        return {name: entry_id for name, entry_id in self.cursor_to.items() if self.cursor_from.get(name) != entry_id}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:

@@ -144,7 +144,8 @@ class MemoryStore:
         with broker.lock:
             broker.check_available()
             _check_fence(broker, commit)
-            broker.cursor.update(commit.cursor_to)
+            moved = commit.moved()
+            broker.cursor.update(moved)
             for field, value in commit.registry.items():
                 if value is None:
                     broker.registry.pop(field, None)
@@ -155,7 +156,7 @@ class MemoryStore:
             for name in commit.delete_streams:
                 broker.streams.pop(name, None)
                 broker.states.pop(name, None)
-            for name, entry_id in commit.cursor_to.items():
+            for name, entry_id in moved.items():
                 if name in broker.streams:
                     broker.streams[name].trim_before(parse_entry_id(entry_id))
             broker.wake()

@@ -285,7 +285,7 @@ def _lay_out(prefix: str, commit: Commit) -> tuple[list[str], bytes, bytes]:
     layout = (
         str(commit.epoch),
         list(commit.cursor_from.items()),
-        [(key_of(stream), stream, entry_id) for stream, entry_id in commit.cursor_to.items()],
+        [(key_of(stream), stream, entry_id) for stream, entry_id in commit.moved().items()],
         [(field, len(value)) for field, value in values],
         [field for field, value in commit.registry.items() if value is None],
         [(key_of(item.stream), item.max_length, len(item.payload)) for item in commit.appends],

@@ -70,7 +70,7 @@ class Rig:
         """Begin a life of the agent with what the former left."""
         self.lives += 1
         self.next_number = 1
-        inbox = self.inbox = Inbox(crowded_at=1000)
+        inbox = self.inbox = Inbox()
         self.containerizer = FakeContainerizer(self.host, inbox.put)
         self.links = FakeExecutorLinks(self.doors, inbox.put)
         core = AgentCore.recover(

@@ -221,7 +221,7 @@ def test_what_a_failover_may_have_forgotten_is_said_again_as_soon_as_commands_ca
     rig.go(2000)
     said = rig.updates()
     assert said != []
-    inbox = Inbox(crowded_at=10)
+    inbox = Inbox()
     reader = CommandReader(MemoryBus(rig.broker), "queue", inbox)
     stop = threading.Event()
     rig.broker.available = False

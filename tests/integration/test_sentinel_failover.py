@@ -254,7 +254,7 @@ def test_who_waits_for_commands_leaves_a_primary_that_was_cut_off_and_takes_all_
 def test_an_agents_reports_and_commands_go_on(rig: SentinelRig, opened: ExitStack, blow: Blow) -> None:
     agent_id, session = AgentId("a"), SessionId("life-1")
     reporter = Reporter(a_store(rig, opened), agent_id, session, "default")
-    inbox = Inbox(crowded_at=100)
+    inbox = Inbox()
     reader = CommandReader(a_bus(rig, opened), QUEUE, inbox)
     stop = threading.Event()
     reading = threading.Thread(target=reader.run, args=(stop,), daemon=True)

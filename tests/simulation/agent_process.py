@@ -222,7 +222,7 @@ class AgentProcess(Process):
             boot_id=f"boot-{self.boots}",
             sandbox_root=Path("/sandboxes"),
         )
-        inbox = self._inbox = Inbox(10_000)
+        inbox = self._inbox = Inbox()
         self._containers = WatchedContainerizer(self.host, inbox, self.info.agent_id, self.fuse, world.journal)
         self._links = self.executors.links(inbox.put, self.fuse)
         self.shell = AgentShell(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Final, TypeVar
 
 from mesolite.master import MasterSettings
+from mesolite.master.settings import OFFER_DELAY_MS
 
 #: Virtual time under faults.
 MIN_TROUBLE_MS: Final = 60_000
@@ -187,6 +188,7 @@ def draw(seed: int) -> Plan:
         pools=tuple(_roles(_of(seed, f"pool{number}")) for number in range(_of(seed, "pools").choice((0, 1, 1, 2)))),
         settings=MasterSettings(
             offer_timeout_ms=rng.choice((5_000, 20_000, 60_000)),
+            offer_delay_ms=_of(seed, "offer_delay").choice((0, OFFER_DELAY_MS)),
             heartbeat_interval_ms=heartbeat_ms,
             agent_timeout_ms=rng.choice((4, 8, 15)) * heartbeat_ms,
             agent_reregister_timeout_ms=rng.choice((15_000, 60_000, 600_000)),

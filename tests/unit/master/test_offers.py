@@ -5,6 +5,7 @@ from mesolite.master import MasterSettings
 from mesolite.master.settings import MIN_REFUSE_MS
 from mesolite.protocol import (
     Accept,
+    AgentStopping,
     Decline,
     Filters,
     LaunchOperation,
@@ -216,3 +217,72 @@ def test_an_operator_sees_offers_expire_in_order_of_age() -> None:
     world.tick(2000)
     assert len(world.told("f", Rescind)) == 1
     assert second.offer_id in world.core.state.offers
+
+
+RIDING = MasterSettings(offer_delay_ms=10)
+
+
+def launched_once() -> World:
+    """A framework that has launched, and is offered the rest of the agent."""
+    world = World(settings=RIDING)
+    world.subscribe("f")
+    world.register("a1", "cpus:2;mem:64")
+    first = world.offer("f")
+    world.clear()
+    world.launch("f", first, task("t", resources="cpus:1;mem:32"), refuse_ms=0)
+    return world
+
+
+def test_what_is_offered_to_one_who_launches_is_told_with_the_next_update() -> None:
+    world = launched_once()
+    assert world.events.get("f", []) == []
+    assert [command.task.task_id for command in world.commanded("a1", RunTask)] == ["t"], "the launch does not wait"
+    world.tick(5)
+    world.update("a1", "f", "t", TaskState.RUNNING)
+    assert [type(event) for event in world.events["f"]] == [Offers, Update]
+    assert len(world.event_batches["f"]) == 1
+
+
+def test_where_nothing_else_is_to_be_told_the_offer_is_when_its_time_is_over() -> None:
+    world = launched_once()
+    due_ms = world.core.next_deadline_ms()
+    assert due_ms == world.now_ms + 10
+    world.tick(9)
+    assert world.events.get("f", []) == []
+    world.tick(1)
+    assert offered(world, "f") == "cpus:1;mem:32"
+    assert world.core.next_deadline_ms() > due_ms, "nothing waits any more"
+
+
+def test_who_launches_again_meanwhile_does_not_wait_longer_for_it() -> None:
+    world = World(settings=RIDING)
+    world.subscribe("f")
+    world.register("a1", "cpus:2;mem:64")
+    world.register("a2", "cpus:2;mem:64")
+    first, second = (offer for event in world.told("f", Offers) for offer in event.offers)
+    world.clear()
+    world.launch("f", first, task("t", "a1", "cpus:1;mem:32"))
+    world.tick(6)
+    world.launch("f", second, task("u", "a2", "cpus:1;mem:32"))
+    assert world.told("f", Offers) == []
+    world.tick(4)
+    assert [offer.agent_id for event in world.told("f", Offers) for offer in event.offers] == ["a1", "a2"]
+
+
+def test_an_offer_that_waits_and_is_rescinded_is_told_of_in_that_order() -> None:
+    world = launched_once()
+    world.report("a1", AgentStopping())
+    assert [type(event) for event in world.events["f"]] == [Offers, Rescind]
+
+
+def test_who_does_not_launch_is_offered_things_at_once() -> None:
+    world = World(settings=RIDING)
+    world.subscribe("f")
+    world.register("a1", "cpus:1;mem:64")
+    assert offered(world, "f") == "cpus:1;mem:64"
+
+
+def test_who_says_something_else_while_an_offer_waits_is_told_of_it() -> None:
+    world = launched_once()
+    world.call("f", Revive())
+    assert offered(world, "f") == "cpus:1;mem:32"
