@@ -8,7 +8,9 @@ from typing import Any
 
 from .accumulators import Accumulator, AccumulatorParam, AddingAccumulatorParam
 from .broadcast import Broadcast
+from .result_iterable import ResultIterable
 from .spark_files import SparkFiles
+from .stat_counter import StatCounter
 from .storage_level import StorageLevel
 from .task_context import BarrierTaskContext, BarrierTaskInfo, TaskContext
 
@@ -19,7 +21,9 @@ __all__ = [
     "BarrierTaskContext",
     "BarrierTaskInfo",
     "Broadcast",
+    "ResultIterable",
     "SparkFiles",
+    "StatCounter",
     "StorageLevel",
     "TaskContext",
 ]

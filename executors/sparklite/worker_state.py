@@ -1,5 +1,6 @@
 """What a worker keeps between tasks: persisted partitions as objects, broadcast values, files. For one application at a time."""
 
+import gc
 import os
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,11 @@ from .task_data import TaskDone, TaskMetrics, TaskMissed, TaskSpec
 
 if TYPE_CHECKING:
     from .stage_runner import StageRunner
+
+#: So many objects come about between two collections of the youngest. Tasks hold pairs by the million, in which no cycle is;
+#: with Python's 700 (2,000 from 3.14) more than half of the time of a join went into looking for one. Cycles of users'
+#: objects may so wait, with some ten megabytes.
+_COLLECTED_AFTER: Final = 100_000
 
 
 class WorkerState:
@@ -72,5 +78,6 @@ class WorkerState:
 
 @cache
 def state_of_process() -> WorkerState:
-    """Return the state of a worker process."""
+    """Return the state of a worker process, and make the process one of tasks."""
+    gc.set_threshold(_COLLECTED_AFTER)
     return WorkerState(AgentBlocks.from_environment(), Path.cwd(), alone=True)

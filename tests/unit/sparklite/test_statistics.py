@@ -4,6 +4,7 @@ import math
 import pickle
 import statistics
 
+import numpy
 import pytest
 
 from mesolite.executors.sparklite.hyperloglog import HyperLogLog
@@ -108,3 +109,14 @@ def test_approximate_answers_say_how_sure_they_are(sc: SparkContext) -> None:
     assert (total, total.confidence, total.low, total.high) == (499500.0, 1.0, 499500.0, 499500.0)
     assert numbers.meanApprox(1000) == 499.5
     assert pickle.loads(pickle.dumps(BoundedFloat(1.0, 0.5, 0.0, 2.0))).high == 2.0
+
+
+def test_arrays_are_counted_element_by_element(sc: SparkContext) -> None:
+    arrays = [numpy.array([1.0, -2.0]), numpy.array([3.0, 5.0]), numpy.array([2.0, 0.0])]
+    stats = sc.parallelize(arrays, 2).stats()
+    assert stats.count() == 3
+    assert list(stats.mean()) == [2.0, 1.0]
+    assert (list(stats.max()), list(stats.min())) == ([3.0, 5.0], [1.0, -2.0])
+    assert list(stats.stdev()) == pytest.approx([math.sqrt(2 / 3), math.sqrt(26 / 3)])
+    assert list(arrays[0]) == [1.0, -2.0], "what was counted is as it was"
+    assert list(sc.parallelize(arrays, 2).sum()) == [6.0, 3.0]
