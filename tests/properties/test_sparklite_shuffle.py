@@ -15,6 +15,8 @@ from mesolite.executors.sparklite.columns import decode_column, encode_column
 from mesolite.executors.sparklite.frames import Damaged, decode_frames, encode_frame
 from mesolite.executors.sparklite.hashing import portable_hash
 from mesolite.executors.sparklite.pair_steps import GROUP
+from mesolite.executors.sparklite.placement import place_by
+from mesolite.executors.sparklite.ranges import RangePartition
 from mesolite.executors.sparklite.shuffle_data import Aggregator
 from mesolite.executors.sparklite.steps import same
 from tests.unit.sparklite.shuffle_rig import ShuffleRig
@@ -155,6 +157,19 @@ def test_combined_pairs_can_be_sorted_too(
     for number in range(count):
         own = [pair for pair in expected.items() if hash(pair[0]) % count == number]
         assert found[number] == sorted(own, reverse=descending)
+
+
+@given(st.lists(st.integers()), st.lists(st.integers(), max_size=5), st.booleans(), st.sampled_from([same, abs]))
+def test_ranges_are_placed_as_their_function_says(
+    keys: list[int], bounds: list[int], ascending: bool, mark_of: Callable[[Any], Any]
+) -> None:
+    ranges = RangePartition(sorted(map(mark_of, bounds)), mark_of, ascending)
+    found: list[list[int]] = [[] for _ in range(len(bounds) + 1)]
+    values: list[list[int]] = [[] for _ in found]
+    pairs = ((key, -key) for key in keys)
+    place_by(ranges)(pairs, [each.append for each in found], [each.append for each in values])
+    assert values == [[-key for key in each] for each in found]
+    assert found == [[key for key in keys if ranges(key) == number] for number in range(len(bounds) + 1)]
 
 
 # -- what travels -----------------------------------------------------------------------------------------------------
