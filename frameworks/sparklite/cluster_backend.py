@@ -148,6 +148,11 @@ class ClusterBackend:
         self._connection: Final = Connection(place, self._framework, self._scheduler, self._broke)
 
     @property
+    def place(self) -> ClusterPlace:
+        """Where the cluster is."""
+        return self._place
+
+    @property
     def framework_id(self) -> str:
         """Who this is on the cluster."""
         return self._framework.framework_id

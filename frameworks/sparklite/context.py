@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Final, Self
 from mesolite.executors.sparklite.run_job import RunJob
 from mesolite.executors.sparklite.task import Task
 
+from ..futures.connection import ClusterPlace
 from .backend import Backend
 from .call_site import call_site
 from .conf import SparkConf
@@ -94,6 +95,7 @@ class SparkContext(Reading, Control, Reporting, SharedVariables):
     def _started(self, master: str | None) -> tuple[Backend, JobScheduler, SharedData]:
         place = master_of(master)
         backend: Backend
+        flower_place: ClusterPlace | None = None
         most_bytes = max_result_bytes(self._conf)
         if isinstance(place, LocalMaster):
             limits = task_limits(self._conf, 0)
@@ -105,12 +107,13 @@ class SparkContext(Reading, Control, Reporting, SharedVariables):
             settings = dag_settings(self._conf)
             cluster = open_cluster(place, self._conf, self.appName)
             backend, self._app_id = cluster, cluster.framework_id
+            flower_place = cluster.place
         app_id = framework_name(self._app_id)
         data = SharedData(backend, app_id)
         jobs = JobScheduler(backend, app_id, data, settings, limits, most_bytes)
         # Reports show settings.
         self._conf.set("spark.app.id", self._app_id).set("spark.master", self.master)
-        for listener in self.own_listeners():
+        for listener in self.own_listeners(flower_place, self._app_id):
             jobs.add_listener(listener)
         jobs.start()
         return backend, jobs, data

@@ -178,7 +178,7 @@ class DagShell:
                 self._gone(task, "missed", ending.reason, ending.metrics)
                 self._apply(self._missed(task_id, ending))
             case Failed():
-                self._gone(task, "failed", str(ending.error).partition("\n")[0])
+                self._gone(task, "failed", str(ending.error))
                 error = _placed(ending.error, task)
                 self._apply(TaskFailed(now_ms=_now_ms(), task_id=task_id, error=error, fatal=ending.fatal))
             case Lost():

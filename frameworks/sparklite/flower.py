@@ -37,6 +37,8 @@ from .records import DONE
 
 #: Importing Celery takes a tenth of a second of the driver's time, which the first job needs more.
 START_DELAY_S: Final = 1.0
+#: How often what lives is said again. A driver does not hear that somebody began to listen, as agents do.
+REPEAT_EVERY_S: Final = 60.0
 #: Stages that are remembered for the names of their tasks; far more than run at the same time.
 MAX_STAGES: Final = 1_000
 
@@ -69,7 +71,14 @@ class FlowerListener:
         self._sampler: Final = Sampler(shown_per_s, time.monotonic)
         #: For failures of what was left out, which would find no room among all the rest.
         self._failures: Final = Sampler(max(1.0, shown_per_s / 4), time.monotonic)
-        repeats = Repeats(self._said, shown_per_s, clock_s=time.monotonic, wall_clock_s=time.time, random=random.random)
+        repeats = Repeats(
+            self._said,
+            shown_per_s,
+            clock_s=time.monotonic,
+            wall_clock_s=time.time,
+            random=random.random,
+            repeat_every_s=REPEAT_EVERY_S,
+        )
         self._publisher: Final = EventPublisher(
             driver_worker(socket.gethostname()),
             partial(open_broker, redis_url),

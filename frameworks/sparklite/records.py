@@ -50,8 +50,12 @@ class TaskRecord:
 
     @property
     def began_ms(self) -> float:
-        """When it began to run, on the driver's clock: it may have waited behind another since it was sent."""
-        return max(float(self.started.at_ms), self.ended_ms - self.run_ms)
+        """When it began to run, on the driver's clock: it may have waited behind another since it was sent.
+
+        The worker says when, by a clock that may be off: what cannot be is moved to between sending and end.
+        """
+        latest = max(float(self.started.at_ms), self.ended_ms - self.run_ms)
+        return min(max(float(self.started.at_ms), self.metrics.began_ms or latest), latest)
 
 
 class Spread(NamedTuple):
@@ -179,7 +183,13 @@ class StageRecord:
 
     def spread(self) -> Spread:
         """How the run times of finished tasks are spread."""
-        return self._spread or spread_of([task.run_ms for task in self.tasks if task.outcome == DONE])
+        if self._spread is not None:
+            return self._spread
+        known = spread_of([task.run_ms for task in self.tasks if task.outcome == DONE])
+        # The slowest are known, also where they are not in the sample.
+        return known._replace(
+            largest=max([known.largest, *(run_ms for run_ms, _, task in self._slowest if task.outcome == DONE)])
+        )
 
     def give_up_tasks(self) -> int:
         """Make room: keep of the single tasks only the slowest and the failures. Returns how many went."""

@@ -83,6 +83,7 @@ class Repeats:
         clock_s: Callable[[], float],
         wall_clock_s: Callable[[], float],
         random: Callable[[], float],
+        repeat_every_s: float = REPEAT_EVERY_S,
     ) -> None:
         """Plan the first repetition that nobody asked for.
 
@@ -92,12 +93,14 @@ class Repeats:
             clock_s: A clock that never jumps.
             wall_clock_s: The clock of the stories' times.
             random: Gives fractions in [0, 1).
+            repeat_every_s: How often all is repeated that lives, and what ended since, though nobody asked.
         """
         self._stories = stories
         self._clock_s = clock_s
         self._wall_clock_s = wall_clock_s
         self._random = random
         self._tasks_per_s = tasks_per_s
+        self._repeat_every_s = repeat_every_s
         self._agents = 1
         self._lock = threading.Lock()
         #: Ids still to be said in the repetition under way.
@@ -107,7 +110,7 @@ class Repeats:
         self._asked_for_s: float | None = None
         #: Somebody came after that was planned.
         self._again = False
-        self._periodic_s = clock_s() + REPEAT_EVERY_S
+        self._periodic_s = clock_s() + repeat_every_s
         #: On the clock, and on the wall clock; nothing was repeated yet.
         self._began_s = -NEVER_S
         self._began_wall_s = wall_clock_s()
@@ -172,7 +175,7 @@ class Repeats:
         self._left = deque(self._stories.to_repeat(ended_after_s))
         self._next_portion_s = now_s
         self._began_s, self._began_wall_s = now_s, wall_s
-        self._periodic_s = now_s + REPEAT_EVERY_S
+        self._periodic_s = now_s + self._repeat_every_s
         if asked_for:
             self._asked_for_s = now_s + MIN_INTERVAL_S if self._again else None
             self._again = False

@@ -18,6 +18,8 @@ _MARKED_WAIT: Final = 0.3
 #: So many tasks, each shorter than that on the average: most of the time goes into sending them.
 _MANY_TASKS: Final = 200
 _SHORT_TASK_MS: Final = 10
+_SKEWED_KEYS: Final = "A few keys may hold much of the data: use more partitions, or spread those keys."
+_SKEWED_INPUT: Final = "Its partitions may differ in size: more of them would be more even (repartition)."
 #: Sentences in one report.
 MAX_FINDINGS: Final = 12
 
@@ -51,7 +53,7 @@ def _of_stage(stage: StageSummary) -> Iterator[str]:
         where = "" if slow is None else f" (partition {slow.partition} on {slow.host})"
         yield (
             f"its slowest task took {duration(spread.largest)}{where}, {stage.skew:.1f} times the median. "
-            "A few keys may hold much of the data: use more partitions, or spread those keys."
+            + (_SKEWED_KEYS if stage.totals.shuffle_read_bytes else _SKEWED_INPUT)
         )
     if totals.memory_limit_bytes and totals.peak_memory_bytes >= MARKED_MEMORY * totals.memory_limit_bytes:
         yield (
@@ -68,4 +70,9 @@ def _of_stage(stage: StageSummary) -> Iterator[str]:
     if stage.done >= _MANY_TASKS and totals.run_ms / stage.done < _SHORT_TASK_MS:
         yield f"{stage.done} tasks of {totals.run_ms / stage.done:.1f} ms each: fewer partitions (coalesce) would be faster."
     if stage.failed + stage.lost:
-        yield f"{stage.failed} attempts failed and {stage.lost} were lost or missed their input; the work was done again."
+        after = "" if stage.reason else "; the work was done again"
+        yield f"{_times(stage.failed)} failed, {_times(stage.lost)} lost their executor or their input{after}."
+
+
+def _times(number: int) -> str:
+    return f"{number} attempt{'s' * (number != 1)}"

@@ -69,10 +69,9 @@ def page_of(report: Report, tasks: Tasks) -> str:
 """
 
 
-def histogram(values: Sequence[float], bins: int = BINS) -> list[int]:
+def histogram(values: Sequence[float], largest: float, bins: int = BINS) -> list[int]:
     """Count values in so many equal steps from 0 to the largest."""
     counts = [0] * bins
-    largest = max(values, default=0.0)
     for value in values:
         counts[min(bins - 1, int(value / largest * bins)) if largest > 0 else 0] += 1
     return counts
@@ -129,7 +128,7 @@ def _data(report: Report, tasks: Tasks) -> dict[str, object]:
 def _stage(stage: StageSummary, tasks: Iterable[TaskRecord]) -> dict[str, object]:
     fields: dict[str, object] = {name: getattr(stage, name) for name in stage.__dataclass_fields__ if name != "slowest"}
     rdds = [name[:MAX_RDD_CHARS] for name in stage.rdds[:MAX_RDDS]]
-    bins = histogram([task.run_ms for task in tasks if task.outcome == DONE])
+    bins = histogram([task.run_ms for task in tasks if task.outcome == DONE], stage.spread.largest)
     return fields | {"rdds": rdds, "bins": bins}
 
 

@@ -69,7 +69,7 @@ const taskFacts = (task) => {
   return [
     ["outcome", task.outcome], ["time", dur(task.run)], ["waited for blocks", task.wait ? dur(task.wait) : "–"],
     ["attempt", task.attempt ? String(task.attempt) : ""], ["copy", task.speculative ? "speculative" : ""],
-    ["host", executor ? executor.host : ""], ["items in", num(task.items)], ["read", bytes(task.read)],
+    ["host", executor ? executor.host : ""], ["executor", executor ? executor.executor_id : ""], ["items in", num(task.items)], ["read", bytes(task.read)],
     ["written", bytes(task.written)], ["spilled", bytes(task.spilled)], ["peak memory", bytes(task.peak)],
   ];
 };

@@ -27,7 +27,7 @@ const jobs = () => table("job", [
   figure("time", (job) => job.duration_ms, dur), figure("stages", (job) => job.stage_ids.length,
     (count, job) => `${count}${Object.keys(job.skipped).length ? ` (${Object.keys(job.skipped).length} skipped)` : ""}`),
   figure("tasks", (job) => job.tasks, (_, job) => troubled(job)),
-  words("error", (job) => job.error, (job) => job.error && h("code", {}, job.error.trimEnd().split("\n").pop())),
+  words("error", (job) => job.error, (job) => job.error && h("code", {}, job.error.split("\n")[0])),
 ], D.jobs).node;
 
 const executors = () => table("executor", [
@@ -43,6 +43,7 @@ const executors = () => table("executor", [
 function tiles() {
   const all = (of) => sum(D.stages, of), busy = all((stage) => stage.totals.run_ms), again = all((stage) => stage.failed + stage.lost);
   const span = D.jobs.length ? most(D.jobs, (job) => job.began_ms + job.duration_ms) - Math.min(...D.jobs.map((job) => job.began_ms)) : 0;
+  const away = all((stage) => stage.totals.shuffle_read_remote_bytes);
   const peak = most(D.stages, (stage) => stage.totals.peak_memory_bytes), limit = most(D.stages, (stage) => stage.totals.memory_limit_bytes);
   const failed = D.jobs.filter((job) => job.status === "failed").length, skipped = sum(D.jobs, (job) => Object.keys(job.skipped).length);
   const facts = [
@@ -50,7 +51,7 @@ function tiles() {
     ["stages", num(D.stages.length), skipped ? `${skipped} more skipped` : "none skipped"],
     ["tasks", num(D.ended_tasks), again ? `${num(again)} failed or lost` : "none failed", again],
     ["task time", dur(busy), span ? `${few(busy / span)} at once on average` : ""],
-    ["shuffled", bytes(all((stage) => stage.totals.shuffle_write_bytes)), `${bytes(all((stage) => stage.totals.shuffle_read_remote_bytes))} between agents`],
+    ["shuffled", bytes(all((stage) => stage.totals.shuffle_write_bytes)), away ? `${bytes(away)} between agents` : "none between agents"],
     ["spilled", bytes(all((stage) => stage.totals.spilled_bytes)), "to disk"],
     ["peak memory", bytes(peak), limit ? `${pct(peak / limit)} of ${bytes(limit)} a task` : "of a task", limit && peak / limit >= 0.9],
   ];

@@ -1,5 +1,9 @@
 // Tables that sort, and what opens below a stage.
-function table(name, columns, rows, detail) {
+// Columns that are left out where they would say nothing.
+const OPTIONAL = new Set(["attempt", "error", "failed, lost", "group", "items in", "peak memory", "read", "spilled", "waited", "written"]);
+
+function table(name, allColumns, rows, detail) {
+  const columns = allColumns.filter((column) => !OPTIONAL.has(column.title) || rows.some((row) => column.value(row)));
   const state = { by: null, down: true, open: new Set() }, body = h("tbody", {});
   const heads = columns.map((column, place) => h("th", { class: column.text ? "" : "figure", scope: "col", tabindex: 0, title: column.help,
     onclick: () => sortBy(place), onkeydown: (event) => { if (event.key === "Enter") sortBy(place); } }, column.title));
@@ -30,8 +34,7 @@ function table(name, columns, rows, detail) {
     }));
   }
   draw();
-  return { node: h("div", { class: "scroll" }, h("table", { class: name }, h("thead", {}, h("tr", {}, heads)), body)), toggle,
-    show: (wanted) => { rows = wanted; draw(); } };
+  return { node: h("div", { class: "scroll" }, h("table", { class: name }, h("thead", {}, h("tr", {}, heads)), body)), toggle };
 }
 const figure = (title, value, show, help) => ({ title, value, help, show: (row) => (show || num)(value(row), row) });
 const words = (title, value, show) => ({ title, value, text: true, show: show || value });
@@ -73,12 +76,12 @@ function bars(stage) {
     s("text", { x: width, y: height + 15, class: "axis", "text-anchor": "end" }, dur(top)));
 }
 
-const hostOf = (task) => (D.executors[task.executor] ? D.executors[task.executor].host : "?");
+const hostOf = (task) => (D.executors[task.executor] ? nameOf(D.executors[task.executor]) : "?");
 const taskColumns = (withStage) => [
   ...(withStage ? [words("stage", (task) => key(D.stages[task.stage]), (task) => [h("i", { class: "dot", style: `background:${hue(D.stages[task.stage].stage_id)}` }),
     `${key(D.stages[task.stage])}  ${D.stages[task.stage].name}`])] : []),
   figure("partition", (task) => task.partition, String), figure("attempt", (task) => task.attempt, String),
-  words("outcome", (task) => task.outcome, (task) => [tag(task.outcome), task.speculative ? " copy" : ""]), words("host", hostOf),
+  words("outcome", (task) => task.outcome, (task) => [tag(task.outcome), task.speculative ? " copy" : ""]), words("where", hostOf),
   figure("time", (task) => task.run, dur), figure("waited", (task) => task.wait, (ms) => (ms ? dur(ms) : "–"), "for other agents' blocks"),
   figure("items in", (task) => task.items), figure("read", (task) => task.read, bytes), figure("written", (task) => task.written, bytes),
   figure("spilled", (task) => task.spilled, bytes), figure("peak memory", (task) => task.peak, bytes),

@@ -18,6 +18,9 @@ function niceStep(span, wanted) {
   return [1, 2, 5, 10].map((n) => n * power).find((step) => step >= rough);
 }
 
+// A host, where no other executor has it too.
+const nameOf = (executor) => (D.executors.filter((each) => each.host === executor.host).length === 1 && executor.host) || executor.executor_id;
+
 class TimeLine {
   constructor(openStage) {
     this.openStage = openStage;
@@ -78,8 +81,8 @@ class TimeLine {
   }
 
   label(y, text, note) {
-    return [s("text", { x: 0, y: y + 12, class: "label" }, text),
-      note && s("text", { x: GUTTER - 12, y: y + 12, class: "note", "text-anchor": "end" }, note)];
+    return [s("text", { x: 0, y: y + 12, class: "label" }, text.length > 19 ? `${text.slice(0, 18)}…` : text),
+      note && text.length < 12 && s("text", { x: GUTTER - 12, y: y + 12, class: "note", "text-anchor": "end" }, note)];
   }
 
   band(parts, title, bars, y, text, color, told, click) {
@@ -109,7 +112,7 @@ class TimeLine {
         return y + 20;
       }
       lanes += count;
-      parts.push(...this.label(y, executor.host || executor.executor_id, `${count} at once`), this.tasks(bars, y));
+      parts.push(...this.label(y, nameOf(executor), `${count} at once`), this.tasks(bars, y));
       y += Math.max(count * this.lane, 14) + 8;
     }
     return y;

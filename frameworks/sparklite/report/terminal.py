@@ -1,5 +1,6 @@
 """The report in the terminal: a table for each job, then executors, slow tasks and failures."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from rich.console import Console
@@ -35,7 +36,7 @@ def show(report: Report, console: Console) -> None:
     _show_slowest(report, console)
     for finding in findings(report):
         console.print(Text.assemble(("• ", "yellow"), finding.text))
-    _show_failures(report.failures[-MAX_TASKS_SHOWN:], console)
+    _show_failures(report.failures, console)
 
 
 def _show_job(job: JobSummary, report: Report, console: Console) -> None:
@@ -46,17 +47,18 @@ def _show_job(job: JobSummary, report: Report, console: Console) -> None:
     if job.description:
         heading.append(f"  {job.description}", "dim")
     console.print(heading)
-    table = _table("stage", "name", ">tasks", ">time", ">median", ">max", ">skew", ">items in")
-    _add(table, ">read", ">written", ">spilled", ">peak memory")
+    columns = "stage", "name", ">tasks", ">time", ">median", ">max", ">skew", ">items in"
     wanted = set(job.stage_ids) - set(job.skipped)
-    for stage in report.stages:
-        if stage.job_id == job.job_id or stage.stage_id in wanted:
-            table.add_row(*_stage_row(stage, shared=stage.job_id != job.job_id))
+    rows = [
+        _stage_row(stage, shared=stage.job_id != job.job_id)
+        for stage in report.stages
+        if stage.job_id == job.job_id or stage.stage_id in wanted
+    ]
     for stage_id, name in sorted(job.skipped.items()):
-        table.add_row(str(stage_id), escape(name), "skipped", style="dim")
-    console.print(table)
+        rows.append([str(stage_id), f"[dim]{escape(name)}[/dim]", "[dim]skipped[/dim]"])
+    console.print(_table([*columns, ">read", ">written", ">spilled", ">peak memory"], rows))
     if job.error:
-        console.print(Text(_last_lines(job.error), "red"))
+        console.print(Text(job.error.partition("\n")[0], "red"))
     console.print()
 
 
@@ -86,9 +88,9 @@ def _stage_row(stage: StageSummary, *, shared: bool) -> list[str]:
 
 
 def _show_executors(report: Report, console: Console) -> None:
-    table = _table("executor", "host", ">workers", ">tasks", ">failed", ">busy", ">read", ">written", ">peak memory")
-    for each in report.executors:
-        table.add_row(
+    columns = "executor", "host", ">workers", ">tasks", ">failed", ">busy", ">read", ">written", ">peak memory"
+    rows = [
+        [
             escape(each.executor_id) + ("" if each.ended_ms is None else " [dim](over)[/dim]"),
             escape(each.host),
             count(each.workers),
@@ -98,30 +100,39 @@ def _show_executors(report: Report, console: Console) -> None:
             size(each.totals.shuffle_read_bytes),
             size(each.totals.shuffle_write_bytes),
             share(each.totals.peak_memory_bytes, each.totals.memory_limit_bytes),
-        )
-    if report.executors:
-        console.print(table)
+        ]
+        for each in report.executors
+    ]
+    if rows:
+        console.print(_table(columns, rows))
+        console.print()
 
 
 def _show_slowest(report: Report, console: Console) -> None:
-    table = _table("slowest tasks", "host", ">time", ">waited", ">items in", ">read", ">spilled", ">peak memory")
-    for task in report.slowest[:MAX_TASKS_SHOWN]:
-        table.add_row(
+    columns = "slowest tasks", "executor", "host", ">time", ">waited", ">items in", ">read", ">spilled", ">peak memory"
+    rows = [
+        [
             _task_name(task),
+            escape(task.executor_id),
             escape(task.host),
             duration(task.run_ms),
-            duration(task.fetch_wait_ms),
+            duration(task.fetch_wait_ms) if task.fetch_wait_ms else "-",
             count(task.items_in),
             size(task.shuffle_read_bytes),
             size(task.spilled_bytes),
             share(task.peak_memory_bytes, task.memory_limit_bytes),
-        )
-    if report.slowest:
-        console.print(table)
+        ]
+        for task in report.slowest[:MAX_TASKS_SHOWN]
+    ]
+    if rows:
+        console.print(_table(columns, rows))
+        console.print()
 
 
 def _show_failures(failures: tuple[TaskSummary, ...], console: Console) -> None:
-    for task in failures:
+    # Attempts at one partition mostly fail alike.
+    last = {(task.stage_id, task.stage_attempt, task.partition): task for task in failures}
+    for task in list(last.values())[-MAX_TASKS_SHOWN:]:
         console.print(Text(f"{_task_name(task)} on {task.host}: {task.outcome}", "bold red"))
         console.print(Text(_last_lines(task.reason)))
 
@@ -135,16 +146,16 @@ def _last_lines(text: str) -> str:
     return "\n".join(text.rstrip().splitlines()[-MAX_REASON_LINES:])
 
 
-def _table(*columns: str) -> Table:
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Make a table. Columns with a leading `>` are figures, which stand right; those in which nothing stands are left out."""
+    kept = [place for place in range(len(columns)) if any(row[place] != "-" for row in rows if place < len(row))]
     table = Table(box=None, pad_edge=False, header_style="dim")
-    _add(table, *columns)
-    return table
-
-
-def _add(table: Table, *columns: str) -> None:
-    """Add columns; those with a leading `>` are figures, which stand right."""
-    for each in columns:
-        if each.startswith(">"):
-            table.add_column(each[1:], justify="right", no_wrap=True)
+    for place in kept:
+        name = columns[place]
+        if name.startswith(">"):
+            table.add_column(name[1:], justify="right", no_wrap=True)
         else:
-            table.add_column(each, overflow="fold")
+            table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(row[place] for place in kept if place < len(row)))
+    return table

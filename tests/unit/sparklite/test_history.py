@@ -84,6 +84,19 @@ def test_a_task_is_shown_when_it_ran_not_when_it_was_sent() -> None:
     assert (task.began_ms, task.run_ms) == (T0 + 600, 400.0)
 
 
+@pytest.mark.parametrize(
+    ("said_ms", "shown_ms"),
+    [(T0 + 200, T0 + 200), (T0 - 5000, T0), (T0 + 90_000, T0 + 600)],
+    ids=["it fits", "its clock is behind", "its clock is ahead"],
+)
+def test_a_worker_says_when_a_task_began_as_far_as_that_can_be(said_ms: int, shown_ms: int) -> None:
+    metrics = TaskMetrics(run_ms=400.0, began_ms=said_ms)
+    history = history_of(
+        job_began(), stage_began(), task_started(1), task_finished(1, at_ms=T0 + 1000, metrics=metrics)
+    )
+    assert history.stages[0, 0].tasks[0].began_ms == shown_ms
+
+
 def test_quantiles_are_exact_up_to_a_limit_and_of_a_fair_sample_beyond(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "MAX_TASKS_OF_STAGE", 100)
     few, many = history_of(*whole_job(tasks=100)), history_of(*whole_job(tasks=2000))
@@ -93,7 +106,7 @@ def test_quantiles_are_exact_up_to_a_limit_and_of_a_fair_sample_beyond(monkeypat
     assert not stage.exact
     assert (len(stage.tasks), stage.outcomes["done"]) == (100, 2000)
     assert stage.spread().median == pytest.approx(100_000, rel=0.25)
-    assert stage.slowest()[0].run_ms == 200_000.0, "the slowest are always known"
+    assert (stage.slowest()[0].run_ms, stage.spread().largest) == (200_000.0, 200_000.0), "the slowest are always known"
 
 
 def test_single_tasks_of_old_stages_go_first_and_their_figures_stay() -> None:

@@ -54,7 +54,7 @@ def test_tables_tell_of_stages_skew_failures_and_memory() -> None:
     assert re.search(r"^6 +join at logs.py:44 +24/24 .* 10.0x .* 64.3 MiB of 96.0 MiB", text, re.MULTILINE)
     assert re.search(r"^4 +keyBy at logs.py:40 +23/24 1 failed", text, re.MULTILINE)
     assert re.search(r"^1 +reduceByKey at logs.py:20 +skipped", text, re.MULTILINE)
-    assert re.search(r"stage 6, partition 5 +host-2 +4.0 s", text)
+    assert re.search(r"stage 6, partition 5 +sparklite-2 +host-2 +4.0 s", text)
     assert "ValueError: <img src=x onerror=alert(2)>" in text
 
 
