@@ -6,7 +6,7 @@ without what is different for each partition: that travels in `TaskSpec.inputs` 
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice, product
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, SupportsIndex
 
 from .shuffle_data import ShuffleSpec
 from .storage_level import StorageLevel
@@ -37,6 +37,11 @@ class Node:
         self.parents: Final = parents
         #: Set where it is persisted; read through `iterator`.
         self.level: StorageLevel | None = None
+        #: Reads what a checkpoint saved. Workers get it in place of this node, which then needs no parents.
+        self.saved: Leaf | None = None
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        return super().__reduce_ex__(protocol) if self.saved is None else (_instead, (self.saved,))
 
     def iterator(self, partition: int, task: "Task") -> Iterator[Any]:
         """Return the items of a partition: kept ones, or else computed, and kept if that is wanted."""
@@ -207,6 +212,11 @@ class Zipped(Node):
             yield item, other
         if next(right, end) is not end:
             raise ValueError("Can only zip with RDD which has the same number of elements in each partition")
+
+
+def _instead(node: Node) -> Node:
+    """What a node that was saved is unpickled as."""
+    return node
 
 
 def _batches(items: Iterator[Any]) -> Iterator[list[Any]]:

@@ -1,5 +1,6 @@
 """Actions: what makes a job run, and brings its results to the driver."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -18,6 +19,12 @@ class Actions(RddBase[T]):
     def collect(self) -> list[T]:
         """All items, in order of partitions. They must fit into the driver's memory."""
         return list(chain.from_iterable(self._run(results.as_list)))
+
+    def collectWithJobGroup(self, groupId: str, description: str, interruptOnCancel: bool = False) -> list[T]:
+        """`collect` in a job group. PySpark has deprecated it: use `SparkContext.setJobGroup`."""
+        warnings.warn("use SparkContext.setJobGroup and collect", FutureWarning, stacklevel=2)
+        self.ctx.setJobGroup(groupId, description, interruptOnCancel)
+        return self.collect()
 
     def toLocalIterator(self, prefetchPartitions: bool = False) -> Iterator[T]:
         """All items, of which the driver holds one partition at a time: each partition is a job.

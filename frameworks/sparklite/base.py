@@ -38,7 +38,6 @@ class RddBase(Generic[T_co]):
         self.ctx = ctx
         self.partitioner = partitioner
         self._lineage = lineage
-        self._name: str | None = None
 
     def __reduce__(self) -> NoReturn:
         raise ClosureError(
@@ -61,7 +60,13 @@ class RddBase(Generic[T_co]):
         return self._lineage.node.rdd_id
 
     def getNumPartitions(self) -> int:
-        """How many partitions there are."""
+        """How many partitions there are.
+
+        Raises:
+            SparkError: An input that it needs is not there.
+        """
+        if self._lineage.trouble is not None:
+            raise self._lineage.trouble
         return self._lineage.node.partitions
 
     def _reduce_partitions(self, of_parents: int | None = None) -> int:
@@ -107,6 +112,7 @@ class RddBase(Generic[T_co]):
         node = ShuffleRead(self.ctx.next_rdd_id(), spec, order, descending=descending)
         made = self._made(node, (), partitioner, name)
         made._lineage.shuffle = Shuffle(spec, self._lineage)
+        made._lineage.trouble = self._lineage.trouble
         return made
 
     def _combined(
@@ -122,7 +128,8 @@ class RddBase(Generic[T_co]):
     def _made(
         self, node: Node, parents: "Sequence[RddBase[Any]]", partitioner: Partitioner | None, name: str | None
     ) -> "RDD[Any]":
-        lineage = Lineage(node, tuple(parent._lineage for parent in parents), name=call_site(name))
+        trouble = next((parent._lineage.trouble for parent in parents if parent._lineage.trouble is not None), None)
+        lineage = Lineage(node, tuple(parent._lineage for parent in parents), name=call_site(name), trouble=trouble)
         return self.ctx.new_rdd(lineage, partitioner)
 
     # Running
@@ -136,7 +143,9 @@ class RddBase(Generic[T_co]):
     ) -> list[Any]:
         """Return the function's value of each partition, in the order of `partitions` (all where None)."""
         wanted = range(self.getNumPartitions()) if partitions is None else partitions
-        return self.ctx.run(self._lineage, function, tuple(wanted), call_site(name))
+        values = self.ctx.run(self._lineage, function, tuple(wanted), call_site(name))
+        self.ctx.checkpoints.save_marked(self._lineage)
+        return values
 
     def _self(self) -> "RDD[T_co]":
         return cast("RDD[T_co]", self)

@@ -87,4 +87,5 @@ def united(rdds: "list[RDD[Any]]") -> "RDD[Any]":
         node: Node = SamePlace(ctx.next_rdd_id(), nodes)
     else:
         partitioner, node = None, Union(ctx.next_rdd_id(), nodes)
-    return ctx.new_rdd(Lineage(node, lineages, name=call_site()), partitioner)
+    trouble = next((lineage.trouble for lineage in lineages if lineage.trouble is not None), None)
+    return ctx.new_rdd(Lineage(node, lineages, name=call_site(), trouble=trouble), partitioner)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from mesolite.executors.sparklite.task import Task
 
+from .checkpoints import Checkpoints
 from .conf import SparkConf
 from .errors import ClosureError
 from .lineage import Lineage
@@ -28,6 +29,8 @@ class ContextBase(ABC):
         self._conf = conf
         self._rdd_ids = itertools.count()
         self._shuffle_ids = itertools.count()
+        #: RDDs that are to be saved, and where.
+        self.checkpoints = Checkpoints(self)
 
     def __reduce__(self) -> NoReturn:
         raise ClosureError(
@@ -50,6 +53,10 @@ class ContextBase(ABC):
         self, lineage: Lineage, function: Callable[[Task, Iterator[Any]], Any], partitions: tuple[int, ...], name: str
     ) -> list[Any]:
         """Run a job: the function's value of each of the partitions, in their order."""
+
+    def unpersist(self, rdd_id: int) -> None:
+        """Drop what is kept of an RDD: `RDD.unpersist` has said that it is not persisted any more."""
+        del rdd_id  # who keeps nothing has nothing to drop
 
     @property
     def defaultMinPartitions(self) -> int:

@@ -28,6 +28,14 @@ class Lineage:
     barrier: bool = False
     #: Partitions lie on these hosts or agents already (files); best first.
     preferred_of: Callable[[int], tuple[str, ...]] | None = None
+    #: `RDD.setName`.
+    label: str | None = None
+    #: Why no job can read it: an input that is not there. Handed on to all that is made of it.
+    trouble: Exception | None = None
+    #: Where it is saved after the next job that needs it (`RDD.checkpoint`).
+    checkpoint_path: str | None = None
+    #: It has been saved there, and is read from there; or it has been kept (`RDD.localCheckpoint`).
+    checkpointed: bool = False
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)

@@ -33,10 +33,10 @@ class Ordering(RddBase[T]):
             keyfunc: Order by this function of the key.
         """
         partitions = self._reduce_partitions() if numPartitions is None else numPartitions
-        if partitions < 1:
+        if numPartitions is not None and numPartitions < 1:
             raise ValueError("Number of partitions must be positive.")
         bounds: list[Any] = []
-        if partitions > 1:
+        if partitions != 1:
             sampled = self._run(KeySample(partitions * SAMPLE_PER_PARTITION))
             found = bounds_of(sampled, partitions, keyfunc)
             if found is None:

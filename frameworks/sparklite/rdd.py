@@ -4,11 +4,14 @@ from typing import TypeVar
 
 from .actions import Actions
 from .combining import Combining
+from .describing import Describing
+from .keeping import Keeping
 from .ordering import Ordering
 from .pairs import Pairs
 from .placing import Placing
 from .reductions import Reductions
 from .sampling import Sampling
+from .saving import Saving
 from .statistics import Statistics
 from .transformations import Transformations
 
@@ -20,6 +23,9 @@ class RDD(
     Combining[T],
     Ordering[T],
     Placing[T],
+    Keeping[T],
+    Describing[T],
+    Saving[T],
     Pairs[T],
     Sampling[T],
     Statistics[T],

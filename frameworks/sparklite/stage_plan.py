@@ -61,8 +61,8 @@ class StagePlan:
             each.shuffle for each in self.lineages.values() if each.shuffle is not None
         )
         self._code: PickledCode | None = None
-        #: What was persisted how when the code was pickled.
-        self._levels: dict[int, StorageLevel] = {}
+        #: What was persisted how, and what was read from a checkpoint, when the code was pickled.
+        self._kinds: list[tuple[StorageLevel | None, bool]] = []
 
     @property
     def shuffle_id(self) -> int | None:
@@ -85,15 +85,15 @@ class StagePlan:
         )
 
     def code(self) -> PickledCode:
-        """What its tasks run; pickled again only where something is persisted now that was not, or the other way round.
+        """What its tasks run; pickled again only where something is persisted or saved now that was not, or the other way round.
 
         Raises:
             ClosureError: It cannot be pickled.
         """
-        levels = {rdd_id: each.node.level for rdd_id, each in self.lineages.items() if each.node.level is not None}
-        if self._code is None or levels != self._levels:
+        kinds = [(each.node.level, each.checkpointed) for each in self.lineages.values()]
+        if self._code is None or kinds != self._kinds:
             code = StageCode(self.lineage.node, shuffle=self._spec, result=self._result)
-            self._levels = levels
+            self._kinds = kinds
             self._code = PickledCode(stage_id=self.stage_id, pickled=pickled(code))
         return self._code
 

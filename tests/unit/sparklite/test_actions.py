@@ -145,6 +145,13 @@ def test_equal_items_keep_their_order_in_top_and_take_ordered(sc: SparkContext) 
     assert rdd.top(4, key=lambda x: x[0]) == heapq.nlargest(4, items, key=lambda x: x[0])
 
 
+def test_collect_with_a_job_group_is_known_and_deprecated(sc: SparkContext) -> None:
+    with pytest.warns(FutureWarning, match="setJobGroup"):
+        assert sc.parallelize([1, 2]).collectWithJobGroup("group", "description") == [1, 2]
+    assert sc.getLocalProperty("spark.jobGroup.id") == "group"
+    sc.setLocalProperty("spark.jobGroup.id", None)
+
+
 def test_foreach_calls_where_the_items_are(sc: SparkContext, tmp_path: Path) -> None:
     sc.parallelize([1, 2, 3]).foreach(lambda x: (tmp_path / str(x)).touch())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "3"]
