@@ -11,9 +11,16 @@ if TYPE_CHECKING:
 
 
 def merged_by(function: Callable[[Any, Any], Any], into: dict[Any, Any], pairs: Iterator[Any]) -> dict[Any, Any]:
-    """Merge pairs into a dictionary and return it."""
-    for key, value in pairs:
-        into[key] = function(into[key], value) if key in into else value
+    """Merge pairs into a dictionary and return it.
+
+    Raises:
+        RuntimeError: The function raised StopIteration, which a loop of the program could take for its end.
+    """
+    try:
+        for key, value in pairs:
+            into[key] = function(into[key], value) if key in into else value
+    except StopIteration as stop:
+        raise RuntimeError("Caught StopIteration thrown from user's code") from stop
     return into
 
 

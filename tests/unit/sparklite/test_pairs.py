@@ -1,14 +1,16 @@
 """Operations on pairs, case by case. What partitions hold is in test_as_pyspark.py."""
 
 import pickle
+from collections.abc import Callable
 from operator import add
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from mesolite.executors.sparklite.hashing import portable_hash
 from mesolite.executors.sparklite.result_iterable import ResultIterable
 from mesolite.frameworks.sparklite import RDD, SparkConf, SparkContext
+from mesolite.frameworks.sparklite.errors import JobFailed
 from mesolite.frameworks.sparklite.partitioner import Partitioner, is_same_everywhere
 from tests.sparklite_parts import parts
 
@@ -151,3 +153,27 @@ def test_fewer_than_one_partition_is_refused(letters: RDD[Any], wanted: int) -> 
 def test_a_number_of_partitions_that_is_none_is_refused(letters: RDD[Any]) -> None:
     with pytest.raises(TypeError, match="numPartitions must be an int, not 'many'"):
         letters.groupByKey("many")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def stopping(*_: Any) -> Any:
+    raise StopIteration
+
+
+#: Each calls a function of the program in another place.
+CALLS: Final[dict[str, Callable[[RDD[Any]], object]]] = {
+    "mapped": lambda pairs: pairs.mapValues(stopping).collect(),
+    "flat-mapped": lambda pairs: pairs.flatMapValues(stopping).collect(),
+    "reduced": lambda pairs: pairs.reduceByKey(stopping).collect(),
+    "reduced locally": lambda pairs: pairs.reduceByKeyLocally(stopping),
+    "created": lambda pairs: pairs.combineByKey(stopping, add, add).collect(),
+    "merged": lambda pairs: pairs.combineByKey(lambda value: value, add, stopping).collect(),
+    "in place": lambda pairs: pairs.partitionBy(2).reduceByKey(stopping).collect(),
+    "placed": lambda pairs: pairs.partitionBy(2, stopping).collect(),
+}
+
+
+@pytest.mark.parametrize("where", CALLS)
+def test_a_stray_stop_iteration_is_an_error_and_no_end(sc: SparkContext, where: str) -> None:
+    """Goal: no pair is silently lost because a function of the program ran into the end of an iterator of its own."""
+    with pytest.raises((RuntimeError, JobFailed), match="StopIteration"):
+        CALLS[where](sc.parallelize([(1, 1), (1, 2), (2, 3), (1, 4)], 2))
