@@ -55,6 +55,24 @@ def test_every_answer_is_right_whatever_dies_in_the_middle_of_a_shuffle(
         sys.stdout.write(f"\n  seed {seed}: {'; '.join(said)}\n")
 
 
+def test_an_answer_is_right_though_an_agent_stays_away() -> None:
+    """Its executor lives on, can reach no store, and fails tasks until others get them."""
+    conf = SparkConf().set("spark.executor.memory", "128m")
+    with kills_cluster() as cluster:
+        with SparkContext(cluster.redis.url, "away", conf=conf) as sc, ThreadPoolExecutor(1) as thread:
+            for place in (FIRST, LAST):
+                said = struck(cluster, kill_first_agent, place, sc, thread)
+                assert said
+                cluster.agents[0].start_again()
+                assert answer(sc, str(cluster.journal), 0.0) == expected()
+        eventually(cluster.at_rest, within_s=DEADLINE_S)
+
+
+def kill_first_agent(cluster: KillsCluster) -> None:
+    """Kill it, and start it no more."""
+    cluster.agents[0].kill()
+
+
 def struck(
     cluster: KillsCluster,
     kill: Callable[[KillsCluster], None],
