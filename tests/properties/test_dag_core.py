@@ -42,6 +42,9 @@ class DagUnderFaults(RuleBasedStateMachine):
                 ahead=ahead,
             )
         )
+        self.cluster.join("A", 2)
+        self.cluster.join("B", 2)
+        self.cluster.submit(WANTED[-1], 4, "p", barrier=False)
 
     # The driver
 
@@ -112,6 +115,16 @@ class DagUnderFaults(RuleBasedStateMachine):
         for _ in range(count):
             if running := self.cluster.running():
                 self.cluster.run(*running[0], "succeeds")
+
+    @precondition(lambda self: len(self.cluster.running()) > 1)
+    @rule(later_ms=st.sampled_from([1, 1_000]))
+    def one_succeeds_and_the_others_are_slow(self, later_ms: int) -> None:
+        """With speculation these get second copies, where a worker is idle."""
+        for name, task_id in self.cluster.running():
+            self.cluster.run(name, task_id, "begins")
+        self.cluster.tick(later_ms)
+        self.cluster.run(*self.cluster.running()[-1], "succeeds")
+        self.cluster.tick(60_000)
 
     @precondition(lambda self: self.cluster.running() and not self.is_patient)
     @rule(data=st.data())
