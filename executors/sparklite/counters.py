@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Counters:
     """Written by whatever reads and writes for the task; all of this attempt alone."""
 
-    #: Items that came out of shuffles and other leaves.
+    #: Items that came out of shuffles, other leaves, and partitions that are kept.
     items_in: int = 0
     #: Bytes of segments as they lie in blocks, wherever those are.
     shuffle_read_bytes: int = 0

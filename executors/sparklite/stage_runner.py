@@ -1,11 +1,16 @@
 """A stage's code as workers hold it: bytes until the first task, so that files which the code imports are there by then."""
 
+import os
 import pickle
+from pathlib import Path
+from types import TracebackType
 from typing import Final
 
 from .task_data import StageCode, TaskDone, TaskMissed, TaskSpec
 from .worker_state import WorkerState, state_of_process
 
+#: Of frames within this package.
+_HERE: Final = f"{Path(__file__).parent}{os.sep}"
 _HINT: Final = (
     ". A module beside your program is not on the agents: put it into the image, send it with sc.addPyFile, or have cloudpickle "
     "send it (cloudpickle.register_pickle_by_value)"
@@ -32,8 +37,12 @@ class StageRunner:
         return self.run(spec, state_of_process())
 
     def run(self, spec: TaskSpec, state: WorkerState) -> TaskDone | TaskMissed:
-        """Run a task; as `WorkerState.run`."""
-        return state.run(self, spec)
+        """Run a task; as `WorkerState.run`. The traceback of what it raises begins at the user's own code."""
+        try:
+            return state.run(self, spec)
+        except Exception as error:
+            error.__traceback__ = _from_user(error.__traceback__)
+            raise
 
     def code(self) -> StageCode:
         """Return the code, unpickled once.
@@ -53,3 +62,11 @@ class StageRunner:
             assert isinstance(found, StageCode), "driver and agent run the same version of Mesolite"
             self._code, self._pickled = found, None
         return self._code
+
+
+def _from_user(trace: TracebackType | None) -> TracebackType | None:
+    """Leave out sparklite's frames above the user's; all stay where there are no others."""
+    found = trace
+    while found is not None and found.tb_frame.f_code.co_filename.startswith(_HERE):
+        found = found.tb_next
+    return found or trace

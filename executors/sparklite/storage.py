@@ -86,6 +86,7 @@ class Storage:
         if held is not None and held.block_id == block.block_id:
             self._held.move_to_end(key)
             task.counters.cache_hits += 1
+            task.counters.items_in += len(held.items)
             return iter(held.items)
         frames = (columns.keys for columns in decode_frames(task.blocks.stream(block)))
         try:
@@ -105,6 +106,7 @@ class Storage:
         shelf = _Shelf(self._limit_bytes if _in_memory(node) else 0)
         try:
             for items in frames:
+                task.counters.items_in += len(items)
                 shelf.add(items)
                 yield items
         except (BlockLost, Damaged) as lost:

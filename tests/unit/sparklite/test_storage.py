@@ -99,6 +99,7 @@ def test_other_workers_read_it_from_the_store_near_or_far(bench: Bench, agent_id
     bench.run(items, Storage())
     other = bench.run(items, Storage(), agent_id)
     assert (other.value, bench.step.runs, other.metrics.cache_hits) == (items, 1, 1)
+    assert other.metrics.items_in == len(items)
 
 
 def test_an_empty_partition_is_kept_as_well(bench: Bench) -> None:
