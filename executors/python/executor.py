@@ -126,6 +126,8 @@ class PythonExecutor(Executor):
         self._container_cpus = 0.0
         #: When the last call that was a task ended, by the loop's clock.
         self._calls_until_ms = -float(CALLS_LINGER_MS)
+        #: One for all calls: where they come one by one, each would wake the loop once more.
+        self._linger_timer: Timer | None = None
         self._calls_ended = 0
         self._impatience: Final = Impatience()
         self._impatience_timer: Timer | None = None
@@ -276,7 +278,8 @@ class PythonExecutor(Executor):
             entry.running_timer.cancel()
         if not self._calls:
             self._calls_until_ms = self._loop.now_ms()
-            self._loop.call_later(CALLS_LINGER_MS + 1, self._staff)
+            if self._linger_timer is None:
+                self._linger_timer = self._loop.call_later(CALLS_LINGER_MS + 1, self._calls_lingered)
         data = encode_outcome(outcome)
         if len(data) > MAX_DATA_BYTES:
             size = f"{len(data):,} bytes where an update carries {MAX_DATA_BYTES:,}, and there is no block store here"
@@ -285,6 +288,15 @@ class PythonExecutor(Executor):
         message = outcome.message or _raised_text(outcome)
         state = State.KILLED if self._stopping and outcome.end is End.REFUSED else State(state_of(outcome))
         self._update(task_id, state, message, reason=_REASONS.get(outcome.end), data=data)
+
+    def _calls_lingered(self) -> None:
+        """Let workers go that were kept for the next call; look again later where one has come meanwhile."""
+        self._linger_timer = None
+        left_ms = self._calls_until_ms + CALLS_LINGER_MS + 1 - self._loop.now_ms()
+        if left_ms <= 0:
+            self._staff()
+        elif not self._calls:
+            self._linger_timer = self._loop.call_later(left_ms, self._calls_lingered)
 
     def _update(
         self, task_id: TaskId, state: State, message: str = "", *, reason: Reason | None = None, data: bytes = b""
