@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from .history import History
-from .listener import SparkEvent, StageBegan
+from .listener import SparkEvent, StageBegan, StageFinished
 from .recorder import Recorder
 from .records import DONE, StageRecord
 from .report.figures import duration
@@ -29,8 +29,11 @@ FIRST_AFTER_MS: Final = 500
 UPDATE_EVERY_MS: Final = 200
 #: Bars at the same time; the others are counted.
 MAX_BARS: Final = 8
-#: Characters of a stage's name.
-MAX_NAME_CHARS: Final = 48
+#: Columns that everything but a stage's name takes: bar, counts, time, failures.
+FIGURES_WIDTH: Final = 62
+MIN_NAME_CHARS: Final = 12
+#: Columns of the bar itself.
+BAR_WIDTH: Final = 20
 #: How long `close` waits for the last drawing.
 CLOSE_TIMEOUT_S: Final = 2.0
 
@@ -49,32 +52,35 @@ class Bar:
 
 def bars(history: History, now_ms: int) -> list[Bar]:
     """Return what is to be drawn now, in the order in which stages began."""
-    return [_bar(stage, now_ms) for stage in history.active_stages() if now_ms - stage.began.at_ms >= FIRST_AFTER_MS]
+    workers = sum(each.workers for each in history.executors.values() if each.ended_ms is None)
+    old = [stage for stage in history.active_stages() if now_ms - stage.began.at_ms >= FIRST_AFTER_MS]
+    return [_bar(stage, workers, now_ms) for stage in old]
 
 
-def _bar(stage: StageRecord, now_ms: int) -> Bar:
+def _bar(stage: StageRecord, workers: int, now_ms: int) -> Bar:
     began, done = stage.began, stage.outcomes[DONE]
-    name = began.name if len(began.name) <= MAX_NAME_CHARS else began.name[: MAX_NAME_CHARS - 1] + "…"
     again = f".{began.attempt}" if began.attempt else ""
     return Bar(
-        name=f"stage {began.stage_id}{again}  {name}",
+        name=f"stage {began.stage_id}{again}  {began.name}",
         done=min(done, began.tasks),
-        active=stage.active,
+        # Executors hold a few tasks more than they have workers.
+        active=min(stage.active, workers or stage.active),
         failed=stage.ended_tasks - done - stage.outcomes["killed"],
         total=began.tasks,
         running_ms=now_ms - began.at_ms,
     )
 
 
-def drawn(shown: list[Bar]) -> Table:
-    """Return the bars as the terminal shows them."""
+def drawn(shown: list[Bar], width: int) -> Table:
+    """Return the bars as a terminal of this width shows them, each in one line."""
+    room = max(MIN_NAME_CHARS, width - FIGURES_WIDTH)
     table = Table.grid(padding=(0, 1))
     for bar in shown[:MAX_BARS]:
         failed = f"[red]{bar.failed} failed[/red]" if bar.failed else ""
         figures = f"{bar.done}/{bar.total}", f"[dim]{bar.active} running[/dim]", duration(bar.running_ms)
-        table.add_row(
-            escape(bar.name), ProgressBar(total=max(1, bar.total), completed=bar.done, width=30), *figures, failed
-        )
+        name = bar.name if len(bar.name) <= room else bar.name[: room - 1] + "…"
+        line = ProgressBar(total=max(1, bar.total), completed=bar.done, width=BAR_WIDTH)
+        table.add_row(escape(name), line, *figures, failed)
     if len(shown) > MAX_BARS:
         table.add_row(f"[dim]and {len(shown) - MAX_BARS} more stages[/dim]")
     return table
@@ -99,8 +105,8 @@ class ConsoleProgress:
         self._console: Final = console or Console(stderr=True)
         self._wall_clock_ms: Final = wall_clock_ms
         self._changed: Final = threading.Condition()
-        #: A stage began since the drawing thread looked.
-        self._began = False
+        #: A stage began or ended since the drawing thread looked.
+        self._news = False
         self._closing = False
         #: Begins with the first stage: most contexts that are never used never need it.
         self._thread: threading.Thread | None = None
@@ -108,10 +114,10 @@ class ConsoleProgress:
 
     def heard(self, event: SparkEvent) -> None:
         """See `SparkListener`."""
-        if not isinstance(event, StageBegan):
+        if not isinstance(event, StageBegan | StageFinished):
             return
         with self._changed:
-            self._began = True
+            self._news = True
             if self._thread is None and not self._closing:
                 self._thread = threading.Thread(target=self._run, name="sparklite progress", daemon=True)
                 self._thread.start()
@@ -138,19 +144,17 @@ class ConsoleProgress:
         else:
             if self._live is None:
                 self._live = self._start()
-            self._live.update(drawn(shown), refresh=True)
+            self._live.update(drawn(shown, self._console.width), refresh=True)
         return runs
 
     def _run(self) -> None:
-        """Draw every UPDATE_EVERY_MS while a stage runs; otherwise wait for one."""
+        """Draw at news, and every UPDATE_EVERY_MS while a stage runs."""
         runs = False
         while True:
             with self._changed:
-                if runs:
-                    self._changed.wait_for(lambda: self._closing, UPDATE_EVERY_MS / 1000)
-                else:
-                    self._changed.wait_for(lambda: self._closing or self._began)
-                self._began = False
+                pause_s = UPDATE_EVERY_MS / 1000 if runs else None
+                self._changed.wait_for(lambda: self._closing or self._news, pause_s)
+                self._news = False
                 if self._closing:
                     break
             runs = self.draw()

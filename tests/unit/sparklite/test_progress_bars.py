@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from mesolite.frameworks.sparklite.history import History
-from mesolite.frameworks.sparklite.listener import SparkEvent, StageFinished
+from mesolite.frameworks.sparklite.listener import ExecutorSeen, SparkEvent, StageFinished
 from mesolite.frameworks.sparklite.progress import FIRST_AFTER_MS, Bar, ConsoleProgress, bars, drawn
 from mesolite.frameworks.sparklite.recorder import Recorder
 from mesolite.frameworks.sparklite.reporting import progress_wanted
@@ -60,10 +60,25 @@ def test_a_stage_that_has_ended_has_none() -> None:
     assert bars(history_of([*running(), ended]), T0 + 4000) == []
 
 
+def test_what_waits_in_an_executor_does_not_run() -> None:
+    seen = ExecutorSeen(at_ms=T0, executor_id="e-1", agent_id="a-1", host="host-a", workers=1)
+    more = [task_started(number, 3) for number in (7, 8, 9)]
+    [bar] = bars(history_of([seen, *running(), *more]), T0 + 2000)
+    assert bar.active == 1
+
+
+def test_a_bar_takes_one_line_of_a_narrow_terminal() -> None:
+    text = io.StringIO()
+    bar = Bar(name="stage 3  " + "long" * 50, done=999, active=16, failed=2, total=1000, running_ms=61_000)
+    Console(file=text, width=80).print(drawn([bar], 80))
+    assert len(text.getvalue().splitlines()) == 1
+    assert "999/1000" in text.getvalue()
+
+
 def test_many_stages_have_few_bars() -> None:
     shown = [Bar(name=f"stage {n}", done=0, active=0, failed=0, total=1, running_ms=0) for n in range(20)]
     text = io.StringIO()
-    Console(file=text, width=100).print(drawn(shown))
+    Console(file=text, width=100).print(drawn(shown, 100))
     assert "stage 7 " in text.getvalue()
     assert "stage 8 " not in text.getvalue()
     assert "and 12 more stages" in text.getvalue()
