@@ -43,6 +43,13 @@ def test_what_is_not_kept_is_computed_for_each_job(counted: Counted) -> None:
     assert counted.times == 4
 
 
+def test_what_is_kept_is_computed_once(counted: Counted) -> None:
+    assert counted.rdd.cache() is counted.rdd
+    assert counted.rdd.is_cached
+    assert [counted.rdd.count(), counted.rdd.map(str).count()] == [6, 6]
+    assert counted.times == 2
+
+
 def test_levels_are_pysparks(sc: SparkContext) -> None:
     rdd = sc.parallelize([1, 2])
     assert rdd.getStorageLevel() == StorageLevel(False, False, False, False, 1)
@@ -115,6 +122,16 @@ def test_only_what_a_job_needed_is_checkpointed(sc: SparkContext, tmp_path: Path
     rdd.checkpoint()
     sc.parallelize([2]).count()
     assert not rdd.isCheckpointed()
+
+
+def test_a_local_checkpoint_keeps_the_rdd_on_workers(counted: Counted) -> None:
+    counted.rdd.localCheckpoint()
+    assert counted.rdd.isLocallyCheckpointed()
+    assert not counted.rdd.isCheckpointed()
+    assert [counted.rdd.count(), counted.rdd.count()] == [6, 6]
+    assert counted.rdd.isCheckpointed()
+    assert counted.rdd.getCheckpointFile() is None
+    assert counted.times == 2
 
 
 # Describing
