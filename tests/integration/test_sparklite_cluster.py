@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from mesolite.discovery import ClusterAddress
-from mesolite.frameworks.sparklite import SparkConf, SparkContext
+from mesolite.executors.sparklite.storage_level import StorageLevel
+from mesolite.frameworks.sparklite import BarrierTaskContext, SparkConf, SparkContext
 from mesolite.frameworks.sparklite.errors import JobCancelled, JobFailed
+from mesolite.frameworks.sparklite.listener import SparkEvent, TaskStarted
 from mesolite.operator import OperatorClient
 from tests.contract.futures_pools import process_cluster
 from tests.waiting import eventually
@@ -127,6 +129,80 @@ def endless(folder: str) -> Callable[[int], int]:
         return number
 
     return wait
+
+
+def test_a_broadcast_value_reaches_the_workers_of_all_agents(sc: SparkContext) -> None:
+    value = sc.broadcast(dict.fromkeys(range(5000), "x" * 1000))
+
+    def look(number: int) -> tuple[int, str]:
+        threading.Event().wait(0.1)
+        return len(value.value[number]), os.environ["MESOS_AGENT_ID"]
+
+    looked = sc.parallelize(range(16), 16).map(look).collect()
+    assert {size for size, _ in looked} == {1000}
+    assert len({agent for _, agent in looked}) == 2
+    value.destroy()
+
+
+def test_accumulators_count_each_task_once_though_workers_die(sc: SparkContext, folder: Path) -> None:
+    seen = sc.accumulator(0)
+    mark = str(folder / "died")
+
+    def count(number: int) -> None:
+        seen.add(1)
+        if number == 7 and not os.path.exists(mark):  # noqa: PTH110 - as above
+            os.close(os.open(mark, os.O_CREAT | os.O_WRONLY))
+            os._exit(1)
+
+    sc.parallelize(range(20), 5).foreach(count)
+    assert seen.value == 20
+
+
+def test_what_is_persisted_is_computed_once_and_read_where_it_is(sc: SparkContext, folder: Path) -> None:
+    def note(number: int) -> int:
+        line = os.open(f"{folder_name}/computed", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
+        os.write(line, b"x")
+        os.close(line)
+        return number
+
+    folder_name = str(folder)
+    places = Places()
+    sc.add_listener(places)
+    kept = sc.parallelize(range(40), 8).map(note).persist(StorageLevel.DISK_ONLY)
+    assert kept.count() == 40
+    places.agents.clear()
+    first = kept.map(operator.neg).sum(), dict(places.agents)
+    places.agents.clear()
+    second = kept.map(operator.neg).sum(), dict(places.agents)
+    assert first == second, "tasks run where their partitions are"
+    assert len((folder / "computed").read_bytes()) == 40
+    kept.unpersist()
+    assert kept.count() == 40
+    assert len((folder / "computed").read_bytes()) == 80
+
+
+class Places:
+    """A listener that remembers on which agent each partition ran last."""
+
+    def __init__(self) -> None:
+        self.agents: dict[int, str] = {}
+
+    def heard(self, event: SparkEvent) -> None:
+        """See `SparkListener`."""
+        if isinstance(event, TaskStarted):
+            self.agents[event.partition] = event.agent_id
+
+    def close(self) -> None:
+        """See `SparkListener`."""
+
+
+def test_tasks_of_a_barrier_stage_meet(sc: SparkContext) -> None:
+    def meet(items: Iterator[int]) -> Iterator[tuple[int, int]]:
+        context = BarrierTaskContext.get()
+        told = context.allGather(str(context.partitionId()))
+        yield len(told), len(context.getTaskInfos())
+
+    assert sc.parallelize(range(3), 3).barrier().mapPartitions(meet).collect() == [(3, 3)] * 3
 
 
 def test_several_threads_share_the_workers(sc: SparkContext) -> None:

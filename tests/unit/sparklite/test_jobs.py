@@ -3,6 +3,7 @@
 import gc
 import operator
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -154,6 +155,13 @@ class TestFailures:
             assert isinstance(task_error.__cause__, ZeroDivisionError)
             assert sc.parallelize([1]).collect() == [1], "and the context goes on"
 
+    def test_the_traceback_begins_where_the_program_can_do_something_about_it(self) -> None:
+        with SparkContext("local[2]") as sc, pytest.raises(JobFailed) as caught:
+            sc.parallelize([1], 1).map(lambda number: 1 // 0).collect()
+        files = [line for line in str(caught.value).splitlines() if line.startswith("  File")]
+        assert not any("worker_state.py" in line or "task.py" in line for line in files)
+        assert "<lambda>" in files[-1]
+
     def test_a_task_is_tried_as_often_as_is_set(self, sc: SparkContext, witness: Witness) -> None:
         with pytest.raises(JobFailed, match="tried 4 times"):
             sc.parallelize([1], 1).map(lambda number: 1 // 0).collect()
@@ -297,6 +305,41 @@ class TestCancelling:
         assert witness.closed
         with pytest.raises(ContextStopped):
             sc.parallelize([1], 1).collect()
+
+    def test_an_interrupt_of_the_program_cancels_the_job_that_it_waits_for(
+        self, sc: SparkContext, tmp_path: Path, witness: Witness
+    ) -> None:
+        waiter = threading.get_ident()
+
+        def interrupt() -> None:
+            eventually((tmp_path / "began").exists, within_s=20)
+            signal.pthread_kill(waiter, signal.SIGINT)
+
+        with ThreadPoolExecutor(1) as thread:
+            interrupted = thread.submit(interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                sc.parallelize([1], 1).map(gate(tmp_path)).collect()
+            interrupted.result(20)
+        (tmp_path / "go").touch()
+        assert sc.parallelize([2]).collect() == [2]
+        assert "was interrupted" in witness.named(JobFinished)[0].error
+
+
+class TestSpeculation:
+    def test_a_slow_task_gets_a_second_copy_and_the_first_to_end_counts(self, tmp_path: Path) -> None:
+        conf = SparkConf().setAll([("spark.speculation", "true"), ("spark.speculation.quantile", "0.5")])
+        stuck = gate(tmp_path)
+
+        def slow_once(number: int) -> Any:
+            if number == 5 and not os.path.exists(mark):  # noqa: PTH110
+                os.close(os.open(mark, os.O_CREAT | os.O_WRONLY))
+                return stuck(-1)
+            return number
+
+        mark = str(tmp_path / "first")
+        with SparkContext("local-cluster[2,2,1024]", conf=conf) as sc:
+            assert sc.parallelize(range(8), 8).map(slow_once).collect() == list(range(8))
+            (tmp_path / "go").touch()
 
 
 class TestListeners:
