@@ -1,7 +1,6 @@
 """How what a worker says of a task becomes the task's end."""
 
 import pickle
-import re
 import traceback
 from collections.abc import Callable
 from typing import Final, assert_never
@@ -16,10 +15,6 @@ from .errors import SparkError, TaskError
 
 #: By its name, because it is raised in workers, under the name of their package; see `stage_runner.StageUnreadable`.
 _FATAL: Final = "StageUnreadable"
-#: Between the worker and the user's function: the same in every traceback, and nothing to anybody.
-_OWN_FRAMES: Final = re.compile(
-    r"""  File "[^"\n]*/sparklite/(?:stage_runner|worker_state|task)\.py", line \d+, in \w+\n(?:    .*\n)*"""
-)
 _MEBIBYTE: Final = 1024 * 1024
 
 
@@ -94,8 +89,6 @@ def _told(type_name: str, message: str, text: str) -> str:
     """What it was first, then where."""
     if type_name.rpartition(".")[2] == _FATAL:
         return message
-    shortened = _OWN_FRAMES.sub("", text)
-    text = shortened if "  File " in shortened else text
     return f"{type_name}: {message}\n\n{text.rstrip()}" if message else f"{type_name}\n\n{text.rstrip()}"
 
 
