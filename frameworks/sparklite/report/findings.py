@@ -71,7 +71,9 @@ def _of_stage(stage: StageSummary) -> Iterator[str]:
         yield f"{stage.done} tasks of {totals.run_ms / stage.done:.1f} ms each: fewer partitions (coalesce) would be faster."
     if stage.failed + stage.lost:
         after = "" if stage.reason else "; the work was done again"
-        yield f"{_times(stage.failed)} failed, {_times(stage.lost)} lost their executor or their input{after}."
+        failed = f"{_times(stage.failed)} failed" if stage.failed else ""
+        lost = f"{_times(stage.lost)} lost the executor or the input" if stage.lost else ""
+        yield f"{' and '.join(filter(None, (failed, lost)))}{after}."
 
 
 def _times(number: int) -> str:

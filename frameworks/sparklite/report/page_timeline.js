@@ -82,7 +82,7 @@ class TimeLine {
 
   label(y, text, note) {
     return [s("text", { x: 0, y: y + 12, class: "label" }, text.length > 19 ? `${text.slice(0, 18)}…` : text),
-      note && text.length < 12 && s("text", { x: GUTTER - 12, y: y + 12, class: "note", "text-anchor": "end" }, note)];
+      note && text.length < 11 && s("text", { x: GUTTER - 12, y: y + 12, class: "note", "text-anchor": "end" }, note)];
   }
 
   band(parts, title, bars, y, text, color, told, click) {

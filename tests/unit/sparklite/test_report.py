@@ -90,6 +90,8 @@ def test_what_stands_out_is_said_in_sentences() -> None:
     said = {finding.stage_id: finding.text for finding in findings(program().now())}
     assert "partition 5 on host-2), 10.0 times the median" in said[6]
     assert "spilled 480 MiB" in said[7]
+    assert said[4].endswith(": 1 attempt failed; the work was done again.")
+    assert said[9].endswith(": 4 attempts failed.")
     assert set(said) == {4, 6, 7, 9}
 
 
