@@ -30,14 +30,13 @@ _LAST_PAUSE_S: Final = 0.25
 _LENGTH_BYTES: Final = 16
 
 
-def meet(task: "Task", round_number: int, message: str, timeout_s: float = TIMEOUT_S) -> list[str]:
+def meet(task: "Task", round_number: int, message: str) -> list[str]:
     """Wait for all tasks of the stage; return their messages in order of partitions.
 
     Args:
         task: Who comes.
         round_number: How many times it has met the others, this time included.
         message: For all of them.
-        timeout_s: How long to wait.
 
     Raises:
         TypeError: The message is no text.
@@ -50,7 +49,7 @@ def meet(task: "Task", round_number: int, message: str, timeout_s: float = TIMEO
     data = message.encode()
     if len(data) > MAX_MESSAGE_BYTES:
         raise ValueError(f"a message of a barrier has {len(data):,} bytes; at most {MAX_MESSAGE_BYTES:,}")
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + TIMEOUT_S
     places = task.spec.barrier
     leader = places[0]
     mine = next(place for place in places if place.task_id == task.spec.task_id)

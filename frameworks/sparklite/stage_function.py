@@ -19,6 +19,8 @@ from .errors import ClosureError, SparkError
 
 #: As SHA-256 is used in `Function`.
 _DIGEST_BYTES: Final = 16
+#: Whatever lies there is for the driver alone.
+_DRIVER_SIDE: Final = "mesolite.frameworks."
 _LOADER: Final = b"mesolite_executors.sparklite.entry\nload\n"
 
 
@@ -79,21 +81,7 @@ def result(value: Any, size_bytes: int = 0) -> TaskDone | TaskMissed:
 
 def _refused(code: StageCode, error: Exception) -> str:
     """Say which part cannot be pickled: the smallest in the RDD that it is of."""
-    ours = str(error) if isinstance(error, SparkError) else None
-
-    def dumps_or_says(value: object) -> bytes:
-        """What an object of sparklite's own says of itself is the reason, and not what is in it."""
-        try:
-            return dumps(value)
-        except SparkError as said:
-            if ours in (None, str(said)):
-                raise
-        # As above.
-        except Exception:
-            if ours is None:
-                raise
-        return b""
-
+    dumps_or_says = _Outermost() if isinstance(error, SparkError) else dumps
     waiting: list[Node] = [code.node]
     while waiting:
         node = waiting.pop()
@@ -102,3 +90,19 @@ def _refused(code: StageCode, error: Exception) -> str:
             return explain(own, f"RDD {node.rdd_id}", dumps_or_says)
         waiting += node.parents
     return explain(code, "the stage", dumps_or_says)
+
+
+class _Outermost:
+    """Pickles for `explain`, down to an object of sparklite's own: that says itself what is wrong, and what is in it does not."""
+
+    def __init__(self) -> None:
+        self._found = False
+
+    def __call__(self, value: object) -> bytes:
+        if self._found:
+            return b""
+        try:
+            return dumps(value)
+        except SparkError:
+            self._found = type(value).__module__.startswith(_DRIVER_SIDE)
+            raise
