@@ -2,6 +2,7 @@
 
     PUT /blocks/ID          store; 201 with the address for other hosts in Location, 507 where it does not fit
     GET, HEAD /blocks/ID    read; 404 where it is not here (any more); a part with `Range: bytes=a-b` (ranges.py)
+    GET /blocks/?parts=     parts of several blocks (several.py)
     DELETE /blocks/ID       remove
     GET /                   {"url": where other hosts reach the store, "token": what proves who asks there}; own socket only
     GET /elsewhere?url=URL  another agent's block by its address, for who does not reach that agent; 502; own socket only
@@ -24,7 +25,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from typing import Final
+from typing import BinaryIO, Final
 
 from mesolite.errors import BadInput, NotFound, Unavailable
 from mesolite.ids import FrameworkId
@@ -32,6 +33,7 @@ from mesolite.logs import get_logger
 
 from .ranges import Unsatisfiable, asked_part
 from .relay import relayed
+from .several import asked_parts
 from .store import PIECE_BYTES, BlockStore, StoreFull
 from .tokens import BlockTokens
 
@@ -225,6 +227,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer_json({"url": self._blocks.url, "token": self._blocks.tokens.token(self._own)})
         elif self._own is not None and self.path.startswith(f"{_ELSEWHERE_PATH}?"):
             self._relay(urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query).get("url", [""])[0])
+        elif self.path.startswith(f"{_BLOCKS_PATH}?"):
+            self._within(self._send_parts)
         else:
             self._within(self._send_block)
 
@@ -266,6 +270,26 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 sent = self.connection.sendfile(file, part.start if part is not None else 0, count)
                 # Somebody has cut the file short: the head has promised more than there is.
                 self.close_connection = self.close_connection or sent < count
+
+    def _send_parts(self, framework_id: FrameworkId, no_block: str) -> None:
+        wanted = asked_parts(urllib.parse.urlsplit(self.path).query)
+        with contextlib.ExitStack() as opened:
+            files: list[tuple[BinaryIO, range]] = []
+            for block_id, part in wanted:
+                file, size_bytes = self._blocks.store.open(framework_id, block_id)
+                files.append((opened.enter_context(file), part))
+                if part.stop > size_bytes:
+                    raise NotFound(f"block {block_id!r} has {size_bytes} bytes: there are none up to {part.stop - 1}")
+            self.send_response(HTTPStatus.OK)
+            self.send_header("Content-Type", "application/octet-stream")
+            self.send_header("Content-Length", str(sum(len(part) for _, part in files)))
+            self.end_headers()
+            self.wfile.flush()
+            for file, part in files:
+                if self.connection.sendfile(file, part.start, len(part)) < len(part):
+                    # As for one block.
+                    self.close_connection = True
+                    return
 
     def _part(self, size_bytes: int) -> range | None:
         """Which bytes are to be sent; None: all.

@@ -10,10 +10,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
+from urllib.parse import urlsplit
 
 from ..python.blocks import path_elsewhere, sockets_directory, store_socket
 from .agent_connection import Connections, Place, Unreachable, place_of, refused
-from .blocks import BlockLost, BlockPart, FilePart, StoredBlock, size_of
+from .blocks import BlockLost, BlockPart, BlockRange, FilePart, StoredBlock, size_of
 
 #: Pauses between tries: five seconds together. An agent that was killed is there again in about two.
 PAUSES_S: Final = (0.1, 0.2, 0.4, 0.8, 1.5, 2.0)
@@ -22,6 +23,8 @@ _BAD_GATEWAY: Final = 502
 _SHOWN_BYTES: Final = 300
 #: So many agents are remembered that can be reached by the own one only.
 _MAX_RELAYED: Final = 4096
+#: Parts in one request: a store sends no more (its `MAX_PARTS`).
+_MAX_SEVERAL: Final = 16
 
 T = TypeVar("T")
 
@@ -105,6 +108,20 @@ class AgentBlocks:
         end = block.size_bytes if length is None else offset + length
         return self._tried(f"block {block.block_id} cannot be had", lambda: self._part(block, offset, end))
 
+    def read_several(self, wanted: Sequence[BlockRange]) -> list[bytes]:
+        """See `TaskBlocks`. One request to each agent; whatever goes wrong with that, each block is asked for by itself."""
+        by_agent: dict[str, list[int]] = {}
+        for number, each in enumerate(wanted):
+            by_agent.setdefault(each.block.agent_id, []).append(number)
+        found: dict[int, bytes] = {}
+        for numbers in by_agent.values():
+            for begin in range(0, len(numbers), _MAX_SEVERAL):
+                some = numbers[begin : begin + _MAX_SEVERAL]
+                parts = [wanted[number] for number in some]
+                read = self._several(parts) if len(parts) > 1 else None
+                found.update(zip(some, read or [self.read(*each) for each in parts], strict=True))
+        return [found[number] for number in range(len(wanted))]
+
     def stream(self, block: StoredBlock, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """See `TaskBlocks`. Each piece is asked for by itself, so that a store need not wait for the reader."""
         end = block.size_bytes if length is None else offset + length
@@ -148,6 +165,31 @@ class AgentBlocks:
                     f"of {block.size_bytes}: it is another one"
                 )
             return answer.read()
+
+    def _several(self, parts: Sequence[BlockRange]) -> list[bytes] | None:
+        """The parts, all of one agent; None where it does not go this way."""
+        place, path = self._ways(parts[0].block)[0]
+        token = urlsplit(path).query
+        if token and place == self._own:
+            return None  # by the own agent, which hands on one block at a time
+        named = ",".join(f"{block.block_id}.{offset}.{offset + length - 1}" for block, offset, length in parts)
+        query = f"parts={named}&{token}" if token else f"parts={named}"
+        length = sum(part.length for part in parts)
+
+        def send(connection: http.client.HTTPConnection) -> None:
+            connection.putrequest("GET", f"/blocks/?{query}", skip_accept_encoding=True)
+            connection.endheaders()
+
+        try:
+            with self._connections.answer(place, send) as answer:
+                if answer.status != 200 or answer.length != length:
+                    answer.read(_SHOWN_BYTES)
+                    return None
+                found = [answer.read(part.length) for part in parts]
+                # An answer that ends early does so in silence.
+                return found if sum(map(len, found)) == length else None
+        except Unreachable:
+            return None
 
     def _ways(self, block: StoredBlock) -> list[tuple[Place, str]]:
         """Where to ask for a block, the best first."""

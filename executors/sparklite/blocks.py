@@ -32,6 +32,14 @@ class FilePart(NamedTuple):
     length: int
 
 
+class BlockRange(NamedTuple):
+    """Bytes of a block, at least one."""
+
+    block: StoredBlock
+    offset: int
+    length: int
+
+
 #: What a block is put together of.
 BlockPart = bytes | FilePart
 
@@ -70,6 +78,14 @@ class TaskBlocks(Protocol):
 
         Raises:
             BlockLost: It cannot be had after the tries that make sense.
+        """
+        ...
+
+    def read_several(self, wanted: Sequence[BlockRange]) -> list[bytes]:
+        """Read parts of several blocks, in their order and with few requests; all of them are in memory at once.
+
+        Raises:
+            BlockLost: One of them cannot be had. `read` tells which.
         """
         ...
 

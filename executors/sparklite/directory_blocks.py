@@ -7,7 +7,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Final
 
-from .blocks import BlockLost, BlockPart, FilePart, StoredBlock
+from .blocks import BlockLost, BlockPart, BlockRange, FilePart, StoredBlock
 
 _PIECE_BYTES: Final = 1024 * 1024
 
@@ -56,6 +56,10 @@ class DirectoryBlocks:
     def read(self, block: StoredBlock, offset: int = 0, length: int | None = None) -> bytes:
         """See `TaskBlocks`."""
         return b"".join(self.stream(block, offset, length))
+
+    def read_several(self, wanted: Sequence[BlockRange]) -> list[bytes]:
+        """See `TaskBlocks`."""
+        return [self.read(*each) for each in wanted]
 
     def stream(self, block: StoredBlock, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """See `TaskBlocks`."""

@@ -1,6 +1,7 @@
 """Fetches the segments of a reduce partition: a few requests ahead of whoever merges them, in order.
 
-Large segments are asked for in pieces, so that none has to fit into memory and no store has to wait for the merging.
+Small segments are asked for together. Large ones are in pieces, so that none has to fit into memory and no store has to wait for
+the merging.
 """
 
 import time
@@ -8,9 +9,10 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .blocks import BlockLost
+from .blocks import BlockLost, BlockRange
 from .frames import Columns, Damaged, decode_frames
 from .memory_budget import MemoryBudget
 from .shuffle_data import FetchFailed, Segment
@@ -23,17 +25,31 @@ _THREADS: Final = 3
 #: A piece, where the budget allows it.
 _MAX_PIECE_BYTES: Final = 4 * 1024 * 1024
 _MIN_PIECE_BYTES: Final = 64 * 1024
-#: Pieces asked for, and not merged yet: by number, and by the bytes of so many whole ones.
-_MAX_AHEAD: Final = 16
-_AHEAD_PIECES: Final = 4
+#: Requests made, and not merged yet.
+_AHEAD: Final = 4
+#: Segments in one request: one for each of some agents.
+_MAX_TOGETHER: Final = 32
 
 
 class _Piece(NamedTuple):
-    """One request."""
+    """Bytes of a segment."""
 
     segment: Segment
     offset: int
     length: int
+
+
+#: What one request is for: the whole of several segments, or a piece of one.
+_Request = list[_Piece]
+
+
+class _Missing(Exception):
+    """A segment cannot be had; found in a thread of its own, where the task must not be told."""
+
+    def __init__(self, segment: Segment, reason: str) -> None:
+        super().__init__(reason)
+        self.segment = segment
+        self.reason = reason
 
 
 def fetched_columns(segments: tuple[Segment, ...], task: "Task", budget: MemoryBudget) -> Iterator[Columns]:
@@ -71,55 +87,80 @@ def _of_segment(segment: Segment, pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 def _fetched(segments: list[Segment], task: "Task", budget: MemoryBudget) -> Generator[bytes, None, None]:
     size = max(_MIN_PIECE_BYTES, min(_MAX_PIECE_BYTES, budget.budget_bytes // 32))
-    wanted = _pieces(segments, size)
-    if len(segments) == 1 and segments[0].length <= size:
-        for piece in wanted:
-            yield _counted(piece, partial(_read, piece, task), task)
+    wanted = _requests(segments, size)
+    first, second = next(wanted, None), next(wanted, None)
+    if first is None:
         return
-    ahead: deque[tuple[_Piece, Future[bytes]]] = deque()
-    ahead_bytes = 0
+    if second is None:
+        yield from _counted(first, partial(_read, first, task), task)
+        return
+    wanted = chain((first, second), wanted)
+    ahead: deque[tuple[_Request, Future[list[bytes]]]] = deque()
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="fetch")
     try:
         while True:
-            while len(ahead) < _MAX_AHEAD and ahead_bytes < _AHEAD_PIECES * size:
-                following = next(wanted, None)
-                if following is None:
-                    break
+            for following in islice(wanted, _AHEAD - len(ahead)):
                 ahead.append((following, pool.submit(_read, following, task)))
-                ahead_bytes += following.length
             if not ahead:
                 return
-            piece, future = ahead.popleft()
-            data = _counted(piece, future.result, task)
-            ahead_bytes -= piece.length
+            request, future = ahead.popleft()
+            yield from _counted(request, future.result, task)
             del future
-            yield data
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _pieces(segments: list[Segment], size: int) -> Iterator[_Piece]:
+def _requests(segments: list[Segment], size: int) -> Iterator[_Request]:
+    """Small segments together, large ones in pieces; in order."""
+    together: _Request = []
+    held = 0
     for segment in segments:
+        if together and (len(together) >= _MAX_TOGETHER or held + segment.length > size):
+            yield together
+            together, held = [], 0
+        if segment.length <= size:
+            together.append(_Piece(segment, segment.offset, segment.length))
+            held += segment.length
+            continue
         for begin in range(0, segment.length, size):
-            yield _Piece(segment, segment.offset + begin, min(size, segment.length - begin))
+            yield [_Piece(segment, segment.offset + begin, min(size, segment.length - begin))]
+    if together:
+        yield together
 
 
-def _read(piece: _Piece, task: "Task") -> bytes:
-    return task.blocks.read(piece.segment.block, piece.offset, piece.length)
+def _read(request: _Request, task: "Task") -> list[bytes]:
+    """Read what is asked for.
+
+    Raises:
+        _Missing: Of a segment.
+    """
+    blocks = task.blocks
+    try:
+        return blocks.read_several([BlockRange(piece.segment.block, piece.offset, piece.length) for piece in request])
+    except BlockLost:
+        pass
+    read: list[bytes] = []
+    for segment, offset, length in request:
+        try:
+            read.append(blocks.read(segment.block, offset, length))
+        except BlockLost as lost:
+            raise _Missing(segment, str(lost)) from lost
+    return read
 
 
-def _counted(piece: _Piece, read: Callable[[], bytes], task: "Task") -> bytes:
+def _counted(request: _Request, read: Callable[[], list[bytes]], task: "Task") -> list[bytes]:
     began_s = time.perf_counter()
     try:
-        data = read()
-    except BlockLost as lost:
-        raise _failed(piece.segment, str(lost), task) from lost
+        found = read()
+    except _Missing as missing:
+        raise _failed(missing.segment, missing.reason, task) from missing
     counters = task.counters
     counters.fetch_wait_ms += (time.perf_counter() - began_s) * 1000
-    counters.shuffle_read_bytes += len(data)
-    if piece.segment.block.agent_id != task.blocks.agent_id:
-        counters.shuffle_read_remote_bytes += len(data)
-    return data
+    for piece in request:
+        counters.shuffle_read_bytes += piece.length
+        if piece.segment.block.agent_id != task.blocks.agent_id:
+            counters.shuffle_read_remote_bytes += piece.length
+    return found
 
 
 def _failed(segment: Segment, reason: str, task: "Task") -> FetchFailed:

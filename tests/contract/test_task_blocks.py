@@ -16,7 +16,7 @@ from mesolite.agent.blocks.store import BlockStore
 from mesolite.agent.blocks.tokens import BlockTokens
 from mesolite.executors.python.block_place import SOCKET_NAME
 from mesolite.executors.sparklite.agent_blocks import AgentBlocks
-from mesolite.executors.sparklite.blocks import BlockLost, BlockPart, FilePart, StoredBlock, TaskBlocks
+from mesolite.executors.sparklite.blocks import BlockLost, BlockPart, BlockRange, FilePart, StoredBlock, TaskBlocks
 from mesolite.executors.sparklite.directory_blocks import DirectoryBlocks
 from mesolite.ids import FrameworkId
 from mesolite.ports import LOOPBACK
@@ -94,6 +94,18 @@ def test_a_part_is_read_by_itself(rig: Rig) -> None:
     assert rig.reader.read(block, 0, 100) == bytes(range(100))
     assert rig.reader.read(block, 100, 0) == b""
     assert b"".join(rig.reader.stream(block, 50, 25)) == bytes(range(50, 75))
+
+
+def test_parts_of_several_blocks_are_read_together(rig: Rig) -> None:
+    blocks = [rig.writer.put(f"b{number}", bytes([number]) * 100) for number in range(20)]
+    wanted = [BlockRange(block, number, 50) for number, block in enumerate(blocks)] + [BlockRange(blocks[3], 0, 1)]
+    assert rig.reader.read_several(wanted) == [bytes([number]) * 50 for number in range(20)] + [b"\3"]
+    assert rig.reader.read_several([]) == []
+    rig.lose(blocks[7])
+    with pytest.raises(BlockLost, match="b7"):
+        rig.reader.read_several(wanted)
+    with pytest.raises(BlockLost, match="b1"):
+        rig.reader.read_several([BlockRange(blocks[0], 0, 10), BlockRange(blocks[1], 90, 20)])
 
 
 def test_a_large_part_comes_in_pieces(rig: Rig) -> None:

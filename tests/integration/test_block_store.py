@@ -150,6 +150,40 @@ def test_a_part_of_a_block_is_sent_as_rfc_9110_has_it(
     assert ask(agent.own(), "GET", "/blocks/a", headers={"Range": "bytes=2-4", "If-Range": '"x"'})[0] == 200
 
 
+def test_parts_of_several_blocks_are_sent_one_after_the_other(agent: Agent) -> None:
+    ask(agent.own(), "PUT", "/blocks/a", b"abcdefghij")
+    ask(agent.own(), "PUT", "/blocks/b-1", b"0123456789" * 100_000)
+    with contextlib.closing(agent.own()) as connection:
+        for _ in range(2):
+            connection.request("GET", "/blocks/?parts=a.2.4,b-1.0.999999,a.0.0,b-1.10.11")
+            assert connection.getresponse().read() == b"cde" + b"0123456789" * 100_000 + b"a" + b"01"
+    token = agent.server.tokens.token(ONE)
+    assert ask(agent.port(), "GET", f"/blocks/?parts=a.2.4&token={token}")[:2] == (200, b"cde")
+    assert ask(agent.port(), "GET", "/blocks/?parts=a.2.4")[0] == 401
+    assert ask(agent.own(TWO), "GET", "/blocks/?parts=a.2.4")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("parts=a.0.1,never.0.1", 404),
+        ("parts=a.0.1,a.5.10", 404),
+        ("parts=a.3.2", 400),
+        ("parts=a.0", 400),
+        ("parts=", 400),
+        ("", 400),
+        ("parts=a.0.1,", 400),
+        ("parts=../a.0.1", 400),
+        ("parts=" + ",".join(["a.0.1"] * 17), 400),
+        ("parts=" + ",".join(["a.0.1"] * 16), 200),
+    ],
+)
+def test_parts_that_are_not_all_there_are_not_sent(agent: Agent, query: str, status: int) -> None:
+    ask(agent.own(), "PUT", "/blocks/a", b"abcdefghij")
+    assert ask(agent.own(), "GET", f"/blocks/?{query}")[0] == status
+    assert ask(agent.own(), "GET", "/blocks/a")[0] == 200
+
+
 def test_nothing_of_an_empty_block_can_be_asked_for(agent: Agent) -> None:
     ask(agent.own(), "PUT", "/blocks/a", b"")
     assert ask(agent.own(), "GET", "/blocks/a", headers={"Range": "bytes=0-"})[0] == 416
