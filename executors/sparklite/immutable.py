@@ -1,6 +1,6 @@
 """Whether values can be changed, and how much memory they take: for objects that several jobs share."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from sys import getsizeof
 from typing import Any, Final, cast
@@ -15,13 +15,15 @@ _MAX_DEPTH: Final = 6
 def is_immutable(values: Iterable[Any]) -> bool:
     """Whether nothing in these values can be changed; False where that cannot be seen."""
     for _ in range(_MAX_DEPTH):
-        held = values if isinstance(values, list | tuple) else list(values)
-        others = set(map(type, cast("Iterable[Any]", held))) - _ATOMS
-        if not others:
+        held = cast("Sequence[Any]", values if isinstance(values, list | tuple) else list(values))
+        types = set(map(type, held))
+        if types <= _ATOMS:
             return True
-        if not others <= _CONTAINERS:
+        if not types <= _ATOMS | _CONTAINERS:
             return False
-        values = list(chain.from_iterable(each for each in cast("Iterable[Any]", held) if type(each) in _CONTAINERS))
+        # Most often all are tuples, which go in C.
+        inner = [each for each in held if type(each) in _CONTAINERS] if types & _ATOMS else held
+        values = list(chain.from_iterable(inner))
     return False
 
 
