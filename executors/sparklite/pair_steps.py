@@ -19,6 +19,9 @@ _VALUE: Final = operator.itemgetter(1)
 #: Zero values of these types cannot be changed by the functions that get them, and need no copy.
 _CONSTANT: Final = (type(None), bool, int, float, complex, str, bytes)
 
+#: Keys of the right that are not sent again; some ten megabytes.
+_REMEMBERED_KEYS: Final = 100_000
+
 #: What each group ends in: a function of the values of each side.
 Sides = list[list[Any]]
 
@@ -175,6 +178,13 @@ def without_right(partition: int, items: Iterator[Any]) -> Iterator[Any]:
 
 
 def only_keys_of_right(partition: int, items: Iterator[Any]) -> Iterator[Any]:
-    """Before `subtractByKey`: of the right nothing but keys need travel."""
+    """Before `subtractByKey`: of the right nothing but keys need travel, and those that come often only now and then."""
     nothing = (1, None)
-    return ((pair[0], nothing) for pair in items)
+    sent: set[Any] = set()
+    for pair in items:
+        key = pair[0]
+        if key not in sent:
+            if len(sent) >= _REMEMBERED_KEYS:
+                sent.clear()
+            sent.add(key)
+            yield key, nothing

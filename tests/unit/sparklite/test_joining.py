@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from mesolite.executors.sparklite import pair_steps
 from mesolite.executors.sparklite.result_iterable import ResultIterable
 from mesolite.frameworks.sparklite import RDD, SparkContext
 from mesolite.frameworks.sparklite.partitioner import Partitioner
@@ -66,6 +67,14 @@ def test_keys_of_the_other_are_subtracted(sc: SparkContext) -> None:
     pairs = sc.parallelize([("a", 1), ("b", 4), ("b", 5), ("a", 2)], 2)
     other = sc.parallelize([("a", 3), ("c", None)], 2)
     assert sorted(pairs.subtractByKey(other).collect()) == [("b", 4), ("b", 5)]
+
+
+def test_keys_that_are_subtracted_travel_once() -> None:
+    """Goal: a key that the other side has a million times takes no million places. Method: the step by itself."""
+    often = iter([("a", number) for number in range(1000)] + [("b", 1), ("a", 2)])
+    assert list(pair_steps.only_keys_of_right(0, often)) == [("a", (1, None)), ("b", (1, None))]
+    many = iter([(number, None) for number in range(150_000)] * 2)
+    assert {key for key, _ in pair_steps.only_keys_of_right(0, many)} == set(range(150_000))
 
 
 def test_an_rdd_joins_with_itself(left: RDD[Any]) -> None:
