@@ -22,7 +22,7 @@ _CONSTANT: Final = (type(None), bool, int, float, complex, str, bytes)
 #: Keys of the right that are not sent again; some ten megabytes.
 _REMEMBERED_KEYS: Final = 100_000
 
-#: What each group ends in: a function of the values of each side.
+#: The values of one key, a list for each side.
 Sides = list[list[Any]]
 
 

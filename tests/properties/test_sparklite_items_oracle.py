@@ -144,3 +144,15 @@ def test_reductions_keep_the_order_of_items(sc: SparkContext, items: list[str], 
     assert rdd.reduce(add) == reduce(add, items)
     assert rdd.fold("", add) == "".join(items)
     assert rdd.aggregate("", add, add) == "".join(items)
+
+
+@JOBS
+@given(items=numbers, count=slices)
+def test_what_is_kept_is_what_was_computed(sc: SparkContext, items: list[int], count: int) -> None:
+    kept = sc.parallelize(items, count).map(lambda item: item * 2).cache()
+    assert kept.collect() == kept.collect() == [item * 2 for item in items]
+    assert sorted(kept.map(lambda item: (item, 1)).reduceByKey(add).collect()) == sorted(
+        Counter(item * 2 for item in items).items()
+    )
+    kept.unpersist()
+    assert kept.count() == len(items)
