@@ -69,7 +69,7 @@ def _merged(
             return
         _put_aside(combined, writer, budget)
         for part in writer.parts():
-            yield from _merged(decode_frames(bytes_of(part)), again, again, budget, counters, level + 1)
+            yield from _merged(decode_frames(bytes_of(part), budget.note), again, again, budget, counters, level + 1)
 
 
 def _put_aside(combined: dict[Any, Any], writer: SegmentWriter, budget: MemoryBudget) -> None:

@@ -105,7 +105,7 @@ class ExternalSorter:
             yield frame
 
     def _merged(self, runs: list[list[BlockPart]]) -> Iterator[Columns]:
-        open_runs = [Run(decode_frames(bytes_of(parts)), self._marks) for parts in runs]
+        open_runs = [Run(decode_frames(bytes_of(parts), self._budget.note), self._marks) for parts in runs]
         while open_runs := [run for run in open_runs if run.filled()]:
             first = self._first_to_end(open_runs)
             bound = open_runs[first].marks[-1]

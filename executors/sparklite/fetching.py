@@ -62,15 +62,15 @@ def fetched_columns(segments: tuple[Segment, ...], task: "Task", budget: MemoryB
     try:
         for segment in segments:
             if segment.length:
-                yield from _decoded(segment, pieces, task)
+                yield from _decoded(segment, pieces, task, budget)
     finally:
         pieces.close()
         task.blocks.rest()
 
 
-def _decoded(segment: Segment, pieces: Iterator[bytes], task: "Task") -> Iterator[Columns]:
+def _decoded(segment: Segment, pieces: Iterator[bytes], task: "Task", budget: MemoryBudget) -> Iterator[Columns]:
     try:
-        for columns in decode_frames(_of_segment(segment, pieces)):
+        for columns in decode_frames(_of_segment(segment, pieces), budget.note):
             task.counters.items_in += len(columns.keys)
             yield columns
     except Damaged as damaged:

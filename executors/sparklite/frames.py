@@ -5,7 +5,7 @@ body    a column of keys, a column of values (columns.py)
 """
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from struct import Struct
 from types import ModuleType
 from typing import Any, Final, NamedTuple
@@ -59,8 +59,12 @@ def encode_frame(keys: Sequence[Any], values: Sequence[Any], *, compress: bool) 
     return _HEAD.pack(how, same, len(keys), len(stored), len(key_column)) + stored, _HEAD.size + len(body)
 
 
-def decode_frames(pieces: Iterable[bytes]) -> Iterator[Columns]:
+def decode_frames(pieces: Iterable[bytes], note: Callable[[int], None] | None = None) -> Iterator[Columns]:
     """Make pairs of frames that come in pieces of any size.
+
+    Args:
+        pieces: The bytes.
+        note: Told how many bytes each frame is without compression, before its pairs are given.
 
     Raises:
         Damaged: They are none.
@@ -80,6 +84,8 @@ def decode_frames(pieces: Iterable[bytes]) -> Iterator[Columns]:
         values = keys if same else decode_column(body[keys_length:])
         if not len(keys) == len(values) == pairs:
             raise Damaged(f"{len(keys)} keys and {len(values)} values instead of {pairs}")
+        if note is not None:
+            note(len(body))
         yield Columns(keys, values)
 
 

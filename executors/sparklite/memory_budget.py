@@ -63,8 +63,12 @@ class MemoryBudget:
             self.chunk_items = min(_MAX_CHUNK_ITEMS, self.chunk_items * 2)
         return now > self._limit_bytes
 
+    def note(self, size_bytes: int) -> None:
+        """Something of about this size came in."""
+        self._noted_bytes += size_bytes
+
     def grew_over(self, size_bytes: int) -> bool:
-        """Look, once enough has been added since the last time."""
+        """Look, once enough has come in since the last time."""
         self._noted_bytes += size_bytes
         return self._noted_bytes >= min(_LOOK_BYTES, self.budget_bytes // 32) and self.over()
 

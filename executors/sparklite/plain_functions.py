@@ -19,12 +19,12 @@ def _sum(left: Any, right: Any) -> Any:
     return left + right
 
 
-def adds(function: Callable[..., Any]) -> bool:
+def adds(function: Callable[[Any, Any], Any]) -> bool:
     """Whether a function does nothing but return the sum of its two arguments: `operator.add`, or `lambda a, b: a + b`."""
     return function is operator.add or _has_code(function, _sum.__code__)
 
 
-def is_same(function: Callable[..., Any]) -> bool:
+def is_same(function: Callable[[Any], Any]) -> bool:
     """Whether a function returns its one argument: `same`, or `lambda x: x`."""
     return function is same or _has_code(function, same.__code__)
 
