@@ -360,8 +360,16 @@ class ClusterBackend:
     def _workers_changed(self, effect: WorkersChanged) -> None:
         with self._changed:
             executor = self._executors.get(effect.executor_id)
-        if executor is not None and self._listener is not None:
-            self._listener.executor_changed(effect.executor_id, executor.agent_id, executor.host, effect.workers)
+        if executor is None or self._listener is None:
+            return
+        self._listener.executor_changed(effect.executor_id, executor.agent_id, executor.host, effect.workers)
+        if not effect.workers:
+            # Its workers were given back: what waits there would wait until the executor is over.
+            with self._changed:
+                left = list(executor.calls.values())
+            for call in left:
+                if self._engine.cancel(call):
+                    self._end(call.task_id, Lost(begun=False, reason="its executor has no workers any more"))
 
     def _executor_over(self, effect: ExecutorOver) -> None:
         with self._changed:

@@ -30,6 +30,7 @@ from .dag.effects import (
 )
 from .dag.events import (
     AgentLost,
+    AgentReturned,
     ClusterRefused,
     DagEvent,
     ExecutorChanged,
@@ -102,6 +103,8 @@ class DagShell:
         self._tasks: Final[dict[int, _Task]] = {}
         #: Executors by id: agent and host.
         self._executors: Final[dict[str, tuple[str, str]]] = {}
+        #: Agents that were given up, and have not come back.
+        self._lost_agents: Final[set[str]] = set()
         #: For which job a stage runs, first of all.
         self._job_of_stage: Final[dict[int, int]] = {}
         #: What goes to the backend at the end of a turn, in this order.
@@ -138,6 +141,10 @@ class DagShell:
 
     def executor_changed(self, executor_id: str, agent_id: str, host: str, workers: int) -> None:
         """See `BackendListener`."""
+        if executor_id not in self._executors and agent_id in self._lost_agents:
+            # The master had given it up too soon: its machine was asleep, or the network away.
+            self._lost_agents.discard(agent_id)
+            self._apply(AgentReturned(now_ms=_now_ms(), agent_id=agent_id))
         self._executors[executor_id] = (agent_id, host)
         self.announcements.executor_seen(executor_id, agent_id, host, workers)
         self._apply(ExecutorChanged(now_ms=_now_ms(), executor_id=executor_id, agent_id=agent_id, workers=workers))
@@ -151,6 +158,7 @@ class DagShell:
     def agent_lost(self, agent_id: str, reason: str) -> None:
         """See `BackendListener`."""
         self._plan.lost_agent(agent_id)
+        self._lost_agents.add(agent_id)
         self._apply(AgentLost(now_ms=_now_ms(), agent_id=agent_id, reason=reason))
 
     def refused(self, reason: str) -> None:
@@ -293,6 +301,7 @@ class DagShell:
                 self._job_of_stage[effect.stage_id] = effect.job_id
                 self.announcements.stage_started(effect)
             case StageEnded():
+                self._job_of_stage.pop(effect.stage_id, None)
                 self.announcements.stage_ended(effect)
             case StageSkipped():
                 self.announcements.stage_skipped(effect)

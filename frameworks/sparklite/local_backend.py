@@ -141,6 +141,13 @@ class LocalBackend:
         if self._listener is not None:
             self._listener.agent_lost(agent_id, reason)
 
+    def return_agent(self, agent_id: str) -> None:
+        """Let an agent that was lost be there again, with nothing in its store."""
+        agent = LocalAgent(agent_id, Path(self._directory.name) / f"{agent_id}-again")
+        with self._lock:
+            self._agents[agent_id] = agent
+        self._start_executor(agent)
+
     @property
     def executor_ids(self) -> list[str]:
         """The executors that there are."""

@@ -9,8 +9,10 @@ from mesolite.executors.sparklite.storage_level import StorageLevel
 from mesolite.executors.sparklite.task import Task
 from mesolite.executors.sparklite.task_data import StageCode
 
+from ..futures.settings import MAX_POOL_FUNCTION_BYTES
 from .backend import PickledCode
 from .dag.events import StageSpec
+from .errors import ClosureError
 from .lineage import Lineage, Shuffle
 from .stage_function import pickled
 
@@ -88,13 +90,19 @@ class StagePlan:
         """What its tasks run; pickled again only where something is persisted or saved now that was not, or the other way round.
 
         Raises:
-            ClosureError: It cannot be pickled.
+            ClosureError: It cannot be pickled, or is too large.
         """
         kinds = [(each.node.level, each.checkpointed) for each in self.lineages.values()]
         if self._code is None or kinds != self._kinds:
             code = StageCode(self.lineage.node, shuffle=self._spec, result=self._result)
+            data = pickled(code)
+            if len(data) > MAX_POOL_FUNCTION_BYTES:
+                raise ClosureError(
+                    f"{self.name}: the functions of its stage have {len(data):,} bytes with all that they hold, of which "
+                    f"{MAX_POOL_FUNCTION_BYTES:,} travel; broadcast large values (sc.broadcast), and use `.value` in the function"
+                )
             self._kinds = kinds
-            self._code = PickledCode(stage_id=self.stage_id, pickled=pickled(code))
+            self._code = PickledCode(stage_id=self.stage_id, pickled=data)
         return self._code
 
     def reads(self, partition: int, kept: Kept) -> Reads:

@@ -207,12 +207,11 @@ def test_tasks_of_a_barrier_stage_meet(sc: SparkContext) -> None:
 
 def test_several_threads_share_the_workers(sc: SparkContext) -> None:
     with ThreadPoolExecutor(4) as threads:
-        sums = threads.map(
-            lambda number: (
-                sc.parallelize(range(number), 4).map(lambda each: (each % 3, 1)).reduceByKey(operator.add).count()
-            ),
-            [10] * 12,
-        )
+
+        def run(number: int) -> int:
+            return sc.parallelize(range(number), 4).map(lambda each: (each % 3, 1)).reduceByKey(operator.add).count()
+
+        sums = threads.map(run, [10] * 12)
         assert list(sums) == [3] * 12
 
 

@@ -26,6 +26,7 @@ from .effects import DagEffect, JobEnded, StageSkipped, WantWorkers
 from .endings import Endings
 from .events import (
     AgentLost,
+    AgentReturned,
     ClusterRefused,
     DagEvent,
     ExecutorChanged,
@@ -121,6 +122,8 @@ class DagCore:
                 self._executor_over(event.executor_id)
             case AgentLost():
                 self._agent_lost(event.agent_id)
+            case AgentReturned():
+                self._books.lost_agents.pop(event.agent_id, None)
             case ShufflesForgotten():
                 self._endings.forget(event.shuffle_ids)
             case ClusterRefused():

@@ -77,6 +77,14 @@ class AgentLost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AgentReturned:
+    """An agent that was given up is there again, and executors may be there; what was in its store stays struck out."""
+
+    now_ms: int
+    agent_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskBegan:
     """A worker has begun it (what is short is never reported)."""
 
@@ -166,6 +174,7 @@ DagEvent: TypeAlias = (
     | ExecutorChanged
     | ExecutorOver
     | AgentLost
+    | AgentReturned
     | TaskBegan
     | TaskSucceeded
     | TaskFailed

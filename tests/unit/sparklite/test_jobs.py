@@ -120,12 +120,14 @@ class TestResults:
     def test_many_threads_submit_jobs_at_once(self, sc: SparkContext) -> None:
         shared = counted(sc)
         with ThreadPoolExecutor(8) as threads:
-            sums = threads.map(
-                lambda number: sc.parallelize(range(number), 4).map(lambda each: each).collect(), range(20)
-            )
-            counts = threads.map(lambda _: sorted(shared.collect()), range(20))
-            assert [len(each) for each in sums] == list(range(20))
-            assert all(each == COUNTED for each in counts)
+
+            def numbers(stop: int) -> list[int]:
+                return sc.parallelize(range(stop), 4).map(lambda each: each).collect()
+
+            lists = threads.map(numbers, range(20))
+            counts = [threads.submit(shared.collect) for _ in range(20)]
+            assert list(lists) == [list(range(stop)) for stop in range(20)]
+            assert all(sorted(each.result()) == COUNTED for each in counts)
 
     def test_results_above_the_limit_are_refused_with_the_name_of_the_setting(self) -> None:
         with SparkContext("local[2]", conf=SparkConf().set("spark.driver.maxResultSize", "1m")) as sc:
@@ -187,6 +189,11 @@ class TestFailures:
         with pytest.raises(ClosureError, match="RDD cannot be used inside"):
             sc.parallelize([1]).map(lambda number: other.count()).collect()
 
+    def test_functions_that_hold_too_much_are_refused_with_what_to_do(self, sc: SparkContext) -> None:
+        ballast = bytes(40_000_000)
+        with pytest.raises(ClosureError, match="broadcast large values"):
+            sc.parallelize([1]).map(lambda number: len(ballast)).collect()
+
 
 class TestLosses:
     def test_outputs_whose_blocks_are_lost_are_made_again(self, sc: SparkContext) -> None:
@@ -203,6 +210,14 @@ class TestLosses:
         backend_of(sc).lose_agent("local-0")
         assert sorted(pairs.collect()) == COUNTED
         assert sorted(sc.parallelize(range(8), 8).collect()) == list(range(8))
+
+    def test_an_agent_that_was_given_up_and_comes_back_is_used_again(self, sc: SparkContext) -> None:
+        backend = backend_of(sc)
+        assert sc.parallelize(range(4), 4).collect() == [0, 1, 2, 3]
+        for agent_id in ("local-0", "local-1"):
+            backend.lose_agent(agent_id)
+        backend.return_agent("local-0")
+        assert sorted(counted(sc).collect()) == COUNTED
 
     def test_tasks_of_a_lost_executor_run_again(self, sc: SparkContext, tmp_path: Path) -> None:
         with ThreadPoolExecutor(1) as thread:
