@@ -57,6 +57,13 @@ STARTED_FROM_OUTSIDE: Final[dict[str, str]] = {
     "frameworks/examples/word_count.py": "an example: an executor, started by agents",
     "frameworks/examples/hello_futures.py": "an example: started by hand",
     "frameworks/examples/pi.py": "an example: started by hand",
+    "frameworks/examples/sparklite/word_count.py": "an example: started by hand",
+    "frameworks/examples/sparklite/inverted_index.py": "an example: started by hand",
+    "frameworks/examples/sparklite/page_rank.py": "an example: started by hand",
+    "frameworks/examples/sparklite/k_means.py": "an example: started by hand",
+    "frameworks/examples/sparklite/tf_idf.py": "an example: started by hand",
+    "frameworks/examples/sparklite/join_tables.py": "an example: started by hand",
+    "frameworks/examples/sparklite/log_analysis.py": "an example: started by hand",
     "frameworks/futures/joblib_backend.py": "programs that use joblib import it; the part itself does not need joblib",
 }
 
