@@ -105,6 +105,8 @@ class PeerProcess:
         environment = {
             **os.environ,
             "PATH": f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}",
+            # Hashes of text are the same in all its processes, for those that place by them.
+            "PYTHONHASHSEED": "0",
             # Its workers find the functions whatever directory they start in.
             "PYTHONPATH": str(ROOT),
             "BENCH_FOLDER": str(folder),
@@ -131,7 +133,12 @@ class PeerProcess:
         hello = self._hear(START_TIMEOUT_S)
         self.description = f"{hello['version']}, {hello['setting']}"
 
-    def _ask(self, **order: Any) -> list[float]:
+    def ask(self, timeout_s: float = ANSWER_TIMEOUT_S, **order: Any) -> dict[str, Any]:
+        """Say what is to be done, and return what it says when that is done.
+
+        Raises:
+            PeerMissing: It ended, or took too long.
+        """
         assert self._process is not None, "it was started"
         assert self._process.stdin is not None, "it was opened as a pipe"
         try:
@@ -139,7 +146,10 @@ class PeerProcess:
             self._process.stdin.flush()
         except BrokenPipeError:
             raise PeerMissing(f"ended: {self._last_words()}") from None
-        seconds: list[float] = self._hear(ANSWER_TIMEOUT_S)["seconds"]
+        return self._hear(timeout_s)
+
+    def _ask(self, **order: Any) -> list[float]:
+        seconds: list[float] = self.ask(**order)["seconds"]
         return seconds
 
     def _hear(self, timeout_s: float) -> dict[str, Any]:

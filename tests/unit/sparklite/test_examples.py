@@ -1,4 +1,4 @@
-"""The examples: programs as users write them, each against the same in plain Python (on fewer modules than when started by hand)."""
+"""The examples, each against the same in plain Python, on fewer modules than when they are started by hand."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
