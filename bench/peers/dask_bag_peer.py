@@ -1,10 +1,11 @@
 """Dask bag: the same steps by its own operations, on its scheduler of processes with two workers."""
 
 # pyright: reportMissingImports=false
+# mypy: disable-error-code="no-untyped-call"
 
-import glob
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import dask
 import dask.bag
@@ -16,7 +17,7 @@ from .rdd_programs import SMALL
 def word_count(context: Any, place: str) -> Any:
     """Count words by `foldby`, which combines within partitions first, as `reduceByKey` does."""
     del context
-    words = dask.bag.read_text(sorted(glob.glob(f"{place}/*"))).map(str.split).flatten()
+    words = dask.bag.read_text(sorted(map(str, Path(place).iterdir()))).map(str.split).flatten()
     counted = words.map(lambda word: (word, 1)).foldby(
         lambda pair: pair[0], lambda total, pair: total + pair[1], 0, lambda a, b: a + b, 0, split_every=SMALL
     )
@@ -29,7 +30,7 @@ class DaskBag(RddEngine):
 
     version = f"dask {version('dask')}"
     setting = 'scheduler="processes", 2 workers'
-    programs = {"word_count": word_count}
+    programs: ClassVar = {"word_count": word_count}
 
     def open(self) -> Any:
         """See `RddEngine`."""

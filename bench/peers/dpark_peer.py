@@ -4,7 +4,7 @@
 
 import sys
 from importlib.metadata import version
-from typing import Any
+from typing import Any, ClassVar
 
 from .rdd_conversation import RddEngine, serve
 from .rdd_programs import word_count
@@ -15,7 +15,7 @@ class DPark(RddEngine):
 
     version = f"dpark {version('dpark')}"
     setting = "-m process -p 2"
-    programs = {"word_count": word_count}
+    programs: ClassVar = {"word_count": word_count}
 
     def open(self) -> Any:
         """See `RddEngine`."""

@@ -5,7 +5,7 @@ import platform
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from .rdd_conversation import RddEngine, serve
 from .rdd_programs import SMALL
@@ -13,13 +13,23 @@ from .rdd_programs import SMALL
 Counts = dict[str, int]
 
 
+def split(line: str) -> list[str]:
+    """What `flatMap` calls."""
+    return line.split()
+
+
+def once(word: str) -> tuple[str, int]:
+    """What `map` calls."""
+    return word, 1
+
+
 def map_side(path: Path) -> list[Counts]:
     """Count one file's words, and put them where they belong."""
     with path.open() as file:
         lines: Iterator[str] = iter(file)
-        words = chain.from_iterable(map(lambda line: line.split(), lines))
+        words = chain.from_iterable(map(split, lines))
         combined: Counts = {}
-        for word, one in map(lambda word: (word, 1), words):
+        for word, one in map(once, words):
             combined[word] = combined[word] + one if word in combined else one
     buckets: list[Counts] = [{} for _ in range(SMALL)]
     for word, count in combined.items():
@@ -49,7 +59,7 @@ class Plain(RddEngine):
 
     version = f"Python {platform.python_version()}"
     setting = "multiprocessing.Pool(2)"
-    programs = {"word_count": word_count}
+    programs: ClassVar = {"word_count": word_count}
 
     def open(self) -> Any:
         """See `RddEngine`."""

@@ -5,7 +5,7 @@
 import pickle
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
-from typing import Any
+from typing import Any, ClassVar
 
 import cloudpickle
 import pysparkling
@@ -19,7 +19,7 @@ class Pysparkling(RddEngine):
 
     version = f"pysparkling {version('pysparkling')}"
     setting = "ProcessPoolExecutor(2), cloudpickle"
-    programs = {"word_count": word_count}
+    programs: ClassVar = {"word_count": word_count}
 
     def open(self) -> Any:
         """See `RddEngine`."""

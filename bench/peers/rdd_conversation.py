@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from .rdd_programs import PROGRAMS
 
@@ -25,7 +25,7 @@ class RddEngine:
     #: For people: how it is set up.
     setting = ""
     #: Those that it can run, by name.
-    programs: dict[str, Callable[[Any, str], Any]] = PROGRAMS
+    programs: ClassVar[dict[str, Callable[[Any, str], Any]]] = PROGRAMS
 
     def open(self) -> Any:
         """Return a context with two worker processes."""

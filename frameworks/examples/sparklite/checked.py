@@ -1,4 +1,7 @@
-"""How every example runs: on the cluster of `mesolite up`, or with `--master "local[2]"` in this process; then against plain Python."""
+"""How every example runs.
+
+On the cluster of `mesolite up`, or in this process with `--master "local[2]"`; then in plain Python.
+"""
 
 import argparse
 import sys
