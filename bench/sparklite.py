@@ -5,6 +5,7 @@ ones, a sort of a gibibyte, a join and PageRank, are PySpark's and ours, in time
 with the whole cluster, master, agent and Redis included. Everybody's first run is not counted. Answers are compared.
 """
 
+import os
 import shutil
 import statistics
 import sys
@@ -136,8 +137,8 @@ def measure(runs: int) -> Outcome:
         texts, lines, edges = write_texts(folder), write_lines(folder), write_edges(folder)
         config = UpConfig(agents=1, agent_resources=RESOURCES, containerizer="process", flower=False)
         with cluster(config) as address:
-            home = str(Path(address.processes[0].log).parent) if address.processes else ""
-            bench = Bench(folder, home, {"BENCH_MASTER": f"mesolite://{address.redis_url}#{address.cluster}"})
+            home = os.path.commonpath([record.log for record in address.processes])
+            bench = Bench(folder, home, {"BENCH_MASTER": address.redis_url})
             bench.in_turn([ours, plain], {"word_count": str(texts)}, runs)
             bench.in_turn([spark], {"word_count": str(texts)}, runs)
             for other in others:
