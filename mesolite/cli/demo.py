@@ -25,6 +25,7 @@ from mesolite.operator import OperatorClient
 from mesolite.sandbox_client import read_sandbox
 
 from .cluster import locked
+from .demo_spark import count_words
 from .demo_work import (
     SOURCE_FOLDER,
     Count,
@@ -64,7 +65,10 @@ class Row:
 @config_options(UpConfig, "up")
 @click.pass_context
 def demo(ctx: click.Context, /, **_: object) -> None:
-    """Start a cluster, count the standard library on it beside a task that eats memory, and check every number."""
+    """Start a cluster, count the standard library on it beside a task that eats memory, and check every number.
+
+    Then its words, by a program of PySpark's RDDs.
+    """
     config = read_config(ctx, UpConfig, "up")
     if config.agent_resources is None:
         config = msgspec.structs.replace(config, agent_resources=AGENT_RESOURCES)
@@ -79,7 +83,7 @@ def demo(ctx: click.Context, /, **_: object) -> None:
         Path(folder).chmod(0o755)
         rows, greedy = _run(address, Path(folder), packages, in_container=in_container)
     _show(rows)
-    problems = [*_wrong_counts(rows), *_wrong_greed(greedy)]
+    problems = [*_wrong_counts(rows), *_wrong_greed(greedy), *count_words(address, in_container=in_container)]
     for problem in problems:
         click.echo(f"wrong: {problem}", err=True)
     click.echo(f"\nFlower: {address.flower_url}   (the cluster runs on; `mesolite down` or `make down` stops it)")
