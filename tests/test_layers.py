@@ -70,6 +70,7 @@ SHELLS: Final = {
     "agent/shell.py": "applies, checkpoints, reports, acts",
     "agent/workdir.py": "locks the agent's directory and keeps its id",
     "agent/blocks/http.py": "serves blocks",
+    "agent/blocks/relay.py": "asks other agents for blocks",
     "agent/blocks/store.py": "keeps blocks on disk",
     "agent/blocks/tokens.py": "keeps a secret on disk",
     "agent/containerizer/*.py": "runs containers",
