@@ -4,8 +4,9 @@ python -m mesolite.frameworks.examples.sparklite.k_means
 """
 
 from collections.abc import Sequence
+from functools import partial
 
-from mesolite.frameworks.sparklite import SparkContext
+from mesolite.frameworks.sparklite import Broadcast, SparkContext
 
 from .checked import run
 from .source_text import source_files
@@ -35,6 +36,11 @@ def nearest(point: Point, centers: Sequence[Point]) -> int:
     return distances.index(min(distances))
 
 
+def assigned(point: Point, centers: "Broadcast[list[Point]]") -> tuple[int, Sum]:
+    """A point as a sum of one, for the cluster whose center is nearest."""
+    return nearest(point, centers.value), (point, 1)
+
+
 def added(one: Sum, other: Sum) -> Sum:
     """Two sums as one."""
     (a, b, c), (x, y, z) = one[0], other[0]
@@ -60,11 +66,7 @@ def k_means(sc: SparkContext, texts: list[tuple[str, str]]) -> list[Center]:
     sizes: dict[int, int] = {}
     for _ in range(ROUNDS):
         known = sc.broadcast(centers)
-        sums = (
-            points.map(lambda point, known=known: (nearest(point, known.value), (point, 1)))
-            .reduceByKey(added)
-            .collectAsMap()
-        )  # type: ignore[misc]
+        sums = points.map(partial(assigned, centers=known)).reduceByKey(added).collectAsMap()
         centers = [center_of(sums[number]) if number in sums else center for number, center in enumerate(centers)]
         sizes = {number: count for number, (_, count) in sums.items()}
         known.unpersist()
