@@ -99,9 +99,9 @@ class Bench:
                 yield each, peer
 
     def _one(self, each: Measured, peer: PeerProcess, program: str, place: str, *, counts: bool) -> None:
+        self._outputs += 1
+        target = self._folder / f"out-{self._outputs}"
         if program == "sort_lines":
-            self._outputs += 1
-            target = self._folder / f"out-{self._outputs}"
             place = f"{place}|{target}"
         try:
             with PeakMemory(lambda: self._processes(each, peer)) as memory:

@@ -1,6 +1,8 @@
 """Dask bag: the same steps by its own operations, on its scheduler of processes with two workers."""
 
-# pyright: reportMissingImports=false
+# Dask has few types.
+# pyright: reportMissingImports=false, reportUnknownLambdaType=false, reportAttributeAccessIssue=false
+# pyright: reportPrivateImportUsage=false
 # mypy: disable-error-code="no-untyped-call"
 
 from importlib.metadata import version

@@ -3,6 +3,9 @@
 They are functions of a context, and touch nothing but its public API. Each returns an answer that can be compared.
 """
 
+# Contexts of several engines, none of which is the one with types.
+# pyright: reportUnknownLambdaType=false
+
 from collections.abc import Callable
 from operator import add
 from pathlib import Path

@@ -26,13 +26,17 @@ def words_of(text: str) -> list[str]:
     return re.findall(r"[a-z]{4,}", text.lower())
 
 
+def frequencies(each: tuple[str, list[str]]) -> list[tuple[str, tuple[str, float]]]:
+    """Return (word, (module, share of the module's words)) for each word of a module."""
+    module, words = each
+    return [(word, (module, times / len(words))) for word, times in Counter(words).items()]
+
+
 def tf_idf(sc: SparkContext, texts: list[tuple[str, str]]) -> list[Subject]:
     """Weigh on the cluster."""
     documents = sc.parallelize(texts, SLICES).mapValues(words_of).filter(lambda each: len(each[1]) >= MIN_WORDS).cache()
     count = documents.count()
-    frequency = documents.flatMap(
-        lambda each: [(word, (each[0], times / len(each[1]))) for word, times in Counter(each[1]).items()]
-    )
+    frequency = documents.flatMap(frequencies)
     spread = documents.flatMap(lambda each: [(word, 1) for word in set(each[1])]).reduceByKey(add)
     weighed = frequency.join(spread).map(
         lambda each: (each[1][0][0], (round(each[1][0][1] * math.log(count / each[1][1]), DIGITS), each[0]))
