@@ -144,7 +144,7 @@ class RddBase(Generic[T_co]):
         """Return the function's value of each partition, in the order of `partitions` (all where None)."""
         wanted = range(self.getNumPartitions()) if partitions is None else partitions
         values = self.ctx.run(self._lineage, function, tuple(wanted), call_site(name))
-        self.ctx.checkpoints.save_marked(self._lineage)
+        self.ctx.checkpoints.save_marked(self._lineage, self.ctx)
         return values
 
     def _self(self) -> "RDD[T_co]":

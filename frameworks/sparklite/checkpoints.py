@@ -30,8 +30,7 @@ _BATCH: Final = 1024
 class Checkpoints:
     """All checkpoints of a context. For use from several threads."""
 
-    def __init__(self, ctx: "ContextBase") -> None:
-        self._ctx: Final = ctx
+    def __init__(self) -> None:
         self._lock: Final = threading.Lock()
         #: Marked and not saved yet.
         self._marked: Final[set[Lineage]] = set()
@@ -70,7 +69,7 @@ class Checkpoints:
         with self._lock:
             self._marked.add(lineage)
 
-    def save_marked(self, last: Lineage) -> None:
+    def save_marked(self, last: Lineage, ctx: "ContextBase") -> None:
         """A job has computed an RDD: save those that it needed and that are marked."""
         if not self._marked:
             return
@@ -79,14 +78,19 @@ class Checkpoints:
                 if lineage not in self._marked:
                     continue
                 self._marked.discard(lineage)
-            if lineage.checkpoint_path is not None:
-                self._save(lineage, lineage.checkpoint_path)
+            try:
+                if lineage.checkpoint_path is not None:
+                    self._save(lineage, lineage.checkpoint_path, ctx)
+            except BaseException:
+                # The next job that needs it tries again.
+                self._marked.add(lineage)
+                raise
             lineage.checkpointed = True
 
-    def _save(self, lineage: Lineage, path: str) -> None:
+    def _save(self, lineage: Lineage, path: str, ctx: "ContextBase") -> None:
         partitions = lineage.node.partitions
         save, wanted = SavePickled(path, _BATCH), tuple(range(partitions))
-        names = saved_in(path, lambda: self._ctx.run(lineage, save, wanted, f"checkpoint of {lineage.name}"))
+        names = saved_in(path, lambda: ctx.run(lineage, save, wanted, f"checkpoint of {lineage.name}"))
         pieces = [FilePiece(file, 0, Path(file).stat().st_size) for file in (f"{path}/{name}" for name in names)]
         node = ReadBy(lineage.node.rdd_id, partitions, ReadPickled())
         node.level = lineage.node.level

@@ -30,7 +30,7 @@ class ContextBase(ABC):
         self._rdd_ids = itertools.count()
         self._shuffle_ids = itertools.count()
         #: RDDs that are to be saved, and where.
-        self.checkpoints = Checkpoints(self)
+        self.checkpoints = Checkpoints()
 
     def __reduce__(self) -> NoReturn:
         raise ClosureError(

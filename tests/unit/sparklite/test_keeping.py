@@ -116,6 +116,21 @@ def test_a_checkpoint_before_a_shuffle_is_written_too(sc: SparkContext, counted:
     assert counted.times == times
 
 
+def test_a_checkpoint_that_fails_is_tried_again_after_the_next_job(sc: SparkContext, tmp_path: Path) -> None:
+    sc.setCheckpointDir(str(tmp_path / "saved"))
+    rdd = sc.parallelize([1, 2], 2)
+    rdd.checkpoint()
+    target = Path(str(sc.getCheckpointDir()).removeprefix("file:")) / f"rdd-{rdd.id()}"
+    target.mkdir()
+    with pytest.raises(SparkError, match="already exists"):
+        rdd.count()
+    assert not rdd.isCheckpointed()
+    target.rmdir()
+    assert rdd.count() == 2
+    assert rdd.isCheckpointed()
+    assert rdd.collect() == [1, 2]
+
+
 def test_only_what_a_job_needed_is_checkpointed(sc: SparkContext, tmp_path: Path) -> None:
     sc.setCheckpointDir(str(tmp_path / "saved"))
     rdd = sc.parallelize([1])

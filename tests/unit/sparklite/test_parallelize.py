@@ -121,3 +121,8 @@ def test_union_of_many_keeps_their_order(sc: SparkContext) -> None:
     assert sc.union(parts).glom().collect() == [[0], [1], [2], [3]]
     with pytest.raises(ValueError, match="union needs at least one RDD"):
         sc.union([])
+
+
+def test_the_context_in_a_function_is_named_by_its_path(sc: SparkContext) -> None:
+    with pytest.raises(ClosureError, match=r"\(its variable sc\): the SparkContext cannot be used inside a function"):
+        sc.parallelize([1]).map(lambda x: sc.parallelize([x]).count()).collect()
