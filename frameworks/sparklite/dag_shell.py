@@ -177,6 +177,7 @@ class DagShell:
         match ending:
             case TaskDone():
                 task.done = ending
+                self._sharing.copied(ending)
                 # Before the DAG scheduler decides by it: what it launches now must not count on these.
                 for key in ending.uncached:
                     self._plan.lost(key)

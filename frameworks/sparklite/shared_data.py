@@ -43,13 +43,16 @@ class SharedData:
 
     def accepted(self, done: TaskDone) -> None:
         """See `Sharing`."""
-        if done.copied:
-            self.broadcasts.copied(done.copied)
         try:
             self.accumulators.merge(done.accumulators)
         # The param is the user's; jobs of others run on this thread.
         except Exception:  # noqa: BLE001
             _log.exception("the additions of a task to an accumulator cannot be added, and are left out")
+
+    def copied(self, done: TaskDone) -> None:
+        """See `Sharing`."""
+        if done.copied:
+            self.broadcasts.copied(done.copied)
 
     def lost(self, block: StoredBlock) -> None:
         """See `Sharing`."""

@@ -33,23 +33,13 @@ class Sharing(Protocol):
         """A task counts: its additions to accumulators are added."""
         ...
 
+    def copied(self, done: TaskDone) -> None:
+        """A task went through: what it has copied to stores is there, whether the task will count or not."""
+        ...
+
     def lost(self, block: StoredBlock) -> None:
         """A worker could not read a block of these; put it anew where that is possible."""
         ...
-
-
-class NothingShared:
-    """Where nothing is."""
-
-    def shared(self) -> Shared:
-        """See `Sharing`."""
-        return Shared()
-
-    def accepted(self, done: TaskDone) -> None:
-        """See `Sharing`."""
-
-    def lost(self, block: StoredBlock) -> None:
-        """See `Sharing`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,7 +68,7 @@ def test_a_broadcast_value_goes_once_to_each_agent(agents: Agents) -> None:
     assert (near.value, near.copied) == (["one"], ())
     [(_, copy)] = far.copied
     assert (far.value, copy.agent_id) == (["one"], "two")
-    agents.data.accepted(far)
+    agents.data.copied(far)
     # The next worker there needs nobody else.
     agents.drop([copy._replace(agent_id="one")])
     assert agents.worker("two").run(stage(look), [1]).value == ["one"]

@@ -11,7 +11,14 @@ from mesolite.frameworks.sparklite.dag.effects import (
     StageEnded,
     StageStarted,
 )
-from mesolite.frameworks.sparklite.dag.events import AgentLost, ExecutorOver, FetchMissed, InputMissed, TaskSucceeded
+from mesolite.frameworks.sparklite.dag.events import (
+    AgentLost,
+    AgentReturned,
+    ExecutorOver,
+    FetchMissed,
+    InputMissed,
+    TaskSucceeded,
+)
 from mesolite.frameworks.sparklite.dag.faults import MAX_REFUSALS
 from mesolite.frameworks.sparklite.dag.settings import DagSettings
 from tests.unit.sparklite.dag.scene import Scene, launches, of
@@ -183,6 +190,15 @@ def test_an_output_that_comes_from_a_lost_agent_is_not_believed() -> None:
     assert of(DropResult, effects) == [DropResult(task_id=1)]
     assert scene.core.outputs(1) == [None, None]
     assert scene.executor("b2", 1, "B") == [], "nor is an executor there"
+
+
+def test_an_agent_that_returned_gets_tasks_again() -> None:
+    scene = Scene(a=1)
+    lose_agent(scene, "A")
+    scene.submit(1, scene.result_stage(5, 1))
+    assert scene.executor("a2", 1, "A") == []
+    assert scene.apply(AgentReturned(now_ms=0, agent_id="A")) == []
+    assert launches(scene.executor("a3", 1, "A")) == [(5, 0, "a3")]
 
 
 def test_lost_outputs_that_nobody_reads_are_made_when_somebody_does() -> None:
