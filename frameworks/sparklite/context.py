@@ -199,8 +199,9 @@ class SparkContext(Reading, Control, Reporting, SharedVariables):
     ) -> list[Any]:
         """Execute a function on the given partitions, all of them if None; return what it yields, in one list."""
         wanted = range(rdd.getNumPartitions()) if partitions is None else partitions
-        lineage = rdd._lineage  # pyright: ignore[reportPrivateUsage]
-        return list(chain.from_iterable(self.run(lineage, RunJob(partitionFunc), tuple(wanted), call_site())))
+        results = self.run(rdd.lineage, RunJob(partitionFunc), tuple(wanted), call_site())
+        self.checkpoints.save_marked(rdd.lineage, self)
+        return list(chain.from_iterable(results))
 
     def add_listener(self, listener: SparkListener) -> None:
         """Tell somebody what happens here from now on, on a thread of the context's; see listener.py."""

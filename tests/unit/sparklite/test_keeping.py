@@ -131,6 +131,26 @@ def test_a_checkpoint_that_fails_is_tried_again_after_the_next_job(sc: SparkCont
     assert rdd.collect() == [1, 2]
 
 
+def test_any_job_makes_checkpoints(sc: SparkContext, tmp_path: Path) -> None:
+    sc.setCheckpointDir(str(tmp_path / "saved"))
+    rdd = sc.parallelize(range(4), 2)
+    rdd.checkpoint()
+    assert sc.runJob(rdd, lambda items: [sum(items)]) == [1, 5]
+    assert rdd.isCheckpointed()
+
+
+def test_a_lineage_that_is_cut_again_and_again_stays_short(sc: SparkContext, tmp_path: Path) -> None:
+    sc.setCheckpointDir(str(tmp_path / "saved"))
+    rdd: RDD[Any] = sc.parallelize([(i % 5, i) for i in range(100)], 4)
+    for turn in range(10):
+        rdd = rdd.mapValues(lambda value: value + 1).reduceByKey(add, 3)
+        if turn % 3 == 2:
+            rdd.checkpoint()
+            rdd.count()
+    assert len(rdd.toDebugString().splitlines()) <= 5
+    assert sorted(rdd.collect()) == [(key, sum(range(key, 100, 5)) + 20 + 9) for key in range(5)]
+
+
 def test_only_what_a_job_needed_is_checkpointed(sc: SparkContext, tmp_path: Path) -> None:
     sc.setCheckpointDir(str(tmp_path / "saved"))
     rdd = sc.parallelize([1])
