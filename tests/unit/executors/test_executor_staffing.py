@@ -65,14 +65,23 @@ class NotingRunner:
         self.calls += calls
 
 
+def taken(*_: object, **__: object) -> bool:
+    """Every update is."""
+    return True
+
+
 class Rig:
     """A Python executor whose calls end when told to."""
 
     def __init__(self) -> None:
         self.loop, self.runner = VirtualLoop(), NotingRunner()
-        self._driver = cast(ExecutorDriver, SimpleNamespace(update=lambda *_, **__: True, connected=False))
+        self._driver = cast(ExecutorDriver, SimpleNamespace(update=taken, connected=False))
         parts = Parts(runner=cast(Runner, self.runner), pool=None, store=lambda: ("", ""))
-        self.executor = PythonExecutor(cast(Loop, self.loop), lambda *_: parts)
+
+        def made(*_: object) -> Parts:
+            return parts
+
+        self.executor = PythonExecutor(cast(Loop, self.loop), made)
         self.executor.subscribed(self._driver, SUBSCRIBED)
         self._count = 0
 
