@@ -25,6 +25,8 @@ def saved_in(path: str, run: Callable[[], list[str]]) -> list[str]:
         raise SparkError(f"Output directory file:{path} already exists: choose another, or remove it first")
     temporary = directory / TEMPORARY
     temporary.mkdir(parents=True)
+    # Workers may be another user than the driver: agents do not run tasks as root. As in /tmp, each file stays its writer's.
+    temporary.chmod(0o1777)
     try:
         names = run()
         for name in names:
