@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class StorageLevel:
     """Where partitions are kept. Python's objects are always pickled, so `deserialized` is False in every named level.
 
@@ -28,6 +28,10 @@ class StorageLevel:
     MEMORY_AND_DISK_2: ClassVar["StorageLevel"]
     OFF_HEAP: ClassVar["StorageLevel"]
     MEMORY_AND_DISK_DESER: ClassVar["StorageLevel"]
+
+    def __repr__(self) -> str:
+        values = (self.useDisk, self.useMemory, self.useOffHeap, self.deserialized, self.replication)
+        return f"StorageLevel({', '.join(map(str, values))})"
 
     def __str__(self) -> str:
         parts = ["Disk "] if self.useDisk else []

@@ -1,7 +1,9 @@
 """sparklite on a real cluster of two agents: what only real workers, executors and stores can show."""
 
+import json
 import operator
 import os
+import random
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -254,3 +256,35 @@ def sc_password(sc: SparkContext) -> str:
     """Of the cluster's Redis, from the backend's own books."""
     url: str = vars(vars(sc)["_backend"])["_place"].redis_url
     return url.partition("@")[0].rpartition(":")[2]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_gibibyte_is_sorted_in_64_mib(address: ClusterAddress) -> None:
+    """Workers may hold 200 MiB, their interpreters not counted, and would be ended beyond; each of four ranges has 256 MiB."""
+    makers, lines_each, ranges = 32, 335_545, 4
+
+    def lines(maker: int) -> Iterator[str]:
+        source = random.Random(maker)
+        return (f"{source.getrandbits(396):099x}" for _ in range(lines_each))
+
+    def ends(items: Iterator[str]) -> list[tuple[str, str, int]]:
+        first = last = next(items)
+        count = 1
+        for item in items:
+            assert last <= item
+            last = item
+            count += 1
+        return [(first, last, count)]
+
+    conf = conf_of().set("spark.python.worker.memory", "64m")
+    with SparkContext(address.redis_url, "gibibyte", conf=conf) as sc:
+        ordered = sc.parallelize(range(makers), makers).flatMap(lines).sortBy(str, numPartitions=ranges)
+        found = ordered.mapPartitions(ends).collect()
+        report = json.loads(sc.report(json=True) or "")
+    assert sum(count for _, _, count in found) == makers * lines_each
+    bounds = [each for first, last, _ in found for each in (first, last)]
+    assert bounds == sorted(bounds)
+    totals = [stage["totals"] for stage in report["stages"]]
+    assert max(each["shuffle_write_bytes"] for each in totals) >= 2**29, "half of it is left after compression"
+    assert sum(each["spilled_bytes"] for each in totals) >= 2**28
