@@ -60,6 +60,8 @@ class Task:
         #: What could not be read, set where it is raised: a function of the user's that catches it must not hide it.
         self.fetch_failed: FetchFailed | None = None
         self._lost: tuple[StoredBlock, str] | None = None
+        #: Why its own agent's store did not take what it made.
+        self._refused: str | None = None
         #: Copies of broadcast values that it left in its own agent's store.
         self.copied: Final[dict[int, StoredBlock]] = {}
 
@@ -92,17 +94,23 @@ class Task:
 
     @property
     def _missed(self) -> TaskMissed | None:
-        """What could not be read."""
+        """What could not be read, or left."""
         if self.fetch_failed is not None:
             return TaskMissed(self.fetch_failed.segment, None, self.fetch_failed.reason, self._metrics())
         if self._lost is not None:
             return TaskMissed(None, *self._lost, self._metrics())
+        if self._refused is not None:
+            return TaskMissed(None, None, self._refused, self._metrics())
         return None
 
     def _ran(self) -> TaskDone:
         items = self.code.node.iterator(self.spec.partition, self)
         if self.code.shuffle is not None:
-            output = write_shuffle(items, self.code.shuffle, self)
+            try:
+                output = write_shuffle(items, self.code.shuffle, self)
+            except BlockLost as refused:
+                self._refused = str(refused)
+                raise
             self._keep_the_rest()
             return self._done(None, output)
         assert self.code.result is not None, "a stage ends in a shuffle or in a result"

@@ -119,9 +119,10 @@ class TaskDone(NamedTuple):
 
 
 class TaskMissed(NamedTuple):
-    """A task that could not read what others had left: not its own fault."""
+    """A task that could not read what others had left, or leave what it made: not its own fault."""
 
-    #: The segment of a map output, or else the broadcast or file.
+    #: The segment of a map output, or else the broadcast or file that it did not get. Neither: its own agent's store took
+    #: nothing.
     segment: Segment | None
     lost: StoredBlock | None
     reason: str

@@ -6,7 +6,7 @@ All of it runs on one thread (job_scheduler.py), in turns: what one turn comes t
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, assert_never
+from typing import Final, NamedTuple, assert_never
 from urllib.parse import urlsplit
 
 from mesolite.executors.sparklite.blocks import StoredBlock
@@ -50,10 +50,23 @@ from .dag.settings import DagSettings
 from .errors import JobFailed, TaskError
 from .jobs import POOL, Job
 from .plan import Plan
+from .resting import Resting
 from .stage_plan import StagePlan
 from .task_specs import Sharing, TaskSpecs
 
 _MEBIBYTE: Final = 1024 * 1024
+
+
+class _Executor(NamedTuple):
+    """An executor as the backend told of it."""
+
+    agent_id: str
+    host: str
+    workers: int
+
+
+#: Stands for one that is over.
+_NOBODY: Final = _Executor("", "", 0)
 
 
 @dataclass(slots=True, eq=False)
@@ -101,8 +114,9 @@ class DagShell:
         #: Jobs that have not ended.
         self.jobs: Final[dict[int, Job]] = {}
         self._tasks: Final[dict[int, _Task]] = {}
-        #: Executors by id: agent and host.
-        self._executors: Final[dict[str, tuple[str, str]]] = {}
+        #: By id.
+        self._executors: Final[dict[str, _Executor]] = {}
+        self._resting: Final = Resting()
         #: Agents that were given up, and have not come back.
         self._lost_agents: Final[set[str]] = set()
         #: For which job a stage runs, first of all.
@@ -145,14 +159,16 @@ class DagShell:
             # The master had given it up too soon: its machine was asleep, or the network away.
             self._lost_agents.discard(agent_id)
             self._apply(AgentReturned(now_ms=_now_ms(), agent_id=agent_id))
-        self._executors[executor_id] = (agent_id, host)
+        self._executors[executor_id] = _Executor(agent_id, host, workers)
         self.announcements.executor_seen(executor_id, agent_id, host, workers)
-        self._apply(ExecutorChanged(now_ms=_now_ms(), executor_id=executor_id, agent_id=agent_id, workers=workers))
+        self._tell_workers(executor_id)
 
     def executor_over(self, executor_id: str, reason: str) -> None:
         """See `BackendListener`."""
-        if executor_id in self._executors:
-            self.announcements.executor_seen(executor_id, *self._executors.pop(executor_id), 0)
+        self._resting.forget(executor_id)
+        known = self._executors.pop(executor_id, None)
+        if known is not None:
+            self.announcements.executor_seen(executor_id, known.agent_id, known.host, 0)
         self._apply(ExecutorOver(now_ms=_now_ms(), executor_id=executor_id, reason=reason))
 
     def agent_lost(self, agent_id: str, reason: str) -> None:
@@ -185,6 +201,8 @@ class DagShell:
                 self._apply(TaskSucceeded(now_ms=_now_ms(), task_id=task_id, output=ending.output))
             case TaskMissed():
                 self._gone(task, "missed", ending.reason, ending.metrics)
+                if ending.segment is None and ending.lost is None:
+                    self._rest(task.launch.executor_id)
                 self._apply(self._missed(task_id, ending))
             case Failed():
                 self._gone(task, "failed", str(ending.error))
@@ -215,6 +233,8 @@ class DagShell:
 
     def end_turn(self) -> None:
         """Tell the time where it is due, and send what this turn has come to."""
+        for executor_id in self._resting.take_rested(_now_ms()):
+            self._tell_workers(executor_id)
         deadline_ms = self._dag.next_deadline_ms()
         if deadline_ms is not None and deadline_ms <= _now_ms():
             self._apply(Ticked(now_ms=_now_ms()))
@@ -237,14 +257,31 @@ class DagShell:
 
     def wait_s(self) -> float | None:
         """How long nothing is due; None: until something happens."""
-        deadline_ms = self._dag.next_deadline_ms()
-        return None if deadline_ms is None else max(0.0, (deadline_ms - _now_ms()) / 1000)
+        deadlines = [each for each in (self._dag.next_deadline_ms(), self._resting.deadline_ms()) if each is not None]
+        return max(0.0, (min(deadlines) - _now_ms()) / 1000) if deadlines else None
 
     def end_all(self, make_error: Callable[[], JobFailed]) -> None:
         """No job goes on."""
         for job in self.jobs.values():
             job.error = make_error()
         self.cancel(list(self.jobs), "the context is over")
+
+    # Executors
+
+    def _tell_workers(self, executor_id: str) -> None:
+        """Tell the DAG scheduler how many workers an executor has for it."""
+        known = self._executors.get(executor_id)
+        if known is not None:
+            workers = 0 if executor_id in self._resting else known.workers
+            self._apply(
+                ExecutorChanged(now_ms=_now_ms(), executor_id=executor_id, agent_id=known.agent_id, workers=workers)
+            )
+
+    def _rest(self, executor_id: str) -> None:
+        """What an executor makes is lost: others get tasks, until it is tried again."""
+        if executor_id in self._executors:
+            self._resting.rest(executor_id, _now_ms())
+            self._tell_workers(executor_id)
 
     # Ends of tasks
 
@@ -316,7 +353,7 @@ class DagShell:
     def _launch(self, launch: LaunchTask, together: tuple[BarrierPlace, ...]) -> None:
         stage = self._plan.stage(launch.stage_id)
         assert stage is not None, f"stage {launch.stage_id} is launched, and no job needs it"
-        agent_id, host = self._executors.get(launch.executor_id, ("", ""))
+        agent_id, host, _ = self._executors.get(launch.executor_id, _NOBODY)
         self._tasks[launch.task_id] = _Task(launch, stage, agent_id, host)
         self.announcements.task_started(launch, agent_id, host)
         job_id = self._job_of_stage.get(launch.stage_id, -1)
@@ -339,7 +376,7 @@ class DagShell:
         for launch in launches:
             stage = self._plan.stage(launch.stage_id)
             if stage is not None and stage.barrier:
-                agent_id, host = self._executors.get(launch.executor_id, ("", ""))
+                agent_id, host, _ = self._executors.get(launch.executor_id, _NOBODY)
                 url = self._backend.block_address(launch.executor_id)
                 port = urlsplit(url).port if url.startswith("http") else None
                 place = BarrierPlace(launch.task_id, f"{host}:{port or 0}", agent_id, url)

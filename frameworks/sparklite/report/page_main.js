@@ -78,12 +78,15 @@ function graphCard() {
   return section;
 }
 
+// Drawn when it is in the document and so has a width.
+let timeLine = null;
+
 function page() {
   const { name, app_id: id, master } = D.application, status = D.jobs.some((job) => job.status === "running") ? "running" : null;
   const head = h("header", {}, h("div", {}, h("h1", {}, name || "sparklite", status && tag(status)),
     h("p", {}, [id, master, when(ZERO)].filter(Boolean).join("  ·  "))), theme());
   if (!D.jobs.length) return [head, card("No job has run yet", "")];
-  const line = new TimeLine(openStage), left = D.left_out;
+  const line = timeLine = new TimeLine(openStage), left = D.left_out;
   const timeline = card("Time line", "drag to look closer, click a stage for its figures", line.node);
   timeline.querySelector("h2").append(line.reset);
   return [head, tiles(),
@@ -104,6 +107,7 @@ function page() {
 }
 
 fill(document.getElementById("page"), {}, (document.getElementById("page").replaceChildren(), [page()]));
+if (timeLine) timeLine.draw();
 // page.html#stage-3 opens a stage.
 const wanted = D.stages.find((stage) => `#stage-${key(stage)}` === location.hash);
 if (wanted) openStage(wanted, "instant");

@@ -25,6 +25,7 @@ from mesolite.frameworks.sparklite.listener import (
     TaskFinished,
 )
 from mesolite.frameworks.sparklite.local_backend import LocalBackend
+from mesolite.frameworks.sparklite.local_executor import LocalAgent
 from tests.waiting import eventually
 
 
@@ -218,6 +219,19 @@ class TestLosses:
             backend.lose_agent(agent_id)
         backend.return_agent("local-0")
         assert sorted(counted(sc).collect()) == COUNTED
+
+    def test_an_executor_whose_store_takes_nothing_rests_while_others_do_its_tasks(
+        self, sc: SparkContext, witness: Witness
+    ) -> None:
+        """Method: the directory of one agent's blocks is taken away. Its workers find out, and are sent nothing more."""
+        agent = cast("dict[str, LocalAgent]", vars(backend_of(sc))["_agents"])["local-0"]
+        agent.blocks_directory.rmdir()
+        slow = sc.parallelize(range(100), 40).map(lambda number: (threading.Event().wait(0.01), number)[1])
+        assert sorted(slow.map(lambda number: (number % 5, 1)).reduceByKey(operator.add, 3).collect()) == COUNTED
+        missed = [each for each in witness.named(TaskFinished) if each.outcome == "missed"]
+        assert 1 <= len(missed) <= 10, "only what was sent before the first had missed, of some twenty"
+        assert {each.metrics.agent_id for each in missed} == {"local-0"}
+        assert "cannot be stored" in missed[0].reason
 
     def test_tasks_of_a_lost_executor_run_again(self, sc: SparkContext, tmp_path: Path) -> None:
         with ThreadPoolExecutor(1) as thread:
