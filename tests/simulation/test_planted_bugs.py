@@ -166,6 +166,8 @@ def test_a_master_that_does_not_mind_being_outranked_is_found(monkeypatch: pytes
             spoil(keeper, epoch, at_least)
 
     monkeypatch.setattr(LeaseKeeper, "spoil", deaf)
+    # One seed in hundreds finds it. This one does where offers do not wait for updates to ride on, and chance has it otherwise.
+    monkeypatch.setattr("tests.simulation.plan.OFFER_DELAY_MS", 0)
     assert "no rest" in found_by(None, "skew_ms", "store_forgets", "master_dies", first=120)
 
 
