@@ -32,7 +32,7 @@ from .lineage import Lineage
 from .listener import SparkListener
 from .local_backend import LocalBackend
 from .master_url import LocalMaster, master_of, shown_master
-from .opening import open_cluster, worker_memory_bytes
+from .opening import agents_of, fit_to, open_cluster, worker_memory_bytes
 from .rdd import RDD
 from .reading import Reading
 from .reporting import Reporting
@@ -103,9 +103,11 @@ class SparkContext(Reading, Control, Reporting, SharedVariables):
             backend = LocalBackend(place.workers, place.agents)
             self._app_id = f"local-{self.startTime}"
         else:
+            agents = agents_of(place)
+            fit_to(agents, self._conf)
             limits = task_limits(self._conf, worker_memory_bytes(self._conf))
             settings = dag_settings(self._conf)
-            cluster = open_cluster(place, self._conf, self.appName)
+            cluster = open_cluster(place, self._conf, self.appName, agents)
             backend, self._app_id = cluster, cluster.framework_id
             flower_place = cluster.place
         app_id = framework_name(self._app_id)

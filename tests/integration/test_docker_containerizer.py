@@ -411,7 +411,8 @@ def test_an_absent_image_is_pulled_once_and_that_shows_as_preparing(
     run(host, second)
     assert [type(seen) for seen in host.events_of(second)] == [ContainerStarted, ContainerExited]
     assert registry.questions == questions
-    docker_engine.api.remove_image(image)
+    # By force, because a container that has just ended may not have been removed yet.
+    docker_engine.api.remove_image(image, force=True)
 
 
 def test_a_forced_pull_asks_the_registry_again(
@@ -425,7 +426,7 @@ def test_a_forced_pull_asks_the_registry_again(
     assert isinstance(event, ContainerExited)
     assert registry.questions > questions
     assert isinstance(host.events_of(spec)[0], ContainerPreparing)
-    docker_engine.api.remove_image(image)
+    docker_engine.api.remove_image(image, force=True)
 
 
 def test_auto_takes_docker_where_the_image_is_at_hand(tmp_path: Path, docker_engine: docker.DockerClient) -> None:
