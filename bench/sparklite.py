@@ -149,7 +149,11 @@ def measure(runs: int) -> Outcome:
             wait_until_idle(address.master_url, within_s=IDLE_TIMEOUT_S)
     everybody = [ours, plain, spark, *others]
     _must_agree(everybody)
-    return Outcome(figures=_figures(ours, plain, spark, others), notes=[each.note for each in everybody])
+    notes = [
+        "memory: the most that all processes had together (Pss); sparklite's with its cluster, whose page cache is not in it",
+        "start: PySpark's later contexts of one program, with its JVM up already",
+    ]
+    return Outcome(figures=_figures(ours, plain, spark, others), notes=[*notes, *(each.note for each in everybody)])
 
 
 def _must_agree(everybody: list[Measured]) -> None:
