@@ -18,7 +18,7 @@ from mesolite.executors.sparklite.results import as_list
 from mesolite.executors.sparklite.shuffle_data import ShuffleSpec
 from mesolite.executors.sparklite.stage_runner import StageRunner, StageUnreadable
 from mesolite.executors.sparklite.steps import Map
-from mesolite.executors.sparklite.task_data import StageCode, TaskDone, TaskMetrics, TaskSpec
+from mesolite.executors.sparklite.task_data import StageCode, TaskDone, TaskMetrics, TaskMissed, TaskSpec
 from mesolite.executors.sparklite.worker_state import WorkerState
 from mesolite.frameworks.sparklite import SparkContext
 from mesolite.frameworks.sparklite.errors import ClosureError, SparkError
@@ -73,7 +73,10 @@ def test_a_map_task_says_that_there_is_no_store_where_there_is_none(tmp_path: Pa
     function = pack(StageCode(Items(0, 1), shuffle=ShuffleSpec(3, 2, portable_hash)))
     assert isinstance(function.pickled, bytes)
     ran = run_bare(tmp_path, function.pickled, arguments(spec_of([(1, "a"), (2, "b"), (3, "c")])))
-    assert "this executor's agent has no block store" in ran.stderr.decode()
+    missed = result(pickle.loads(ran.stdout), len(ran.stdout))
+    assert isinstance(missed, TaskMissed)
+    assert (missed.segment, missed.lost) == (None, None), "its own agent's store is what it missed"
+    assert "this executor's agent has no block store" in missed.reason
 
 
 def what_functions_may_name(_value: object) -> tuple[int, str]:
