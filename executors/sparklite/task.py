@@ -159,6 +159,3 @@ class Task:
 
     def _metrics(self) -> TaskMetrics:
         return self._measures.metrics(self)
-
-
-__all__ = ["BlockLost", "Task"]

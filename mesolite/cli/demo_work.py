@@ -18,14 +18,12 @@ from pathlib import Path
 from typing import Final
 
 from mesolite.errors import MesoliteError
+from mesolite.frameworks.examples.sparklite.source_text import SKIPPED_FOLDERS
 
 #: Fewer would not show much of a cluster; every standard library has more.
 MIN_PACKAGES: Final = 40
 #: What the archive unpacks to in the sandbox.
 SOURCE_FOLDER: Final = "source"
-
-#: Not packages of the library: what others installed, caches, and tests, which some systems leave out.
-_SKIPPED: Final = frozenset({"site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +52,7 @@ def find_packages() -> list[Package]:
     root = Path(sysconfig.get_path("stdlib"))
     packages = [Package(name="(modules)", files=tuple(sorted(root.glob("*.py"))))]
     for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if name not in _SKIPPED)
+        folders[:] = sorted(name for name in folders if name not in SKIPPED_FOLDERS)
         here = Path(folder)
         if "__init__.py" in names and here != root:
             files = tuple(sorted(here / name for name in names if name.endswith(".py")))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 #: Not the library's: what others installed, caches, and tests, which some systems leave out.
-_SKIPPED: Final = frozenset({"site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test"})
+SKIPPED_FOLDERS: Final = frozenset({"site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test"})
 
 
 def source_files(limit: int | None = None) -> list[tuple[str, str]]:
@@ -17,7 +17,7 @@ def source_files(limit: int | None = None) -> list[tuple[str, str]]:
     root = Path(sysconfig.get_path("stdlib"))
     paths: list[Path] = []
     for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if name not in _SKIPPED]
+        folders[:] = [name for name in folders if name not in SKIPPED_FOLDERS]
         paths += [Path(folder, name) for name in names if name.endswith(".py")]
     named = sorted((module_of(path.relative_to(root)), path) for path in paths)
     return [(name, path.read_text(encoding="utf-8", errors="replace")) for name, path in named[:limit]]
