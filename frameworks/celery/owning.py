@@ -1,0 +1,42 @@
+"""Who has a message from when it left its queue until the last word on it: what the dispatcher asks, whatever the broker.
+
+    queue --taken--> owned --given--> may have begun --ended, and acknowledged or rejected--> gone, or back in its queue
+
+While a message is owned no other consumer can get it: not after a visibility timeout, not by a restart. A dispatcher that starts
+under the same name gets all that its predecessor owned, delivered again, `was_given` where it may have begun.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Ownership(Protocol):
+    """Of one dispatcher. Used from the thread of its event loop; nothing here waits for the broker."""
+
+    def give(self, tags: Sequence[str]) -> None:
+        """These messages' tasks are about to be sent to executors: said to the broker before they are.
+
+        From here on an acknowledgement (Celery acknowledges early when a task begins) is kept in mind, and the message stays owned
+        until `end`.
+        """
+        ...
+
+    def end(self, tag: str) -> None:
+        """The last word on its task is out: with its acknowledgement, before or after, the message is forgotten."""
+        ...
+
+    def was_given(self, tag: str) -> bool:
+        """Whether an earlier life gave this message away, so that its task may have begun or ended."""
+        ...
+
+    def was_acknowledged(self, tag: str) -> bool:
+        """Whether an earlier life had it acknowledged, as Celery does early, and not ended."""
+        ...
+
+    def losses(self, tag: str) -> int:
+        """How often it went back to its queue because a worker was lost under it."""
+        ...
+
+    def set_aside(self, tag: str, why: str) -> None:
+        """Put a message that nobody shall run again where people find it, instead of back into its queue."""
+        ...
