@@ -93,6 +93,10 @@ class Runner(Protocol):
         """End a call, begun or not: its end comes as an outcome `CANCELLED`. Unknown names are ignored."""
         ...
 
+    def withdraw(self, name: str) -> None:
+        """End a call only if no worker has begun it: then its end comes as `CANCELLED`, not begun. Unknown names are ignored."""
+        ...
+
     def executors(self) -> Sequence[ExecutorView]:
         """What there is now."""
         ...

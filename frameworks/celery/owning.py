@@ -25,6 +25,10 @@ class Ownership(Protocol):
         """The last word on its task is out: with its acknowledgement, before or after, the message is forgotten."""
         ...
 
+    def take_back(self, tag: str) -> None:
+        """A message that was given away certainly did not begin: it is as before."""
+        ...
+
     def was_given(self, tag: str) -> bool:
         """Whether an earlier life gave this message away, so that its task may have begun or ended."""
         ...
@@ -39,4 +43,12 @@ class Ownership(Protocol):
 
     def set_aside(self, tag: str, why: str) -> None:
         """Put a message that nobody shall run again where people find it, instead of back into its queue."""
+        ...
+
+    def close(self, *, release: bool) -> None:
+        """Write what is to be written, within a few seconds, and let go.
+
+        Args:
+            release: Put what is owned and was not given back into its queues, for any consumer. Else the next life gets it.
+        """
         ...
