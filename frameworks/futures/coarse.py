@@ -251,8 +251,7 @@ class CoarseCore:
         info = self._program.info(
             self._executors.next_id(agent_id, kind),
             resources,
-            image=kind.image,
-            python=kind.python,
+            kind,
             mem_mib_per_worker=kind.mem_mib,
         )
         # Said before it runs: calls that are sent to it wait for it where it will look first.

@@ -10,7 +10,7 @@ call that had to wait for an offer would take twice as long.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Final, TypeAlias, assert_never
 
@@ -57,9 +57,9 @@ from .settings import (
     WARM_MS,
 )
 
-#: Which executor a call needs: role, image, interpreter, and whether it has CPUs of its own. Calls of all sizes share it,
+#: Which executor a call needs: role, interpreter and container, and whether it has CPUs of its own. Calls of all sizes share it,
 #: and it grows with them.
-_Sort: TypeAlias = tuple[str, str | None, str | None, bool]
+_Sort: TypeAlias = tuple[str, Hashable, bool]
 
 #: Ends after which a call is tried again where its `retries` allow it: it may have begun, and it was no fault of the
 #: function's.
@@ -255,9 +255,7 @@ class FineCore:
 
     def _new_executor(self, agent_id: AgentId, kind: Kind, resources: tuple[Resource, ...]) -> HeldExecutor[_Sort]:
         sort = _sort_of(kind)
-        info = self._program.info(
-            self._executors.next_id(agent_id, sort), resources, image=kind.image, python=kind.python
-        )
+        info = self._program.info(self._executors.next_id(agent_id, sort), resources, kind)
         return self._executors.add(info, agent_id, sort)
 
     def _attempt(self, entry: _Entry, executor: HeldExecutor[_Sort], share: tuple[Resource, ...]) -> TaskInfo:
@@ -438,7 +436,7 @@ class FineCore:
 
 
 def _sort_of(kind: Kind) -> _Sort:
-    return kind.role, kind.image, kind.python, is_small(kind)
+    return kind.role, kind.program, is_small(kind)
 
 
 def _is_loss(ending: Outcome | CallError) -> bool:

@@ -1,9 +1,11 @@
 """What a call needs and how it is treated: checked where a user says it, not where it would fail."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Self, TypedDict
 
 from mesolite.errors import ConfigError
+from mesolite.protocol import Network, Volume
 from mesolite.resources import MILLI, Resource, milli_from_float, scalars
 
 from .settings import DEFAULT_CPUS, DEFAULT_MEM_MIB
@@ -27,6 +29,11 @@ class Kind:
     image: str | None
     #: The interpreter; None: the caller's own where the agent has it, else `python3`.
     python: str | None
+    #: Of the executor's processes, beside what the pool gives all of them (`Program`), and before it: names and values.
+    environment: tuple[tuple[str, str], ...] = ()
+    #: Those below need a container, with the agent's default image where none is named.
+    volumes: tuple[Volume, ...] = ()
+    network: Network = Network.BRIDGE
 
     @property
     def shape(self) -> tuple[Resource, ...]:
@@ -34,9 +41,9 @@ class Kind:
         return scalars(cpus=self.cpus_milli / MILLI, mem_mib=self.mem_mib).to_wire()
 
     @property
-    def program(self) -> tuple[str | None, str | None]:
-        """Which Python it is, whatever the size."""
-        return self.image, self.python
+    def program(self) -> Hashable:
+        """Which Python it is and what is around it, whatever the size."""
+        return self.image, self.python, self.environment, self.volumes, self.network
 
 
 class OptionChanges(TypedDict, total=False):

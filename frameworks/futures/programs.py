@@ -6,7 +6,7 @@ from typing import Final
 
 from mesolite.executors.python.settings import PythonSettings
 from mesolite.ids import AgentId, ExecutorId
-from mesolite.protocol import CommandInfo, ContainerInfo, ExecutorInfo
+from mesolite.protocol import CommandInfo, ContainerInfo, ExecutorInfo, Network
 from mesolite.resources import Resource, Resources, scalars
 
 from ..driver.pool import OfferedPool
@@ -42,9 +42,8 @@ class Program:
         self,
         executor_id: ExecutorId,
         resources: tuple[Resource, ...],
+        kind: Kind,
         *,
-        image: str | None,
-        python: str | None,
         mem_mib_per_worker: int = 0,
     ) -> ExecutorInfo:
         """Describe an executor.
@@ -52,16 +51,18 @@ class Program:
         Args:
             executor_id: New on its agent.
             resources: Carved out of an offer.
-            image: None: the agent's default.
-            python: The interpreter; None: see above.
+            kind: What it runs, and in which container.
             mem_mib_per_worker: What one worker may use; 0: its share.
         """
         settings = replace(self.settings, mem_mib_per_worker=mem_mib_per_worker)
         return ExecutorInfo(
             executor_id=executor_id,
-            command=CommandInfo(value=self._command(image, python), environment=self.environment),
+            command=CommandInfo(
+                value=self._command(kind.image, kind.python),
+                environment={**self.environment, **dict(kind.environment)},
+            ),
             resources=resources,
-            container=ContainerInfo(image=image) if image is not None else None,
+            container=_container_of(kind),
             name=f"{self.name}: Python {self.settings.python}",
             data=settings.to_data(),
         )
@@ -74,6 +75,13 @@ class Program:
             return default
         own = shlex.quote(self.own_python)
         return f'if [ -z "$MESOLITE_PYTHON" ] && [ -x {own} ]; then exec {own} "$MESOLITE_BUNDLE"; fi; {default}'
+
+
+def _container_of(kind: Kind) -> ContainerInfo | None:
+    """What is around an executor; None: what its agent puts around all, which may be nothing."""
+    if kind.image is None and not kind.volumes and kind.network is Network.BRIDGE:
+        return None
+    return ContainerInfo(image=kind.image, volumes=kind.volumes, network=kind.network)
 
 
 def is_small(kind: Kind) -> bool:
