@@ -4,9 +4,7 @@ click decides which of flag, environment variable and settings file counts; meso
 the whole cluster are also read from variables without the command's name: MESOLITE_REDIS_URL for every process.
 """
 
-import math
 import os
-import string
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, TypeVar
@@ -17,29 +15,16 @@ from click.core import ParameterSource
 from msgspec import Struct
 
 from mesolite.config import ClusterConfig, check_config, description
+from mesolite.errors import ResourceError
+from mesolite.resources import mib_from_text
 
 from .root import RootOptions
 
 ConfigT = TypeVar("ConfigT", bound=Struct)
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
-_MIB_PER_UNIT: Final = {
-    "": Decimal(1),
-    "b": Decimal(1) / 2**20,
-    "k": Decimal(1) / 2**10,
-    "kib": Decimal(1) / 2**10,
-    "m": Decimal(1),
-    "mb": Decimal(1),
-    "mib": Decimal(1),
-    "g": Decimal(2**10),
-    "gb": Decimal(2**10),
-    "gib": Decimal(2**10),
-    "t": Decimal(2**20),
-    "tib": Decimal(2**20),
-}
 #: A thousandth of a CPU is the smallest amount that there is; the largest is beyond any machine.
 MAX_CPUS: Final = 100_000
-MAX_MEM_MIB: Final = 2**40
 
 
 def config_options(kind: type[Struct], command: str) -> Callable[[FunctionT], FunctionT]:
@@ -105,14 +90,10 @@ def mem_mib(value: str | int) -> int:
     """Read memory as people write it into MiB: "64", "64MiB", "1.5GiB". Bare numbers are MiB; parts are rounded up."""
     if isinstance(value, int):
         return value
-    text = value.strip()
-    digits = text.rstrip(f"{string.ascii_letters} ")
-    mib = _decimal(digits) * _MIB_PER_UNIT.get(text[len(digits) :].strip().lower(), Decimal("nan"))
-    if mib.is_nan():
-        raise click.BadParameter(f"{value!r} is not an amount of memory; write it like 64, 64MiB or 1.5GiB")
-    if not 0 < mib <= MAX_MEM_MIB:
-        raise click.BadParameter(f"{value} is out of range; write it like 64, 64MiB or 1.5GiB")
-    return math.ceil(mib)
+    try:
+        return mib_from_text("memory", value)
+    except ResourceError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def _decimal(text: str) -> Decimal:

@@ -5,7 +5,15 @@
 """
 
 from .algebra import Resources, scalars
-from .amounts import MAX_MIB_MILLI, MAX_SCALAR_MILLI, MILLI, milli_from_float, milli_from_text, text_from_milli
+from .amounts import (
+    MAX_MIB_MILLI,
+    MAX_SCALAR_MILLI,
+    MILLI,
+    mib_from_text,
+    milli_from_float,
+    milli_from_text,
+    text_from_milli,
+)
 from .quantities import Limits, Quantities
 from .resource import DiskInfo, Range, Reservation, ReservationType, Resource, ResourceType
 from .roles import DEFAULT_ROLE, ancestors, is_strict_subrole, role_error
@@ -36,6 +44,7 @@ __all__ = [
     "MAX_MIB_MILLI",
     "MAX_SCALAR_MILLI",
     "MILLI",
+    "mib_from_text",
     "milli_from_float",
     "milli_from_text",
     "text_from_milli",

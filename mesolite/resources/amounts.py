@@ -7,6 +7,7 @@ zero. What is positive but would round to nothing is refused, for it would mean 
 
 import math
 import re
+import string
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Final
 
@@ -26,6 +27,24 @@ MIB_NAMES: Final = frozenset({"mem", "disk"})
 
 #: Longer numerals are refused unread. The longest that means something has 13 digits before its point.
 MAX_NUMERAL_LENGTH: Final = 40
+
+#: Of memory, as people write it. Bare numbers are MiB; a kilobyte is 1024 bytes, as to Docker.
+_BYTES_PER_UNIT: Final = {
+    "": 2**20,
+    "b": 1,
+    "k": 2**10,
+    "kb": 2**10,
+    "kib": 2**10,
+    "m": 2**20,
+    "mb": 2**20,
+    "mib": 2**20,
+    "g": 2**30,
+    "gb": 2**30,
+    "gib": 2**30,
+    "t": 2**40,
+    "tb": 2**40,
+    "tib": 2**40,
+}
 
 _NUMERAL: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 
@@ -65,6 +84,27 @@ def milli_from_float(name: str, value: float) -> int:
         raise _too_large(name, repr(value))
     milli = math.floor(abs(value) * MILLI + 0.5)
     return _checked(name, milli, negative=value < 0, zero=value == 0, shown=repr(value))
+
+
+def mib_from_text(name: str, text: str) -> int:
+    """Read memory as people write it: "64", "64MiB", "1.5 GiB". Parts of a MiB are rounded up.
+
+    Args:
+        name: What it is for, for the error.
+        text: The amount.
+
+    Raises:
+        ResourceError: It is no amount, nothing at all, or absurdly large.
+    """
+    digits = text.strip().rstrip(f"{string.ascii_letters} ")
+    unit = _BYTES_PER_UNIT.get(text.strip()[len(digits) :].strip().lower())
+    if unit is None or len(digits) > MAX_NUMERAL_LENGTH or not _NUMERAL.fullmatch(digits):
+        shown = text[:MAX_NUMERAL_LENGTH]
+        raise ResourceError(f"{name}: {shown!r} is not an amount of memory; write it like 64, 64MiB or 1.5GiB")
+    mib = Decimal(digits) * unit / 2**20
+    if not 0 < mib * MILLI <= MAX_MIB_MILLI:
+        raise ResourceError(f"{name}: {text.strip()} is out of range; write it like 64, 64MiB or 1.5GiB")
+    return math.ceil(mib)
 
 
 def text_from_milli(milli: int) -> str:
