@@ -48,6 +48,7 @@ def container_spec(task: Task, agent_id: AgentId, sandbox_root: str) -> Containe
         force_pull_image=container.force_pull_image,
         read_only_root=container.read_only_root,
         labels={LABEL_FRAMEWORK: task.framework_id, LABEL_TASK: info.task_id},
+        ends_first_process=info.kill_policy is not None and info.kill_policy.first_process_only,
     )
 
 

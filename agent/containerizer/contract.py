@@ -49,6 +49,8 @@ class ContainerSpec:
     socket_dir: Path | None = None
     #: An executor's: the directory with the Python executor, inside at BUNDLE_MOUNT, read-only; `MESOLITE_BUNDLE` names it.
     bundle_dir: Path | None = None
+    #: SIGTERM is for the first process alone (`KillPolicy.first_process_only`).
+    ends_first_process: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

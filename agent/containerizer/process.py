@@ -40,7 +40,7 @@ from .contract import (
 from .output import bound_in_place, open_output
 from .policy import ContainerPolicy, User, check_allowed, default_user, give_sandbox, give_sockets, resolve_user
 from .pools import Stage, submit
-from .process_members import end_over_limit, members_of, send, set_limits, signal_members
+from .process_members import end_over_limit, members_of, send, set_limits, signal_first, signal_members
 from .process_record import ProcessRecord
 from .process_run import (
     Notes,
@@ -145,6 +145,7 @@ class ProcessContainerizer:
     def launch(self, spec: ContainerSpec) -> None:
         """See `Containerizer`."""
         record = ProcessRecord(spec.container_id, spec.sandbox, spec.mem_mib)
+        record.ends_first_process = spec.ends_first_process
         with self._lock:
             if self._closing.is_set() or spec.container_id in self._records:
                 return
@@ -183,6 +184,7 @@ class ProcessContainerizer:
             with contextlib.suppress(OSError):
                 self._open_output(record, User(*notes.user))
             record.shell_pid = notes.pid
+            record.ends_first_process = notes.ends_first_process
             if notes.group:
                 folders = {controller: Path(folder) for controller, folder in notes.group.items()}
                 record.group = Group(notes.group_version, folders)
@@ -308,6 +310,7 @@ class ProcessContainerizer:
             start_ticks=start_ticks,
             group={name: str(folder) for name, folder in group.directories.items()} if group is not None else {},
             group_version=group.version if group is not None else 0,
+            ends_first_process=record.ends_first_process,
         )
 
     def _fail(self, record: ProcessRecord, stage: Stage, message: str) -> None:
@@ -401,7 +404,8 @@ class ProcessContainerizer:
                 signal_members(record, signal.SIGKILL)
             elif not record.asked_to_end:
                 # The task may not be there yet: then nobody has heard, and the next round asks again.
-                record.asked_to_end = signal_members(record, signal.SIGTERM) > 0
+                ask = signal_first if record.ends_first_process else signal_members
+                record.asked_to_end = ask(record, signal.SIGTERM) > 0
 
     def _bound_outputs(self, watched: dict[ContainerId, ProcessRecord]) -> None:
         for record in watched.values():

@@ -13,7 +13,7 @@ from typing import Final
 
 from .process_record import ProcessRecord
 from .process_run import mark_of
-from .process_table import ProcessStat, ProcessTable
+from .process_table import ProcessStat, ProcessTable, parent_of
 from .resizing import NewLimits
 
 _MEBIBYTE: Final = 1024 * 1024
@@ -33,7 +33,15 @@ def signal_members(record: ProcessRecord, number: signal.Signals) -> int:
         How many will hear it. The shell's child is not among them until it has become the task: a signal that comes
         between fork and exec finds the shell's trap still set, and is lost.
     """
-    pids = [pid for pid in members_of(record) if pid != record.shell_pid]
+    return _signal([pid for pid in members_of(record) if pid != record.shell_pid], record, number)
+
+
+def signal_first(record: ProcessRecord, number: signal.Signals) -> int:
+    """Signal the first process of a container, the shell's child; as `signal_members`."""
+    return _signal([pid for pid in members_of(record) if parent_of(pid) == record.shell_pid], record, number)
+
+
+def _signal(pids: Sequence[int], record: ProcessRecord, number: signal.Signals) -> int:
     shell = _command_line(record.shell_pid)
     hearing = sum(_command_line(pid) != shell for pid in pids)
     for pid in pids:

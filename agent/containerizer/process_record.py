@@ -33,6 +33,8 @@ class ProcessRecord:
         self.outputs: dict[Path, int] = {}
         #: When SIGKILL is due (monotonic seconds); None: no kill was asked for.
         self.kill_at_s: float | None = None
+        #: SIGTERM is for the first process alone.
+        self.ends_first_process = False
         #: SIGTERM reached somebody.
         self.asked_to_end = False
         #: The shell has ended.

@@ -60,6 +60,7 @@ class Notes(msgspec.Struct, frozen=True):
     #: Controller to directory of its control group; empty where none could be made.
     group: dict[str, str] = {}
     group_version: int = 0
+    ends_first_process: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Final
 MARK_VARIABLE: Final = "MESOS_CONTAINER_NAME"
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 #: Fields of /proc/PID/stat, counted after the name in brackets (proc(5): state is field 3).
-_STATE, _SESSION, _START, _RSS = 0, 3, 19, 21
+_STATE, _PARENT, _SESSION, _START, _RSS = 0, 1, 3, 19, 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,15 @@ def read_process(pid: int, proc_root: Path = Path("/proc")) -> ProcessStat | Non
         rss_bytes=int(fields[_RSS]) * _PAGE_BYTES,
         is_zombie=fields[_STATE] in ("Z", "X"),
     )
+
+
+def parent_of(pid: int, proc_root: Path = Path("/proc")) -> int | None:
+    """The parent of a process; None where there is no such process."""
+    try:
+        text = (proc_root / str(pid) / "stat").read_text()
+    except OSError:
+        return None
+    return int(text[text.rindex(")") + 2 :].split()[_PARENT])
 
 
 class ProcessTable:

@@ -141,6 +141,9 @@ class KillPolicy(Struct, frozen=True, gc=False, omit_defaults=True):
 
     #: Mesos's default for command executors: 3 s (reference 1.13).
     grace_period_ms: int = 3000
+    #: Of a task: SIGTERM is for its first process, which ends its children itself. So it always is with Docker; plain
+    #: processes all hear it otherwise, as in Mesos. In the kill policy of a KILL it means nothing.
+    first_process_only: bool = False
 
 
 class ExecutorInfo(Struct, frozen=True, gc=False, omit_defaults=True):

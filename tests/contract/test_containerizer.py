@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Final
@@ -148,6 +149,28 @@ def test_a_container_that_does_not_hear_is_killed_after_the_grace(host: Host) ->
     wait_until_deaf(host, spec)
     containerizer.kill(spec.container_id, grace_ms=300)
     assert exit_of(host, spec).exit_code == 137
+
+
+#: Tells how its child ended, which ends by itself when the first process was asked to; 143 would be by a signal.
+PARENT = """
+(while [ ! -e asked ]; do sleep 0.05; done; exit 3) & child=$!
+trap 'touch asked; trap - TERM; wait $child; echo "child: $?"; exit 0' TERM
+echo ready; wait $child
+"""
+
+
+def test_a_kill_for_the_first_process_alone_leaves_its_children_to_it(host: Host) -> None:
+    containerizer = host.open()
+    # A fake container has no children.
+    argv = ("sh", "-c", PARENT) if host.is_real else ("sleep", "3600")
+    spec = replace(host.spec(*argv), ends_first_process=True)
+    containerizer.launch(spec)
+    host.wait_for(lambda: started(host, spec))
+    wait_until_deaf(host, spec)
+    containerizer.kill(spec.container_id, grace_ms=3_600_000)
+    assert exit_of(host, spec).exit_code == (0 if host.is_real else 143)
+    if host.is_real:
+        assert output_of(spec).split() == ["ready", "child:", "3"]
 
 
 def test_a_second_kill_may_shorten_the_grace(host: Host) -> None:
