@@ -80,6 +80,7 @@ SHELLS: Final = {
     "agent/executor_links/redis_door.py": "connects to Redis for executors",
     "agent/executor_links/server.py": "serves executors, in a thread",
     "executors/sparklite/*.py": "runs tasks: functions of users, files, blocks (what decides is frameworks/sparklite/dag)",
+    "executors/celery/raising.py": "pickles, which runs the code of users",
     "agent/executor_services.py": "opens sockets, ports and stores for executors",
     "agent/fetcher.py": "downloads",
     "agent/files.py": "reads sandboxes",

@@ -19,12 +19,14 @@ MAX_FUNCTION_LINES: Final = 70
 
 #: Where `except Exception` stands, and why nothing narrower will do.
 BROAD_EXCEPTS: Final[dict[str, str]] = {
+    "executors/celery/raising.py": "pickling runs the code of whatever is pickled; the texts travel in its place",
     "executors/python/explain.py": "pickling runs the code of whatever is pickled; it is asked what fails",
     "executors/python/worker.py": "what a call raises, whatever it is, is its own end",
     "executors/sparklite/pickling.py": "pickling runs the code of whatever is pickled; cloudpickle says what fails",
     "executors/sparklite/piping.py": "what making a pipe's items raises in its thread is raised where the output is read",
     "executors/sparklite/stage_runner.py": "unpickling runs the code of whatever is unpickled; the driver is told",
     "executors/sparklite/task.py": "a fetch that failed counts, whatever the user's function has made of it",
+    "frameworks/celery/raised.py": "unpickling runs the code of whatever is unpickled; a likeness takes its place",
     "frameworks/futures/executor.py": "pickling runs the code of whatever is pickled; the future raises it",
     "frameworks/futures/in_process.py": "what a call raises, whatever it is, is its outcome",
     "frameworks/futures/outcomes.py": "unpickling runs the code of whatever is unpickled; the future raises it",

@@ -1,1 +1,1 @@
-"""What runs a Celery task inside a container: by the task machinery of the Celery that the image has. Standard library only beside it."""
+"""What runs in the worker of a Celery task, put into every agent's bundle: on the Celery of the image, no other dependency."""

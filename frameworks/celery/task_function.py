@@ -1,0 +1,47 @@
+"""A message's task as a call of the Python executor, and a call's value as what became of the task.
+
+The function is a pickle written by hand: it names `entry.run` of the agent's bundle, which is not importable here.
+"""
+
+import hashlib
+import pickle
+from typing import Any, Final
+
+from mesolite.executors.celery.protocol import ENTRY_MODULE, ENTRY_NAME, ReportKind, TaskReport, TaskRun
+from mesolite.executors.python.calls import PICKLE_PROTOCOL, Function
+from mesolite.executors.python.codec import BadBytes, loads
+
+#: As SHA-256 is used in `Function`.
+_DIGEST_BYTES: Final = 16
+
+
+def _entry() -> Function:
+    # PROTO, GLOBAL, STOP (pickletools).
+    pickled = b"".join((b"\x80", bytes([PICKLE_PROTOCOL]), f"c{ENTRY_MODULE}\n{ENTRY_NAME}\n.".encode()))
+    return Function(hashlib.sha256(pickled).digest()[:_DIGEST_BYTES], pickled)
+
+
+#: The one function of all calls.
+ENTRY: Final = _entry()
+
+
+def arguments(run: TaskRun) -> bytes:
+    """Return a run as the arguments of a call."""
+    value: tuple[tuple[Any, ...], dict[str, Any]] = (tuple(run), {})
+    return pickle.dumps(value, PICKLE_PROTOCOL)
+
+
+def report_of(payload: bytes) -> TaskReport:
+    """Read what a call returned.
+
+    Raises:
+        BadBytes: It is no report.
+    """
+    match loads(payload):
+        case (int(kind), str(text), float(runtime_s), int(peak_kib), bytes(detail)):
+            try:
+                return TaskReport(ReportKind(kind), text, runtime_s, peak_kib, detail)
+            except ValueError as error:
+                raise BadBytes(f"a report of kind {kind}: the executor is newer than the dispatcher?") from error
+        case _:
+            raise BadBytes("this is no report of a task")
