@@ -150,7 +150,7 @@ class PythonExecutor(Executor):
             self._refuse(str(error))
             return
         here = f"{sys.version_info.major}.{sys.version_info.minor}"
-        if settings.python != here:
+        if settings.python and settings.python != here:
             self._refuse(
                 f"this container has Python {here}, the functions were pickled by Python {settings.python}: "
                 f"use an image with Python {settings.python}, or run the program with Python {here}"

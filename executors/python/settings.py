@@ -22,7 +22,7 @@ class BadSettings(ValueError):
 class PythonSettings:
     """What a framework wants of its Python executors."""
 
-    #: Major and minor version that functions were pickled with: "3.11".
+    #: Major and minor version that functions were pickled with: "3.11". Empty: what is sent here any version reads.
     python: str
     #: How to reach the calls of a pool (pool.py reads it); None where all calls are tasks.
     pool: dict[str, Any] | None = None

@@ -9,9 +9,9 @@ An executor is *up* from its launch, and *over* when it is known to be: its cont
 Only then may calls that it was given be given to another, so nothing else counts as an end.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final, assert_never
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from typing import assert_never
 
 from mesolite.executors.python.calls import Outcome
 from mesolite.executors.python.tasks import SLOT_DATA
@@ -24,6 +24,7 @@ from .effects import (
     AgentGone,
     CoarseEffect,
     DeclineOffers,
+    DrainExecutor,
     ExecutorOver,
     ExecutorUp,
     KillTask,
@@ -35,9 +36,11 @@ from .effects import (
     WorkersChanged,
 )
 from .endings import WORD_OF_STATE, Word, end_without_word
+from .coarse_parts import EXECUTOR_IS_OVER, Load, Slot
 from .errors import CallError, CallLost, CannotRun, TooLargeForCluster
-from .events import CoarseEvent, ExecutorEnded, LoadChanged, Offered, Rescinded, Ticked, TooLarge, Updated
+from .events import CallsGiven, CoarseEvent, ExecutorEnded, LoadChanged, Offered, Rescinded, Ticked, TooLarge, Updated
 from .executors import ExecutorBook, HeldExecutor
+from .holding import Holding
 from .options import Kind
 from .programs import Program, carve_executor, shape_with_executor
 from .settings import (
@@ -47,51 +50,10 @@ from .settings import (
     MAX_UNSTARTED,
     MAX_WORKERS,
     REFUSE_MS,
+    REPLACE_PATIENCE_MS,
     SLOT_GRACE_MS,
     UNREACHABLE_MS,
 )
-
-#: A slot that ended for one of these took its executor with it.
-_EXECUTOR_IS_OVER: Final = frozenset(
-    {
-        Reason.EXECUTOR_TERMINATED,
-        Reason.EXECUTOR_REGISTRATION_TIMEOUT,
-        Reason.EXECUTOR_REREGISTRATION_TIMEOUT,
-        Reason.CONTAINER_LIMITATION_MEMORY,
-        Reason.CONTAINER_LAUNCH_FAILED,
-        Reason.AGENT_REMOVED,
-        Reason.AGENT_REMOVED_BY_OPERATOR,
-    }
-)
-
-
-@dataclass(slots=True, eq=False)
-class _Slot:
-    """One worker that is held, or on its way."""
-
-    kind: Kind
-    executor_id: ExecutorId
-    running: bool = False
-    #: It was asked to end after its call.
-    leaving: bool = False
-    deadline_ms: int | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Load:
-    """What a kind of calls needs."""
-
-    #: Calls that have not ended.
-    calls: int = 0
-    #: Since when more workers are held than needed; None while they are not.
-    surplus_since_ms: int | None = None
-    #: The most that were needed since then.
-    peak: int = 0
-    #: Executors that ended, one after the other, before any worker of theirs ran.
-    failed: int = 0
-    #: What the last of them had to say.
-    why: str = ""
-
 
 class CoarseCore:
     """All workers of one framework.
@@ -99,22 +61,17 @@ class CoarseCore:
     Args:
         program: What they are.
         kind: The kind of calls for which `min_workers` are held.
-        min_workers: Held whatever the load.
-        max_workers: At most so many of all kinds; None: what the cluster offers.
-        idle_ms: How long workers may be too many.
+        holding: How many, where, and for how long.
     """
 
-    def __init__(
-        self, program: Program, kind: Kind, *, min_workers: int = 0, max_workers: int | None = None, idle_ms: int
-    ) -> None:
+    def __init__(self, program: Program, kind: Kind, holding: Holding) -> None:
         self._program = program
         self._first = kind
-        self._min_workers = min_workers
-        self._max_workers = MAX_WORKERS if max_workers is None else max_workers
-        self._idle_ms = idle_ms
-        self._loads: dict[Kind, _Load] = {kind: _Load()}
-        self._slots: dict[TaskId, _Slot] = {}
-        self._executors = ExecutorBook[Kind]()
+        self._holding = holding
+        self._max_workers = MAX_WORKERS if holding.max_workers is None else holding.max_workers
+        self._loads: dict[Kind, Load] = {kind: Load()}
+        self._slots: dict[TaskId, Slot] = {}
+        self._executors = ExecutorBook[Kind](holding.life)
         #: Number of the newest slot.
         self._number = 0
         self._refused = False
@@ -141,6 +98,8 @@ class CoarseCore:
                 self._executor_ended(event)
             case TooLarge():
                 self._refuse_shape(event)
+            case CallsGiven():
+                self._count_given(event.calls)
             case Ticked():
                 self._tick(now_ms)
             case _:
@@ -156,13 +115,14 @@ class CoarseCore:
         if any(load.calls for load in self._loads.values()):
             deadlines.append(self._looked_ms + LOOK_MS)
         deadlines += [
-            load.surplus_since_ms + self._idle_ms for load in self._loads.values() if load.surplus_since_ms is not None
+            load.surplus_since_ms + self._holding.idle_ms for load in self._loads.values() if load.surplus_since_ms is not None
         ]
         deadlines += [
             held.idle_since_ms + EXECUTOR_IDLE_MS
             for held in self._executors
             if held.idle_since_ms is not None and not held.leaving
         ]
+        deadlines += self._ages()
         return min(deadlines, default=None)
 
     def check(self) -> None:
@@ -171,12 +131,12 @@ class CoarseCore:
             held = self._executors.get(slot.executor_id)
             assert held is not None, f"worker {task_id} is of an executor that is over"
             assert task_id in held.tasks, f"executor {slot.executor_id} does not know its worker {task_id}"
-        assert sum(not slot.leaving for slot in self._slots.values()) <= self._max_workers
+        assert sum(slot.counts for slot in self._slots.values()) <= self._max_workers
 
     # What is needed
 
     def _load(self, kind: Kind, calls: int) -> None:
-        load = self._loads.setdefault(kind, _Load())
+        load = self._loads.setdefault(kind, Load())
         grown = calls > load.calls
         load.calls = calls
         load.peak = max(load.peak, self._target(kind))
@@ -185,14 +145,14 @@ class CoarseCore:
             self._effects.append(ReviveOffers())
 
     def _target(self, kind: Kind) -> int:
-        least = self._min_workers if kind == self._first else 0
+        least = self._holding.min_workers if kind == self._first else 0
         return min(self._max_workers, max(least, self._loads[kind].calls))
 
     def _held(self, kind: Kind) -> int:
-        return sum(slot.kind == kind and not slot.leaving for slot in self._slots.values())
+        return sum(slot.kind == kind and slot.counts for slot in self._slots.values())
 
     def _needed(self, kind: Kind) -> int:
-        others = sum(slot.kind != kind and not slot.leaving for slot in self._slots.values())
+        others = sum(slot.kind != kind and slot.counts for slot in self._slots.values())
         held = self._held(kind)
         return max(0, min(self._target(kind), self._max_workers - others) - held)
 
@@ -200,11 +160,14 @@ class CoarseCore:
         demands: list[Demand] = []
         for kind in self._loads:
             needed = self._needed(kind)
-            if needed:
-                # One of them may go to an agent that has no executor yet; what it does not need goes back.
-                demands.append(Demand(role=kind.role, shape=shape_with_executor(kind), count=1))
-            if needed > 1:
-                demands.append(Demand(role=kind.role, shape=kind.shape, count=needed - 1))
+            together = self._holding.workers_per_executor
+            # One of them may go to an agent that has no executor yet; what it does not need goes back.
+            fresh = min(needed, 1) if together is None else -(-needed // together)
+            if fresh:
+                shape = shape_with_executor(kind, self._holding.share)
+                demands.append(Demand(role=kind.role, shape=shape, count=fresh))
+            if needed > fresh:
+                demands.append(Demand(role=kind.role, shape=kind.shape, count=needed - fresh))
         self._effects.append(StateDemand(demands=tuple(demands)))
 
     # Growing
@@ -228,22 +191,34 @@ class CoarseCore:
         pool = OfferedPool(resource for offer in offers for resource in offer.resources)
         tasks: list[TaskInfo] = []
         for kind in self._loads:
-            needed = self._needed(kind)
-            if kind.role != role or not needed:
-                continue
-            executor = self._executors.at(agent_id, kind)
-            resources = None if executor is not None else carve_executor(pool, kind)
-            if executor is None and resources is None:
-                continue
-            for share, count in pool.carve(kind.shape, needed):
-                if executor is None:
-                    assert resources is not None
-                    executor = self._new_executor(agent_id, offers[0].hostname, kind, resources)
-                tasks += [self._new_slot(executor, share) for _ in range(count)]
+            needed = self._needed(kind) if kind.role == role else 0
+            while needed > 0:
+                slots = self._grow_executor(pool, offers[0], kind, needed)
+                tasks += slots
+                needed = needed - len(slots) if slots else 0
         if tasks:
             offer_ids = tuple(offer.offer_id for offer in offers)
             self._effects.append(LaunchSlots(offer_ids=offer_ids, tasks=tuple(tasks)))
         return bool(tasks)
+
+    def _grow_executor(self, pool: OfferedPool, offer: Offer, kind: Kind, needed: int) -> list[TaskInfo]:
+        """Make so many workers, or what fits, in one executor: that of the agent which has room, or a new one."""
+        executor = self._executors.at(offer.agent_id, kind)
+        room = self._holding.workers_per_executor
+        if executor is not None and room is not None:
+            room -= len(executor.tasks)
+            executor = executor if room > 0 else None
+            room = room if room > 0 else self._holding.workers_per_executor
+        resources = None if executor is not None else carve_executor(pool, kind, self._holding.share)
+        if executor is None and resources is None:
+            return []
+        tasks: list[TaskInfo] = []
+        for share, count in pool.carve(kind.shape, needed if room is None else min(needed, room)):
+            if executor is None:
+                assert resources is not None
+                executor = self._new_executor(offer.agent_id, offer.hostname, kind, resources)
+            tasks += [self._new_slot(executor, share) for _ in range(count)]
+        return tasks
 
     def _new_executor(
         self, agent_id: AgentId, hostname: str, kind: Kind, resources: tuple[Resource, ...]
@@ -256,12 +231,12 @@ class CoarseCore:
         )
         # Said before it runs: calls that are sent to it wait for it where it will look first.
         self._effects.append(ExecutorUp(executor_id=info.executor_id, kind=kind, agent_id=agent_id, hostname=hostname))
-        return self._executors.add(info, agent_id, kind)
+        return self._executors.add(info, agent_id, kind, self._looked_ms)
 
     def _new_slot(self, executor: HeldExecutor[Kind], share: tuple[Resource, ...]) -> TaskInfo:
         self._number += 1
-        task_id = TaskId(f"worker-{self._number}")
-        self._slots[task_id] = _Slot(executor.sort, executor.executor_id)
+        task_id = TaskId(f"worker-{self._number}{self._holding.life}")
+        self._slots[task_id] = Slot(executor.sort, executor.executor_id)
         executor.tasks[task_id] = None
         executor.idle_since_ms = None
         return TaskInfo(
@@ -282,20 +257,78 @@ class CoarseCore:
                 load.surplus_since_ms = None
             elif load.surplus_since_ms is None:
                 load.surplus_since_ms, load.peak = now_ms, target
-            elif load.surplus_since_ms + self._idle_ms <= now_ms:
+            elif load.surplus_since_ms + self._holding.idle_ms <= now_ms:
                 self._give_back(kind, held - max(target, load.peak))
                 load.surplus_since_ms, load.peak = now_ms, target
 
     def _give_back(self, kind: Kind, count: int) -> None:
-        """Ask so many workers to end, of the executors with the fewest first, so that whole executors become free."""
-        workers = [(task_id, slot) for task_id, slot in self._slots.items() if slot.kind == kind and not slot.leaving]
-        sizes = {held.executor_id: len(held.tasks) for held in self._executors}
-        workers.sort(key=lambda each: (sizes[each[1].executor_id], each[1].executor_id))
-        for task_id, slot in workers[: max(0, count)]:
-            slot.leaving = True
-            self._effects.append(KillTask(task_id=task_id, grace_ms=SLOT_GRACE_MS))
-        for executor_id in dict.fromkeys(slot.executor_id for _, slot in workers[: max(0, count)]):
+        """Ask so many workers to end: those that have no calls, and of the executors with the fewest first, so that whole ones
+        become free.
+        """
+        workers = [(task_id, slot) for task_id, slot in self._slots.items() if slot.kind == kind and slot.counts]
+        ranks = {held.executor_id: (held.calls > 0, len(held.tasks)) for held in self._executors}
+        workers.sort(key=lambda each: (ranks[each[1].executor_id], each[1].executor_id))
+        leaving = workers[: max(0, count)]
+        for executor_id, group in groupby(leaving, key=lambda each: each[1].executor_id):
+            held = self._executors.get(executor_id)
+            assert held is not None, "workers are of an executor"
+            slots = dict(group)
+            if self._holding.drains and not any(self._slots[each].counts for each in held.tasks if each not in slots):
+                self._drain(held)
+                continue
+            for task_id, slot in slots.items():
+                slot.leaving = True
+                self._effects.append(KillTask(task_id=task_id, grace_ms=SLOT_GRACE_MS))
             self._say_workers(executor_id)
+
+    def _drain(self, held: HeldExecutor[Kind]) -> None:
+        """Have an executor end what it has; then it is shut down."""
+        self._executors.drain(held)
+        for task_id in held.tasks:
+            self._slots[task_id].leaving = True
+        self._effects.append(DrainExecutor(executor_id=held.executor_id))
+
+    def _count_given(self, calls: Mapping[ExecutorId, int]) -> None:
+        """Hear what executors have, after whatever was to be drained was."""
+        for held in self._executors:
+            held.calls = calls.get(held.executor_id, 0)
+            if held.draining and not held.leaving and not held.calls:
+                self._shut_down(held)
+
+    def _shut_down(self, held: HeldExecutor[Kind]) -> None:
+        self._executors.leave(held)
+        self._effects.append(ShutdownExecutor(agent_id=held.agent_id, executor_id=held.executor_id))
+
+    # Growing old
+
+    def _replace_old(self, now_ms: int, max_age_ms: int) -> None:
+        """Of each kind one executor at a time gives way to a new one, and is drained once that works."""
+        for kind in self._loads:
+            old = [each for each in self._executors if each.sort == kind and not (each.leaving or each.draining)]
+            retiring = next((each for each in old if each.retiring_since_ms is not None), None)
+            if retiring is None:
+                retiring = next((each for each in old if each.launched_ms + max_age_ms <= now_ms), None)
+                if retiring is not None:
+                    retiring.retiring_since_ms = now_ms
+                    for task_id in retiring.tasks:
+                        self._slots[task_id].retiring = True
+            elif self._is_replaced(kind) or (retiring.retiring_since_ms or 0) + REPLACE_PATIENCE_MS <= now_ms:
+                self._drain(retiring)
+
+    def _is_replaced(self, kind: Kind) -> bool:
+        """Whether there are enough workers without those that are to go."""
+        working = sum(slot.kind == kind and slot.counts and slot.running for slot in self._slots.values())
+        return working >= self._target(kind)
+
+    def _ages(self) -> Iterator[int]:
+        """When something is to be done about what is old, or leaves."""
+        for held in self._executors:
+            if held.leaving:
+                continue
+            if held.draining or held.retiring_since_ms is not None:
+                yield self._looked_ms + LOOK_MS
+            elif self._holding.max_age_ms is not None:
+                yield max(held.launched_ms + self._holding.max_age_ms, self._looked_ms + LOOK_MS)
 
     # Hearing
 
@@ -321,7 +354,7 @@ class CoarseCore:
         else:
             self._slot_ended(slot, status, word, now_ms)
 
-    def _slot_ended(self, slot: _Slot, status: TaskStatus, word: Word, now_ms: int) -> None:
+    def _slot_ended(self, slot: Slot, status: TaskStatus, word: Word, now_ms: int) -> None:
         del self._slots[status.task_id]
         held = self._executors.get(slot.executor_id)
         self._executors.task_ended(slot.executor_id, status.task_id, now_ms)
@@ -329,7 +362,7 @@ class CoarseCore:
             self._failed(slot.kind, status, word)
         if held is None:
             return
-        is_over = word is Word.LOST or status.reason in _EXECUTOR_IS_OVER
+        is_over = word is Word.LOST or status.reason in EXECUTOR_IS_OVER
         if is_over and status.state is not TaskState.DROPPED:
             self._over(held, status.message or status.state.value)
         elif self._executors.get(slot.executor_id) is None:
@@ -390,7 +423,7 @@ class CoarseCore:
             f"no agent is large enough: it asks for {asked}, and the largest agent has {largest}"
         )
         for kind in list(self._loads):
-            larger = shape_with_executor(kind)
+            larger = shape_with_executor(kind, self._holding.share)
             if kind.role == event.demand.role and set(event.demand.shape) in (set(kind.shape), set(larger)):
                 self._refuse(kind, error)
 
@@ -402,5 +435,6 @@ class CoarseCore:
                 self._over(held, f"its agent was out of sight for {UNREACHABLE_MS / 1000:g} s")
         for held in self._executors:
             if held.idle_since_ms is not None and not held.leaving and held.idle_since_ms + EXECUTOR_IDLE_MS <= now_ms:
-                self._executors.leave(held)
-                self._effects.append(ShutdownExecutor(agent_id=held.agent_id, executor_id=held.executor_id))
+                self._shut_down(held)
+        if self._holding.max_age_ms is not None:
+            self._replace_old(now_ms, self._holding.max_age_ms)

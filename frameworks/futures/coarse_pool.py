@@ -18,11 +18,13 @@ from mesolite.transport.raw import connect_raw
 from ..driver.driver import SchedulerDriver
 from .coarse import CoarseCore
 from .connection import ClusterPlace, Connection
-from .effects import AgentGone, CoarseRest, ExecutorOver, ExecutorUp, LaunchSlots, RefuseKind, WorkersChanged
+from .effects import AgentGone, CoarseRest, DrainExecutor, ExecutorOver, ExecutorUp, LaunchSlots, RefuseKind, WorkersChanged
 from .engine import Engine, PoolCall
 from .engine_call import Ending, Lost
 from .errors import CallLost
 from .events import CoarseEvent, LoadChanged
+from .holding import Holding
+from .loads import Load, Loads
 from .options import Kind
 from .programs import Program
 from .scheduler import PoolScheduler
@@ -39,18 +41,7 @@ class _Call(PoolCall):
     __slots__ = ("load", "work")
 
     work: Work
-    load: "_Load"
-
-
-class _Load:
-    """Calls of one kind that have not ended."""
-
-    __slots__ = ("calls", "told")
-
-    def __init__(self) -> None:
-        self.calls = 0
-        #: How many of them the scheduler knows of.
-        self.told = 0
+    load: Load
 
 
 class CoarsePool:
@@ -72,11 +63,10 @@ class CoarsePool:
         #: Calls that have not ended, by number.
         self._calls: dict[int, _Call] = {}
         #: How many there are of each kind.
-        self._loads: dict[Kind, _Load] = {}
-        self._telling = False
+        self._loads = Loads()
         #: One method object for all calls.
         self._end_call = self._ended
-        core = CoarseCore(program, kind, min_workers=min_workers, max_workers=max_workers, idle_ms=idle_ms)
+        core = CoarseCore(program, kind, Holding(min_workers=min_workers, max_workers=max_workers, idle_ms=idle_ms))
         self._scheduler = PoolScheduler[CoarseEvent, CoarseRest](
             core, self._carry_out, listener.broke, CONNECT_TIMEOUT_MS, self._tell_load
         )
@@ -96,7 +86,10 @@ class CoarsePool:
         with self._lock:
             for call in calls:
                 self._calls[call.work.number] = call
-                self._count(call)
+                call.load = self._loads.count(call.work.options.kind)
+            tell = self._loads.is_to_be_told()
+        if tell:
+            self._connection.post(self._tell_load)
         self._engine.submit(calls)
 
     def withdraw(self, work: Work) -> None:
@@ -158,27 +151,9 @@ class CoarsePool:
                 call.load.calls -= 1
         return call
 
-    # The load: the scheduler is told at once when it is more than it knows of, and when it looks, that it is less. So
-    # calls that come one by one do not wake its thread, which would take a tenth of a millisecond from each.
-
-    def _count(self, call: _Call) -> None:
-        """Count a new call; with the lock."""
-        kind = call.work.options.kind
-        load = self._loads.get(kind)
-        if load is None:
-            load = self._loads[kind] = _Load()
-        load.calls += 1
-        call.load = load
-        if load.calls > load.told and not self._telling:
-            self._telling = True
-            self._connection.post(self._tell_load)
-
     def _tell_load(self, driver: SchedulerDriver) -> None:
         with self._lock:
-            self._telling = False
-            changed = [(kind, load.calls) for kind, load in self._loads.items() if load.calls != load.told]
-            for kind, calls in changed:
-                self._loads[kind].told = calls
+            changed = self._loads.take_changed()
         for kind, calls in changed:
             self._scheduler.apply(driver, LoadChanged(now_ms=driver.now_ms, kind=kind, calls=calls))
 
@@ -194,13 +169,14 @@ class CoarsePool:
                 self._engine.executor_over(effect.executor_id, effect.message)
             case RefuseKind():
                 self._refuse(effect)
-            case WorkersChanged() | AgentGone():
+            case WorkersChanged() | DrainExecutor() | AgentGone():
                 pass  # executors say themselves how many workers they have, and nothing is kept on agents
             case _:
                 assert_never(effect)
 
     def _refuse(self, refusal: RefuseKind) -> None:
         with self._lock:
+            self._loads.refused(refusal.kind)
             calls = [call for call in self._calls.values() if call.work.options.kind == refusal.kind]
         for call in calls:
             self._engine.cancel(call, kill=True)

@@ -3,7 +3,7 @@
 import random
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from mesolite.discovery import find_cluster
 from mesolite.executors.python.settings import PythonSettings
-from mesolite.ids import FrameworkId, SessionId
+from mesolite.ids import AgentId, FrameworkId, SessionId, TaskId
 from mesolite.protocol import FrameworkInfo
 from mesolite.transport.contract import Store
 from mesolite.transport.keys import DEFAULT_CLUSTER, DEFAULT_PRINCIPAL
@@ -84,10 +84,16 @@ class Connection:
         framework_info: Who the pool is.
         scheduler: Whose callbacks to call.
         ended: Told, on that thread, when it ended though nobody closed it.
+        known_tasks: What an earlier life of the framework launched, and has not heard the end of.
     """
 
     def __init__(
-        self, place: ClusterPlace, framework_info: FrameworkInfo, scheduler: Scheduler, ended: Callable[[str], None]
+        self,
+        place: ClusterPlace,
+        framework_info: FrameworkInfo,
+        scheduler: Scheduler,
+        ended: Callable[[str], None],
+        known_tasks: Iterable[tuple[TaskId, AgentId | None]] = (),
     ) -> None:
         self._ended = ended
         self._closed = False
@@ -97,6 +103,7 @@ class Connection:
             session=SessionId(uuid4().hex),
             rng=random.Random(),
             settings=DriverSettings(acknowledgement_delay_ms=ACKNOWLEDGEMENT_DELAY_MS),
+            known_tasks=known_tasks,
         )
         self._shell = DriverShell(self._driver, place.open_store, principal=place.principal)
         self._thread = threading.Thread(target=self._run, name=f"driver {framework_info.framework_id}", daemon=True)
@@ -115,6 +122,11 @@ class Connection:
         if not self._closed:
             self._closed = True
             self._shell.post(_tear_down)
+
+    def leave(self) -> None:
+        """Let go of the framework without ending it: what it runs goes on until its failover timeout, or its next life."""
+        self._closed = True
+        self._shell.stop()
 
     def join(self, timeout_s: float | None = None) -> None:
         """Wait until the cluster has confirmed the end, or nobody has for too long."""

@@ -94,6 +94,13 @@ class WorkersChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DrainExecutor:
+    """Give an executor no more calls, and say from then on how many it has (`CallsGiven`). Only with `Holding.drains`."""
+
+    executor_id: ExecutorId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentGone:
     """An agent is gone for good, with what lay in its block store."""
 
@@ -120,6 +127,8 @@ class RefuseKind:
 ClusterEffect: TypeAlias = StateDemand | DeclineOffers | ReviveOffers | KillTask | ShutdownExecutor
 #: What is not the driver's to do.
 FineRest: TypeAlias = LaunchCalls | EndCall
-CoarseRest: TypeAlias = LaunchSlots | ExecutorUp | WorkersChanged | ExecutorOver | AgentGone | RefuseKind
+CoarseRest: TypeAlias = (
+    LaunchSlots | ExecutorUp | WorkersChanged | DrainExecutor | ExecutorOver | AgentGone | RefuseKind
+)
 FineEffect: TypeAlias = ClusterEffect | FineRest
 CoarseEffect: TypeAlias = ClusterEffect | CoarseRest

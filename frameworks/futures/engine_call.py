@@ -63,7 +63,19 @@ class PoolCall:
     #: Whether `begun` is to be told of calls of this class.
     hears_begun: ClassVar[bool] = False
 
-    __slots__ = ("arguments", "claim", "claimed", "dropped", "end", "function", "kind", "number", "options", "retries")
+    __slots__ = (
+        "arguments",
+        "claim",
+        "claimed",
+        "dropped",
+        "end",
+        "executor_id",
+        "function",
+        "kind",
+        "number",
+        "options",
+        "retries",
+    )
 
     def __init__(
         self,
@@ -86,6 +98,8 @@ class PoolCall:
         self.retries = retries
         #: Of its current try, in the engine's session; 0 while it waits.
         self.number = 0
+        #: Who has it, or had it last; empty before anybody.
+        self.executor_id = ""
         #: It was wanted when it left; from then on it has an end.
         self.claimed = claim is None
         #: It was cancelled while it waited; it is forgotten when its turn comes.

@@ -173,6 +173,7 @@ class ExecutorEnd:
     def hold(self, number: int, call: PoolCall, estimate_us: int) -> Given:
         """Let a call be its, and say nothing of it yet."""
         given = self.given[number] = Given(call, estimate_us)
+        call.executor_id = self.executor_id
         self.load_us += estimate_us
         return given
 

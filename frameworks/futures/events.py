@@ -1,5 +1,6 @@
 """What the cores of futures hear."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -57,6 +58,14 @@ class LoadChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallsGiven:
+    """So many calls each executor has that has any; counted after every `DrainExecutor` that was said before was carried out."""
+
+    now_ms: int
+    calls: Mapping[ExecutorId, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Offered:
     """Offers came."""
 
@@ -109,4 +118,4 @@ class Ticked:
 
 ClusterEvent: TypeAlias = Offered | Rescinded | Updated | ExecutorEnded | TooLarge | Ticked
 FineEvent: TypeAlias = ClusterEvent | CallsArrived | CallsWithdrawn | CallKilled
-CoarseEvent: TypeAlias = ClusterEvent | LoadChanged
+CoarseEvent: TypeAlias = ClusterEvent | LoadChanged | CallsGiven

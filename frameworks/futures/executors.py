@@ -27,6 +27,13 @@ class HeldExecutor(Generic[Sort]):
     confirmed: bool = False
     #: It was asked to end: nothing new goes there.
     leaving: bool = False
+    launched_ms: int = 0
+    #: Calls that it has, as last heard (`CallsGiven`).
+    calls: int = 0
+    #: It gets no more calls, and is shut down when it has none.
+    draining: bool = False
+    #: Since when it is too old, and another is to take its place; None while it is not, or must wait for its turn.
+    retiring_since_ms: int | None = None
 
     @property
     def executor_id(self) -> ExecutorId:
@@ -37,7 +44,9 @@ class HeldExecutor(Generic[Sort]):
 class ExecutorBook(Generic[Sort]):
     """Executors by what they are for and where."""
 
-    def __init__(self) -> None:
+    def __init__(self, life: str = "") -> None:
+        #: A part of each id.
+        self._life = life
         self._held: dict[ExecutorId, HeldExecutor[Sort]] = {}
         #: The one that takes work, for each sort and agent.
         self._current: dict[tuple[AgentId, Sort], HeldExecutor[Sort]] = {}
@@ -63,11 +72,11 @@ class ExecutorBook(Generic[Sort]):
     def next_id(self, agent_id: AgentId, sort: Sort) -> ExecutorId:
         """An id for a new executor."""
         self._lives += 1
-        return executor_id_of(self._sorts.setdefault(sort, len(self._sorts) + 1), self._lives, agent_id)
+        return executor_id_of(self._sorts.setdefault(sort, len(self._sorts) + 1), self._lives, agent_id, self._life)
 
-    def add(self, info: ExecutorInfo, agent_id: AgentId, sort: Sort) -> HeldExecutor[Sort]:
+    def add(self, info: ExecutorInfo, agent_id: AgentId, sort: Sort, now_ms: int = 0) -> HeldExecutor[Sort]:
         """It is being launched."""
-        held = self._held[info.executor_id] = HeldExecutor(info, agent_id, sort)
+        held = self._held[info.executor_id] = HeldExecutor(info, agent_id, sort, launched_ms=now_ms)
         self._current[agent_id, sort] = held
         return held
 
@@ -80,6 +89,11 @@ class ExecutorBook(Generic[Sort]):
     def leave(self, held: HeldExecutor[Sort]) -> None:
         """It was asked to end."""
         held.leaving = True
+        self._retire(held)
+
+    def drain(self, held: HeldExecutor[Sort]) -> None:
+        """It is to get nothing more."""
+        held.draining = True
         self._retire(held)
 
     def remove(self, held: HeldExecutor[Sort]) -> None:

@@ -13,13 +13,29 @@ from ..driver.pool import OfferedPool
 from .options import Kind
 from .settings import EXECUTOR_CPUS_FOR_SMALL, EXECUTOR_MEM_MIB, SMALL_CPUS_MILLI
 
-#: What an executor takes beside its calls or workers.
-_EXECUTOR_SHAPE: Final = scalars(mem_mib=EXECUTOR_MEM_MIB).to_wire()
-_EXECUTOR_SHAPE_FOR_SMALL: Final = scalars(cpus=EXECUTOR_CPUS_FOR_SMALL, mem_mib=EXECUTOR_MEM_MIB).to_wire()
 #: How shells say that there is no such program, or that it is none.
 NO_PROGRAM_EXIT_CODES: Final = frozenset({126, 127})
 #: An agent's id is a part of its executors' ids, which are no longer than ids may be.
 _MAX_AGENT_PART: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorShare:
+    """What an executor takes beside its calls or workers."""
+
+    mem_mib: int = EXECUTOR_MEM_MIB
+    #: Where calls have fewer CPUs than this, their executor gets some of its own.
+    small_cpus_milli: int = SMALL_CPUS_MILLI
+    cpus_for_small: float = EXECUTOR_CPUS_FOR_SMALL
+
+    def shape(self, kind: Kind) -> tuple[Resource, ...]:
+        """What an executor for calls of a kind takes."""
+        cpus = self.cpus_for_small if kind.cpus_milli < self.small_cpus_milli else 0.0
+        return scalars(cpus=cpus, mem_mib=self.mem_mib).to_wire()
+
+
+#: What executors take where nobody says otherwise.
+USUAL_SHARE: Final = ExecutorShare()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +79,7 @@ class Program:
             ),
             resources=resources,
             container=_container_of(kind),
-            name=f"{self.name}: Python {self.settings.python}",
+            name=f"{self.name}: Python {self.settings.python}".removesuffix(" "),
             data=settings.to_data(),
         )
 
@@ -89,22 +105,17 @@ def is_small(kind: Kind) -> bool:
     return kind.cpus_milli < SMALL_CPUS_MILLI
 
 
-def executor_shape(kind: Kind) -> tuple[Resource, ...]:
-    """What an executor takes beside its calls or workers."""
-    return _EXECUTOR_SHAPE_FOR_SMALL if is_small(kind) else _EXECUTOR_SHAPE
-
-
-def shape_with_executor(kind: Kind) -> tuple[Resource, ...]:
+def shape_with_executor(kind: Kind, share: ExecutorShare = USUAL_SHARE) -> tuple[Resource, ...]:
     """What one call or worker takes where there is no executor yet."""
-    return (Resources.of(kind.shape) + Resources.of(executor_shape(kind))).to_wire()
+    return (Resources.of(kind.shape) + Resources.of(share.shape(kind))).to_wire()
 
 
-def carve_executor(pool: OfferedPool, kind: Kind) -> tuple[Resource, ...] | None:
+def carve_executor(pool: OfferedPool, kind: Kind, share: ExecutorShare = USUAL_SHARE) -> tuple[Resource, ...] | None:
     """Take what a new executor needs out of offers; None where it is not there."""
-    carved = pool.carve(executor_shape(kind), 1)
+    carved = pool.carve(share.shape(kind), 1)
     return carved[0][0] if carved else None
 
 
-def executor_id_of(kind: int, life: int, agent_id: AgentId) -> ExecutorId:
+def executor_id_of(kind: int, number: int, agent_id: AgentId, life: str = "") -> ExecutorId:
     """A new id: the same agent may have had an executor of the same kind before, of which late words may come."""
-    return ExecutorId(f"{kind}.{life}@{agent_id[:_MAX_AGENT_PART]}")
+    return ExecutorId(f"{kind}.{number}{life}@{agent_id[:_MAX_AGENT_PART]}")

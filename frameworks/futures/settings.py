@@ -39,6 +39,9 @@ LOOK_MS: Final = 1_000
 #: An executor without workers, or without calls, is shut down after so long. It holds little memory and takes a while to
 #: start.
 EXECUTOR_IDLE_MS: Final = 30_000
+#: How long an executor that is too old works on while no other can take its place: where there is no room for two, it must
+#: make room itself.
+REPLACE_PATIENCE_MS: Final = 60_000
 #: While calls come one by one an offer is kept at hand for the next, for so long after the last. It keeps one call's
 #: resources from others, so it is short; a round trip is some milliseconds.
 WARM_MS: Final = 2_000

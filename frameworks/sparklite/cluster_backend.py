@@ -25,12 +25,13 @@ from ..driver.driver import SchedulerDriver
 from ..futures import blocks as result_blocks
 from ..futures.coarse import CoarseCore
 from ..futures.connection import ClusterPlace, Connection, framework, python_settings
-from ..futures.effects import AgentGone, CoarseRest, ExecutorOver, ExecutorUp, LaunchSlots, RefuseKind, WorkersChanged
+from ..futures.effects import AgentGone, CoarseRest, DrainExecutor, ExecutorOver, ExecutorUp, LaunchSlots, RefuseKind, WorkersChanged
 from ..futures.engine import Engine, PoolCall
 from ..futures.engine_call import Ending as EngineEnding
 from ..futures.engine_call import Lost as EngineLost
 from ..futures.engine_call import StorePlace
 from ..futures.events import CoarseEvent, LoadChanged
+from ..futures.holding import Holding
 from ..futures.options import Kind
 from ..futures.programs import Program
 from ..futures.scheduler import PoolScheduler
@@ -129,13 +130,10 @@ class ClusterBackend:
             # What a key's partition is, all workers must agree on; as Spark's do.
             environment={**settings.environment, "PYTHONHASHSEED": "0"},
         )
-        core = CoarseCore(
-            program,
-            settings.kind,
-            min_workers=settings.min_workers,
-            max_workers=settings.max_workers,
-            idle_ms=settings.idle_ms,
+        holding = Holding(
+            min_workers=settings.min_workers, max_workers=settings.max_workers, idle_ms=settings.idle_ms
         )
+        core = CoarseCore(program, settings.kind, holding)
         self._scheduler: Final = PoolScheduler[CoarseEvent, CoarseRest](
             core, self._carry_out, self._broke, CONNECT_TIMEOUT_MS, self._tell_load
         )
@@ -347,6 +345,8 @@ class ClusterBackend:
                 # It is to be told of the same number again, if that is wanted again.
                 self._told = 0
                 self._listener.refused(str(effect.error))
+            case DrainExecutor():
+                pass  # not held so
             case _:
                 assert_never(effect)
 

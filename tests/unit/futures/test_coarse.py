@@ -23,6 +23,7 @@ from mesolite.frameworks.futures.effects import (
 )
 from mesolite.frameworks.futures.errors import CannotRun, ImageWithoutPython, TooLargeForCluster
 from mesolite.frameworks.futures.events import CoarseEvent, ExecutorEnded, LoadChanged, Ticked, TooLarge
+from mesolite.frameworks.futures.holding import Holding
 from mesolite.frameworks.futures.options import CallOptions, Kind
 from mesolite.frameworks.futures.settings import (
     EXECUTOR_IDLE_MS,
@@ -44,7 +45,7 @@ class Rig:
     """A core that is checked after each event."""
 
     def __init__(self, *, min_workers: int = 0, max_workers: int | None = None) -> None:
-        self.core = CoarseCore(PROGRAM, KIND, min_workers=min_workers, max_workers=max_workers, idle_ms=IDLE_MS)
+        self.core = CoarseCore(PROGRAM, KIND, Holding(min_workers=min_workers, max_workers=max_workers, idle_ms=IDLE_MS))
         self.now_ms = 1000
         self.effects: list[CoarseEffect] = []
 

@@ -17,6 +17,7 @@ from mesolite.frameworks.futures.effects import (
     AgentGone,
     CoarseEffect,
     DeclineOffers,
+    DrainExecutor,
     ExecutorOver,
     ExecutorUp,
     KillTask,
@@ -28,6 +29,7 @@ from mesolite.frameworks.futures.effects import (
     WorkersChanged,
 )
 from mesolite.frameworks.futures.events import CoarseEvent, ExecutorEnded, LoadChanged, Rescinded, Ticked
+from mesolite.frameworks.futures.holding import Holding
 from mesolite.ids import AgentId, ExecutorId, OfferId, TaskId
 from mesolite.protocol import Offer, Reason, Source, TaskInfo, TaskState, TaskStatus
 from mesolite.resources import Resources
@@ -52,7 +54,7 @@ class BadCluster:
 
     rng: random.Random
     core: CoarseCore = field(
-        default_factory=lambda: CoarseCore(PROGRAM, KIND, max_workers=MAX_WORKERS, idle_ms=IDLE_MS)
+        default_factory=lambda: CoarseCore(PROGRAM, KIND, Holding(max_workers=MAX_WORKERS, idle_ms=IDLE_MS))
     )
     now_ms: int = 0
     offers: dict[OfferId, Offer] = field(default_factory=dict[OfferId, Offer])
@@ -110,7 +112,7 @@ class BadCluster:
                 self.given.clear()
             case WorkersChanged():
                 assert effect.executor_id in self.up, "of what is over nothing is said"
-            case ReviveOffers() | AgentGone():
+            case ReviveOffers() | AgentGone() | DrainExecutor():
                 pass
 
     def launch(self, launch: LaunchSlots) -> None:
