@@ -27,6 +27,7 @@ BROAD_EXCEPTS: Final[dict[str, str]] = {
     "executors/sparklite/stage_runner.py": "unpickling runs the code of whatever is unpickled; the driver is told",
     "executors/sparklite/task.py": "a fetch that failed counts, whatever the user's function has made of it",
     "frameworks/celery/raised.py": "unpickling runs the code of whatever is unpickled; a likeness takes its place",
+    "frameworks/celery/warm.py": "pickling runs the code of whatever is pickled; the call ends with it",
     "frameworks/futures/executor.py": "pickling runs the code of whatever is pickled; the future raises it",
     "frameworks/futures/in_process.py": "what a call raises, whatever it is, is its outcome",
     "frameworks/futures/outcomes.py": "unpickling runs the code of whatever is unpickled; the future raises it",

@@ -16,10 +16,11 @@ from typing import assert_never
 from mesolite.executors.python.calls import Outcome
 from mesolite.executors.python.tasks import SLOT_DATA
 from mesolite.ids import AgentId, ExecutorId, TaskId
-from mesolite.protocol import Demand, Offer, Reason, Source, TaskInfo, TaskState, TaskStatus
+from mesolite.protocol import Demand, Offer, Source, TaskInfo, TaskState, TaskStatus
 from mesolite.resources import Resource, Resources
 
 from ..driver.pool import OfferedPool
+from .coarse_parts import EXECUTOR_IS_OVER, Load, Slot
 from .effects import (
     AgentGone,
     CoarseEffect,
@@ -36,7 +37,6 @@ from .effects import (
     WorkersChanged,
 )
 from .endings import WORD_OF_STATE, Word, end_without_word
-from .coarse_parts import EXECUTOR_IS_OVER, Load, Slot
 from .errors import CallError, CallLost, CannotRun, TooLargeForCluster
 from .events import CallsGiven, CoarseEvent, ExecutorEnded, LoadChanged, Offered, Rescinded, Ticked, TooLarge, Updated
 from .executors import ExecutorBook, HeldExecutor
@@ -54,6 +54,7 @@ from .settings import (
     SLOT_GRACE_MS,
     UNREACHABLE_MS,
 )
+
 
 class CoarseCore:
     """All workers of one framework.
@@ -115,7 +116,9 @@ class CoarseCore:
         if any(load.calls for load in self._loads.values()):
             deadlines.append(self._looked_ms + LOOK_MS)
         deadlines += [
-            load.surplus_since_ms + self._holding.idle_ms for load in self._loads.values() if load.surplus_since_ms is not None
+            load.surplus_since_ms + self._holding.idle_ms
+            for load in self._loads.values()
+            if load.surplus_since_ms is not None
         ]
         deadlines += [
             held.idle_since_ms + EXECUTOR_IDLE_MS

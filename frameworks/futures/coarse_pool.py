@@ -18,7 +18,16 @@ from mesolite.transport.raw import connect_raw
 from ..driver.driver import SchedulerDriver
 from .coarse import CoarseCore
 from .connection import ClusterPlace, Connection
-from .effects import AgentGone, CoarseRest, DrainExecutor, ExecutorOver, ExecutorUp, LaunchSlots, RefuseKind, WorkersChanged
+from .effects import (
+    AgentGone,
+    CoarseRest,
+    DrainExecutor,
+    ExecutorOver,
+    ExecutorUp,
+    LaunchSlots,
+    RefuseKind,
+    WorkersChanged,
+)
 from .engine import Engine, PoolCall
 from .engine_call import Ending, Lost
 from .errors import CallLost

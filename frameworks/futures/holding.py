@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .programs import ExecutorShare
+from .programs import USUAL_SHARE, ExecutorShare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +18,7 @@ class Holding:
     #: Workers that share a container; None: all of a kind on an agent.
     workers_per_executor: int | None = None
     #: What an executor takes beside its workers.
-    share: ExecutorShare = ExecutorShare()
+    share: ExecutorShare = USUAL_SHARE
     #: An executor that is older is replaced: by a new one first, then it is drained. None: it may be as old as it gets.
     max_age_ms: int | None = None
     #: An executor whose workers are all given back ends the calls that it has first: whoever applies the effects says how many

@@ -25,7 +25,16 @@ from ..driver.driver import SchedulerDriver
 from ..futures import blocks as result_blocks
 from ..futures.coarse import CoarseCore
 from ..futures.connection import ClusterPlace, Connection, framework, python_settings
-from ..futures.effects import AgentGone, CoarseRest, DrainExecutor, ExecutorOver, ExecutorUp, LaunchSlots, RefuseKind, WorkersChanged
+from ..futures.effects import (
+    AgentGone,
+    CoarseRest,
+    DrainExecutor,
+    ExecutorOver,
+    ExecutorUp,
+    LaunchSlots,
+    RefuseKind,
+    WorkersChanged,
+)
 from ..futures.engine import Engine, PoolCall
 from ..futures.engine_call import Ending as EngineEnding
 from ..futures.engine_call import Lost as EngineLost
@@ -130,9 +139,7 @@ class ClusterBackend:
             # What a key's partition is, all workers must agree on; as Spark's do.
             environment={**settings.environment, "PYTHONHASHSEED": "0"},
         )
-        holding = Holding(
-            min_workers=settings.min_workers, max_workers=settings.max_workers, idle_ms=settings.idle_ms
-        )
+        holding = Holding(min_workers=settings.min_workers, max_workers=settings.max_workers, idle_ms=settings.idle_ms)
         core = CoarseCore(program, settings.kind, holding)
         self._scheduler: Final = PoolScheduler[CoarseEvent, CoarseRest](
             core, self._carry_out, self._broke, CONNECT_TIMEOUT_MS, self._tell_load

@@ -45,7 +45,9 @@ class Rig:
     """A core that is checked after each event."""
 
     def __init__(self, *, min_workers: int = 0, max_workers: int | None = None) -> None:
-        self.core = CoarseCore(PROGRAM, KIND, Holding(min_workers=min_workers, max_workers=max_workers, idle_ms=IDLE_MS))
+        self.core = CoarseCore(
+            PROGRAM, KIND, Holding(min_workers=min_workers, max_workers=max_workers, idle_ms=IDLE_MS)
+        )
         self.now_ms = 1000
         self.effects: list[CoarseEffect] = []
 
