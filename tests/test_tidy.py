@@ -54,6 +54,7 @@ STARTED_FROM_OUTSIDE: Final[dict[str, str]] = {
     "executors/sparklite/entry.py": "functions of stages name it in their pickles",
     "executors/sparklite/worker_face.py": "workers find it under the name of the driver's package",
     "executors/python/main.py": "the bundle that agents make starts it, inside containers",
+    "frameworks/celery/broker/transport.py": "kombu makes transports by their name",
     "frameworks/examples/celery_shop/carts.py": "Celery imports it by the application's settings",
     "frameworks/examples/celery_shop/settings.py": "Celery imports it by its name",
     "frameworks/examples/count_source.py": "a task of the demo: runs inside a container",

@@ -16,8 +16,8 @@ class Ownership(Protocol):
     def give(self, tags: Sequence[str]) -> None:
         """These messages' tasks are about to be sent to executors: said to the broker before they are.
 
-        From here on an acknowledgement (Celery acknowledges early when a task begins) is kept in mind, and the message stays owned
-        until `end`.
+        From here on an acknowledgement (Celery acknowledges early when a task begins) is kept in mind, the message stays owned
+        until `end`, and it is not delivered again after a lost connection. What is attached to is given too.
         """
         ...
 
@@ -38,7 +38,15 @@ class Ownership(Protocol):
         ...
 
     def losses(self, tag: str) -> int:
-        """How often it went back to its queue because a worker was lost under it."""
+        """How often it went back to its queue because a worker was lost under it: after it was given, and not `asked_back`."""
+        ...
+
+    def returns(self, tag: str) -> int:
+        """How often it went back to its queue after it was given, for any reason. Its tag stays, so this tells runs apart."""
+        ...
+
+    def asked_back(self, tag: str) -> None:
+        """Its task asks that it goes back to its queue (`Reject(requeue=True)`): when it does, that is no loss."""
         ...
 
     def set_aside(self, tag: str, why: str) -> None:

@@ -18,6 +18,7 @@ Nothing is repeated: a command that failed has failed.
 
 import contextlib
 import time
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 import redis
@@ -42,10 +43,15 @@ _NOT_PRIMARY: Final = ("READONLY", "NOREPLICAS", "UNBLOCKED", "MASTERDOWN")
 
 
 class Sentinels(Sentinel):
-    """The Sentinels of an address. One instance belongs to one pool."""
+    """The Sentinels of an address. One instance belongs to one pool.
 
-    def __init__(self, address: SentinelAddress) -> None:
-        super().__init__(address.sentinels, sentinel_kwargs=sentinel_options(address))
+    Args:
+        address: Where they are.
+        options: What redis-py's connections to them take beyond what the address says.
+    """
+
+    def __init__(self, address: SentinelAddress, options: Mapping[str, Any] | None = None) -> None:
+        super().__init__(address.sentinels, sentinel_kwargs={**sentinel_options(address), **(options or {})})
         #: The newest configuration that any Sentinel told: each failover has a higher number (Sentinel's `config-epoch`).
         self._newest_epoch = 0
 
@@ -133,12 +139,13 @@ class PrimaryPool(SentinelConnectionPool):
 
     Args:
         address: Whose primary.
+        to_sentinels: What redis-py's connections to the Sentinels take beyond what the address says.
         options: What redis-py's connections take.
     """
 
-    def __init__(self, address: SentinelAddress, **options: Any) -> None:
+    def __init__(self, address: SentinelAddress, to_sentinels: Mapping[str, Any] | None = None, **options: Any) -> None:
         options.setdefault("connection_class", PrimaryConnection)
-        super().__init__(address.master_name, Sentinels(address), **options)
+        super().__init__(address.master_name, Sentinels(address, to_sentinels), **options)
         self._check_at = time.monotonic() + PRIMARY_CHECK_S
 
     def get_connection(self, *arguments: Any, **options: Any) -> Any:
