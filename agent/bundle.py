@@ -1,7 +1,7 @@
 """The bundle: the Python executor as a directory that a bare Python runs, made by each agent of its own installation.
 
     WORK_DIR/bundle-DIGEST/__main__.py              python BUNDLE
-                           mesolite_executors/      copies of mesolite.executors.driver, .python and .sparklite
+                           mesolite_executors/      copies of mesolite.executors.driver, .python, .sparklite and .celery
                            cloudpickle/             a copy of the package, with its license
 
 It is named by what is in it: executors of an earlier version go on with theirs. Compiled code lies beside the sources, because a
@@ -20,7 +20,7 @@ from typing import Final
 import cloudpickle
 
 from mesolite.errors import ConfigError
-from mesolite.executors import driver, python, sparklite
+from mesolite.executors import celery, driver, python, sparklite
 from mesolite.executors.python.settings import EXIT_OLD_PYTHON
 
 _PREFIX: Final = "bundle-"
@@ -44,6 +44,7 @@ _COPIED: Final = (
     (driver, f"{_PACKAGE}/driver"),
     (python, f"{_PACKAGE}/python"),
     (sparklite, f"{_PACKAGE}/sparklite"),
+    (celery, f"{_PACKAGE}/celery"),
     (cloudpickle, "cloudpickle"),
 )
 _INIT: Final = '"""What an executor of Mesolite is made of, copied from the installation of its agent."""\n'

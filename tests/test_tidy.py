@@ -19,8 +19,12 @@ MAX_FUNCTION_LINES: Final = 70
 
 #: Where `except Exception` stands, and why nothing narrower will do.
 BROAD_EXCEPTS: Final[dict[str, str]] = {
+    "executors/celery/application.py": "imports code of users; each task is told",
+    "executors/celery/entry.py": "code of users runs when a worker begins; each task is told",
+    "executors/celery/worker_process.py": "what the tracer lets through of a task's is the dispatcher's to judge",
     "executors/celery/raising.py": "pickling runs the code of whatever is pickled; the texts travel in its place",
     "executors/python/explain.py": "pickling runs the code of whatever is pickled; it is asked what fails",
+    "executors/python/preload.py": "imports code of users; their first call is told",
     "executors/python/worker.py": "what a call raises, whatever it is, is its own end",
     "executors/sparklite/pickling.py": "pickling runs the code of whatever is pickled; cloudpickle says what fails",
     "executors/sparklite/piping.py": "what making a pipe's items raises in its thread is raised where the output is read",
@@ -51,6 +55,8 @@ SLEEPS: Final[dict[str, str]] = {}
 STARTED_FROM_OUTSIDE: Final[dict[str, str]] = {
     "agent/containerizer/fake.py": "tests and programs of others run agents on it",
     "agent/executor_links/fake_executors.py": "tests and the simulator run executors by it",
+    "executors/celery/entry.py": "calls name it in their pickles",
+    "executors/celery/preload.py": "executors' environment names it",
     "executors/sparklite/entry.py": "functions of stages name it in their pickles",
     "executors/sparklite/worker_face.py": "workers find it under the name of the driver's package",
     "executors/python/main.py": "the bundle that agents make starts it, inside containers",

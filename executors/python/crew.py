@@ -21,6 +21,8 @@ from .zygote import KILL, NOTE, ORDER, START, STARTED, Zygote, fork_zygote
 
 #: The status of a worker whose zygote went: killed, as the kernel does it then.
 _KILLED: Final = int(signal.SIGKILL)
+#: What a worker with something preloaded has for its end (`Hooks.end`): to close connections, and to say goodbye.
+END_GRACE_MS: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +39,23 @@ class CrewNews:
 
 
 class Crew:
-    """Starts and ends workers."""
+    """Starts and ends workers.
 
-    def __init__(self, loop: Loop, zygote: Zygote, sandbox: Path, limits: Limits, news: CrewNews) -> None:
+    Args:
+        loop: The main loop.
+        zygote: The first.
+        sandbox: Where workers are.
+        limits: Theirs.
+        news: Whom to tell.
+        preloads: The zygote loads something that wants to hear when a worker ends.
+    """
+
+    def __init__(
+        self, loop: Loop, zygote: Zygote, sandbox: Path, limits: Limits, news: CrewNews, *, preloads: bool = False
+    ) -> None:
+        self._preloads: Final = preloads
+        #: Workers that were asked to end.
+        self._asked: Final[set[int]] = set()
         self._loop: Final = loop
         self._sandbox: Final = sandbox
         self._limits: Final = limits
@@ -92,10 +108,20 @@ class Crew:
             with contextlib.suppress(OSError):
                 self._zygote.socket.send(ORDER.pack(KILL, number, 0, 0))
 
+    def end(self, number: int) -> None:
+        """End a worker that has nothing to do, so that it may say goodbye where it wants to; `ended` follows."""
+        if not self._preloads:
+            self.kill(number)
+        elif number in self.links and number not in self._asked:
+            self._asked.add(number)
+            self.links[number].hang_up()
+            self._loop.call_later(END_GRACE_MS, lambda: self.kill(number))
+
     def let_go(self, number: int) -> None:
         """Close the link to a worker that has ended, once everything was taken from it."""
         link = self.links.pop(number)
         self.pids.pop(number, None)
+        self._asked.discard(number)
         self._loop.remove(link.answers_fd)
         self._loop.remove(link.calls_fd)
         link.close()

@@ -16,6 +16,7 @@ from .block_place import SOCKET_NAME, public_place
 from .executor import Parts, PoolEnd, PythonExecutor
 from .limits import Limits
 from .pool import Pool, PoolPlace
+from .preload import wanted
 from .runner import Runner
 from .settings import PythonSettings
 from .wire import MAX_INLINE_BYTES, Hello
@@ -66,6 +67,7 @@ class _Builder:
             Limits(settings.max_result_bytes, min(inline_bytes, settings.max_result_bytes)),
             mem_bytes_per_worker=settings.mem_bytes_per_worker,
             shown_as=f"{subscribed.framework_id}/{subscribed.executor_id}",
+            preloads=bool(wanted()),
             changed=changed,
             log=log,
         )

@@ -47,6 +47,7 @@ class Runner:
         limits: What results are bounded by.
         mem_bytes_per_worker: What one may use; 0: an equal share of the container.
         shown_as: FRAMEWORK/EXECUTOR, by which people ask for logs of calls.
+        preloads: What workers are forked with decides when one has grown too much, and hears of its end.
         changed: Called when a worker is up or over.
         log: Told what people may want to know.
     """
@@ -60,6 +61,7 @@ class Runner:
         *,
         mem_bytes_per_worker: int = 0,
         shown_as: str = "",
+        preloads: bool = False,
         changed: Callable[[], None] = lambda: None,
         log: Callable[[str], None] = lambda text: None,
     ) -> None:
@@ -68,7 +70,9 @@ class Runner:
         self._log: Final = log
         self._mem_bytes_per_worker: Final = mem_bytes_per_worker
         self._assignment: Final = Assignment()
-        self._crew: Final = Crew(loop, zygote, sandbox, limits, CrewNews(self._started, self._ended, self._answering))
+        self._preloads: Final = preloads
+        news = CrewNews(self._started, self._ended, self._answering)
+        self._crew: Final = Crew(loop, zygote, sandbox, limits, news, preloads=preloads)
         self._logs: Final = CallLogs(sandbox, shown_as)
         #: Why we end workers that have not ended, by their numbers.
         self._intents: Final[dict[int, Intent]] = {}
@@ -292,7 +296,7 @@ class Runner:
         self._hear(lane, WorkerLink.hear_quiet)
         self._take_back(lane)
         if lane.idle and lane.ready:
-            self._crew.kill(lane.worker)
+            self._crew.end(lane.worker)
 
     def _take_back_from(self, lane: Lane) -> None:
         """The worker ends by itself."""
@@ -390,7 +394,7 @@ class Runner:
         if measure or not busy:
             self._look_at_idle()
         for lane in [lane for lane in self._assignment.lanes.values() if lane.closing and lane.idle and lane.ready]:
-            self._crew.kill(lane.worker)
+            self._crew.end(lane.worker)
         if self._assignment.lanes:
             self._plan_look(LOOK_EVERY_MS if self._assignment.active else LOOK_IDLE_EVERY_MS)
         self._deal_soon()
@@ -421,6 +425,8 @@ class Runner:
 
     def _look_at_idle(self) -> None:
         """Replace workers that have nothing to do and hold much more than at first."""
+        if self._preloads:
+            return
         for lane in list(self._assignment.lanes.values()):
             pid = self._crew.pids.get(lane.worker)
             if pid is None or lane.closing or lane.in_flight:

@@ -1,7 +1,8 @@
 """A worker process: takes one call after another out of its socket, runs it, answers. The only place where code of users runs.
 
 It was forked from the zygote, leads a session of its own, and dies with its parent. What a call changes of the process is put
-back after it (hygiene.py), or the worker says in its answer that it ends, and is replaced. Descriptors stand high, where
+back after it (hygiene.py), or the worker says in its answer that it ends, and is replaced; where the executor was told to load
+something first, that something decides (preload.py). Descriptors stand high, where
 programs that close everything up to 255 do not reach; a worker that lost them cannot answer any more and says so by its exit
 code.
 
@@ -49,6 +50,7 @@ from .hygiene import Hygiene
 from .limits import WorkerSettings
 from .log_names import DIRECTORY
 from .output import Output
+from .preload import Hooks
 
 #: Whoever ran shorter than this cannot have opened hundreds of files, and so cannot have taken a socket's high number.
 _TOO_SHORT_TO_REPLACE_US: Final = 400
@@ -72,16 +74,17 @@ class _Unpicklable(Exception):
     """Something cannot be pickled or unpickled; its text names it."""
 
 
-def run(settings: WorkerSettings, calls: socket.socket, answers: socket.socket) -> NoReturn:
+def run(settings: WorkerSettings, calls: socket.socket, answers: socket.socket, hooks: Hooks | None) -> NoReturn:
     """Be a worker until main hangs up, or until something a call did makes another process the better place for the next."""
     try:
-        worker = Worker(settings, _moved_up(calls), _moved_up(answers))
+        worker = Worker(settings, _moved_up(calls), _moved_up(answers), hooks)
     except OSError as error:
         _last_words(f"a worker cannot start: {error}")
         os._exit(EXIT_NOT_STARTED)
     try:
         while worker.turn():
             pass
+        worker.leave()
     finally:
         # Whatever happened: this process is a copy of the zygote and must not go on as one.
         os._exit(0)
@@ -102,7 +105,9 @@ def _last_words(text: str) -> None:
 class Worker:
     """Runs calls one by one."""
 
-    def __init__(self, settings: WorkerSettings, calls: socket.socket, answers: socket.socket) -> None:
+    def __init__(
+        self, settings: WorkerSettings, calls: socket.socket, answers: socket.socket, hooks: Hooks | None = None
+    ) -> None:
         self._limits: Final = settings.limits
         self._calls: Final = calls
         self._answers: Final = answers
@@ -111,15 +116,19 @@ class Worker:
         self._pid: Final = os.getpid()
         #: By digest. A function that could not be unpickled is there as the reason: calls behind it come without its bytes.
         self._functions: Final[dict[bytes, Callable[..., Any] | _Unpicklable | BlockError]] = {}
-        os.chdir(settings.sandbox)
+        self._hooks: Final = hooks
+        if hooks is None:
+            os.chdir(settings.sandbox)
         _forget_main(settings.sandbox)
         directory = settings.sandbox / DIRECTORY
         directory.mkdir(exist_ok=True)
         _raise_oom_score()
         # A crash is told by its signal; an image of the process would fill the sandbox.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        self._output: Final = Output(directory, settings.number)
         self._hygiene: Final = Hygiene()
+        if hooks is not None:
+            hooks.begin()
+        self._output: Final = Output(directory, settings.number)
         self._blocks: Final = Blocks.from_environment()
 
     def turn(self) -> bool:
@@ -260,14 +269,21 @@ class Worker:
             log_bytes = self._output.keep(frame.name, frame.number)
         except OSError as error:
             why = str(error)
-        why = self._hygiene.clean() or why
+        why = (self._hygiene.clean() if self._hooks is None else self._hooks.after_call()) or why
         if ran_us > _TOO_SHORT_TO_REPLACE_US:
             self._check_sockets()
         flags = answer.flags | (RETIRING if why else 0)
         data = encode_answer(frame.number, flags, answer.end, ran_us, log_bytes, answer.payload, answer.message)
         self._send(data, loud=bool(frame.flags & LOUD or why))
         if why:
+            self.leave()
             os._exit(0)
+
+    def leave(self) -> None:
+        """Do what is to be done at the end. The answer is out: main gives nothing more, and ends who takes too long."""
+        if self._hooks is not None:
+            self._hooks.end()
+            self._output.flush()
 
     def _send(self, data: bytes, *, loud: bool) -> None:
         try:

@@ -4,6 +4,7 @@ Main keeps a second descriptor of the worker's own end of the calls' socket. Rea
 and the kernel gives each message to exactly one of both: what main reads there, the worker can never begin.
 """
 
+import contextlib
 import socket
 from collections import deque
 from typing import Final
@@ -247,6 +248,11 @@ class WorkerLink:
         back = [call_number(message) for message in messages]
         self._quiet.difference_update(back)
         return back
+
+    def hang_up(self) -> None:
+        """Have the worker end when it looks for its next call; its answers are still heard."""
+        with contextlib.suppress(OSError):
+            self._calls.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """Let go of the worker: it ends when it looks for its next call."""

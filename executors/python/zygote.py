@@ -1,9 +1,10 @@
 """The zygote: a small process without threads that forks workers, and tells main how each one ended.
 
 Forked from main before anything of a user was there, so that every worker starts from the same clean state, a few milliseconds
-after it is asked for. It imports cloudpickle, which every worker needs, and nothing of users. It is the workers' parent: only
-it can signal one without the danger of meeting another process with the same number. When main goes, however that happens, its
-end of the socket closes, and the zygote ends all workers and itself; when the zygote goes, the kernel ends the workers.
+after it is asked for. It imports cloudpickle, which every worker needs, and nothing of users, or, where the executor was told to,
+all that workers are to begin with (preload.py). It is the workers' parent: only it can signal one without the danger of meeting
+another process with the same number. When main goes, however that happens, its end of the socket closes, and the zygote ends all
+workers and itself; when the zygote goes, the kernel ends the workers.
 
     main -> zygote      START number limits (two descriptors)   |   KILL number
     zygote -> main      STARTED number pid               |   ENDED number pid status peak_kib
@@ -27,6 +28,7 @@ from typing import Final, NoReturn
 
 from .endings import NOT_FORKED
 from .limits import Limits, WorkerSettings
+from .preload import Hooks, preload, wanted
 
 START: Final = 1
 KILL: Final = 2
@@ -92,23 +94,20 @@ class _Forker:
         self._pids: Final[dict[int, int]] = {}
         self._libc: Final = ctypes.CDLL(None, use_errno=True)
         #: `worker.run`.
-        self._run: Callable[[WorkerSettings, socket.socket, socket.socket], NoReturn]
+        self._run: Callable[[WorkerSettings, socket.socket, socket.socket, Hooks | None], NoReturn]
+        self._hooks: Hooks | None = None
         self._wake_from, self._wake_to = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> None:
         """Serve main until it hangs up; then end all workers."""
+        _ignore_ends()
+        self._load()
+        # Once more, and only now: what was loaded may have seen to signals itself, and waited for programs that it ran.
+        _ignore_ends()
         signal.set_wakeup_fd(self._wake_to, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, _noted)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # main decides when we go
         # What escapes from a worker's session by a second fork becomes our child, to be reaped.
         self._libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        # Imported here and not above: main, which goes on meanwhile, needs none of it.
-        from .worker import run
-
-        self._run = run
-        with contextlib.suppress(ImportError):
-            __import__("cloudpickle")
         # Collections would write into every object's head, and so copy every page in every worker.
         gc.freeze()
         poll = select.poll()
@@ -121,6 +120,17 @@ class _Forker:
                 elif not self._hear():
                     self._end_all()
                     return
+
+    def _load(self) -> None:
+        # Imported here and not above: main, which goes on meanwhile, needs none of it.
+        from .worker import run
+
+        self._run = run
+        if wanted():
+            self._hooks = preload()
+        else:
+            with contextlib.suppress(ImportError):
+                __import__("cloudpickle")
 
     def _hear(self) -> bool:
         try:
@@ -174,7 +184,7 @@ class _Forker:
         os.dup2(nothing, 0)
         if nothing:
             os.close(nothing)
-        self._run(settings, calls, answers)
+        self._run(settings, calls, answers, self._hooks)
 
     def _kill(self, number: int) -> None:
         pid = self._pids.get(number)
@@ -213,6 +223,11 @@ class _Forker:
         for pid in self._pids.values():
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
+
+
+def _ignore_ends() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # main decides when we go
 
 
 def _noted(_number: int, _frame: FrameType | None) -> None:

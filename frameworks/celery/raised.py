@@ -20,7 +20,8 @@ _MEANINGS: Final[dict[How, tuple[type[BaseException], ...]]] = {
     How.REJECTED: (Reject,),
     How.IGNORED: (Ignore,),
     How.EXITED: (SystemExit, KeyboardInterrupt),
-    How.OUT_OF_MEMORY: (MemoryError,),
+    # As itself it would end the dispatcher: Celery's requests raise it again. So it only looks like one.
+    How.OUT_OF_MEMORY: (),
 }
 
 
@@ -85,7 +86,8 @@ def _likeness(raised: Raised) -> BaseException:
     elif raised.how is How.IGNORED:
         likeness = Ignore()
     else:
-        likeness = _shown_as(raised, _MEANINGS[raised.how][0])
+        base = SystemExit if raised.how is How.EXITED else Exception
+        likeness = _shown_as(raised, base)
     return likeness
 
 

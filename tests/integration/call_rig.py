@@ -26,7 +26,9 @@ NEIGHBOURS = 40
 class CallRig:
     """One executor's runner and its loop."""
 
-    def __init__(self, sandbox: Path, *, workers: int = 2, limits: Limits | None = None) -> None:
+    def __init__(
+        self, sandbox: Path, *, workers: int = 2, limits: Limits | None = None, preloads: bool = False
+    ) -> None:
         self.sandbox = sandbox
         self.loop = Loop()
         self.log: list[str] = []
@@ -36,6 +38,7 @@ class CallRig:
             self.zygote,
             sandbox,
             limits or Limits(64 * MEBIBYTE, MEBIBYTE),
+            preloads=preloads,
             changed=self._changed,
             log=self.log.append,
         )
@@ -59,7 +62,7 @@ class CallRig:
         arguments: bytes = cloudpickle.dumps((args, {}), 5)
         digest = hashlib.sha256(pickled).digest()[:16]
         options.setdefault("begun", self._begun)
-        return Call(key, Function(digest, pickled), arguments, self._done, **options)
+        return Call(key, Function(digest, pickled), arguments, self.done, **options)
 
     def run(self, function: Callable[..., object], *args: object, **options: Any) -> Outcome:
         """Hand in a call and wait for its end."""
@@ -111,7 +114,8 @@ class CallRig:
         self.runner.close()
         self.loop.close()
 
-    def _done(self, call: Call, outcome: Outcome) -> None:
+    def done(self, call: Call, outcome: Outcome) -> None:
+        """What each call is ended by."""
         self.ends[call.key] = outcome
         self.times_done[call.key] = self.times_done.get(call.key, 0) + 1
         if self._until():

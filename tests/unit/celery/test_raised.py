@@ -95,7 +95,6 @@ def test_a_rejection_says_whether_to_requeue_even_where_its_reason_is_too_large(
         (Ignore(), How.IGNORED),
         (SystemExit(3), How.EXITED),
         (KeyboardInterrupt(), How.EXITED),
-        (MemoryError("much"), How.OUT_OF_MEMORY),
     ],
 )
 def test_what_is_no_failure_keeps_its_class(error: BaseException, how: How) -> None:
@@ -104,6 +103,18 @@ def test_what_is_no_failure_keeps_its_class(error: BaseException, how: How) -> N
     assert type(info.exception) is type(error)
     likeness = exception_of(raised._replace(pickled=b""))
     assert isinstance(likeness, type(error).__mro__[0 if how is not How.EXITED else 1])
+
+
+def test_a_memory_error_of_a_task_is_none_of_the_dispatchers() -> None:
+    """Celery's requests raise one again, and `celery worker` ends by it; it is to be seen, and nothing more."""
+    info, raised = there_and_back(MemoryError("much"))
+    assert raised.how is How.OUT_OF_MEMORY
+    assert not isinstance(info.exception, MemoryError)
+    assert (info.type.__name__, info.type.__module__, repr(info.exception)) == (
+        "MemoryError",
+        "builtins",
+        "MemoryError('much')",
+    )
 
 
 def test_a_pickle_that_makes_something_else_than_was_said_is_not_believed(tmp_path: Path) -> None:
