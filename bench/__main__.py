@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 #: In the order in which a reader wants them.
-BENCHMARKS = ("cores", "executor_tasks", "launch", "calls", "sparklite", "idle", "failover", "rebuild")
+BENCHMARKS = ("cores", "executor_tasks", "launch", "calls", "sparklite", "celery", "idle", "failover", "rebuild")
 #: Of those that a figure depends on.
 VERSIONS = ("mesolite", "redis", "kombu", "msgspec", "docker", "celery", "flower")
 REPORT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
