@@ -106,7 +106,7 @@ class Runner(Protocol):
         ...
 
 
-def call_name(task_id: str, delivery_tag: str, losses: int) -> str:
-    """Name one run: `TASK_ID.TAG`, and `.N` after N losses. The tag is the message's own, so a retry has another."""
+def call_name(task_id: str, delivery_tag: str, returns: int) -> str:
+    """Name one run: `TASK_ID.TAG`, and `.N` after N returns to its queue; a retry is another message."""
     name = f"{task_id}.{delivery_tag[:8]}"
-    return f"{name}.{losses}" if losses else name
+    return f"{name}.{returns}" if returns else name

@@ -1,4 +1,4 @@
-"""The way from other threads into the thread of the dispatcher's event loop: actions go in from anywhere, and are done there in turn."""
+"""The way from other threads into the thread of the dispatcher's event loop, where what they ask for is done in turn."""
 
 import contextlib
 import os

@@ -15,6 +15,8 @@ _OURS: Final = {
     "rediss": f"{_TRANSPORTS}:OwningTransport",
     "sentinel": f"{_TRANSPORTS}:OwningSentinelTransport",
 }
+#: How addresses of brokers begin whose messages can be owned; up to a plus.
+SCHEMES: Final = frozenset(_OURS)
 
 
 def install(

@@ -1,0 +1,41 @@
+"""By which framework id a named dispatcher is known to the master, from one of its lives to the next."""
+
+from typing import Final
+from uuid import uuid4
+
+from mesolite.ids import FrameworkId
+from mesolite.transport.contract import Store
+
+from ..driver.framework_store import FrameworkStore
+
+#: The value that holds it.
+_VALUE: Final = "framework_id"
+
+
+class KeptIdentity:
+    """The id of one name. A framework that was torn down never comes back, so its id is forgotten and the next is new.
+
+    Args:
+        store: A store of one's own; `close` it afterwards.
+        kind: What sort of framework it is: the beginning of ids.
+        name: Of this one, unique among its kind in the cluster.
+
+    Raises:
+        RedisUnavailable: Redis does not answer.
+    """
+
+    def __init__(self, store: Store, kind: str, name: str) -> None:
+        # No framework is ever registered under this id: it names the place.
+        self._values: Final = FrameworkStore(store, FrameworkId(f"{kind}:{name}"))
+        kept = self._values.get(_VALUE)
+        #: Whether an earlier life left it.
+        self.is_kept: Final = kept is not None
+        self.framework_id: Final = FrameworkId(
+            kept.decode() if kept is not None else f"{kind}-{name}-{uuid4().hex[:8]}"
+        )
+        if kept is None:
+            self._values.put(_VALUE, self.framework_id.encode())
+
+    def forget(self) -> None:
+        """The framework has ended for good. Raises as `FrameworkStore.change`."""
+        self._values.delete(_VALUE)

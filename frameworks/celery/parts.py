@@ -1,0 +1,144 @@
+"""Makes the parts of a dispatcher, for an application that Celery has loaded."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from dataclasses import replace
+from typing import Any, Final
+
+from mesolite.errors import MesoliteError
+from mesolite.executors.celery.protocol import (
+    APP_VARIABLE,
+    LOG_LEVEL_VARIABLE,
+    NODE_VARIABLE,
+    PATH_VARIABLE,
+    PRELOAD_MODULE,
+    RECYCLE_VARIABLE,
+    VERSION_VARIABLE,
+    RecycleRules,
+)
+from mesolite.executors.python import preload
+from mesolite.logs import get_logger
+from mesolite.protocol import FrameworkInfo
+
+from .broker.redis_ownership import RedisOwnership
+from .dispatching import Dispatching, Holds
+from .identity import KeptIdentity
+from .options import OptionsBook
+from .owning import Ownership
+from .settings import DispatchSettings, celery_version
+from .verdicts import DEFAULT_MAX_LOSSES
+from .warm import WarmRunner
+from .warm_settings import WarmSettings
+from .watching import NobodyWatches
+
+#: How long tasks run on, and are remembered, while there is no dispatcher: longer than any restart and most repairs.
+FAILOVER_TIMEOUT_MS: Final = 3_600_000
+#: How long the end of a dispatcher waits for the cluster to hear of it.
+LEAVE_PATIENCE_S: Final = 5.0
+#: What frameworks of this sort are called.
+KIND: Final = "celery"
+_KIBIBYTES_PER_MEBIBYTE: Final = 1024
+
+_log = get_logger("mesolite.celery")
+
+
+def prepare(
+    settings: DispatchSettings, ownership: Ownership, controllers: Sequence[Any], app: Any, holds: Holds
+) -> Dispatching:
+    """Make the parts.
+
+    Args:
+        settings: Of the dispatcher.
+        ownership: Of messages; the broker's transports know it.
+        controllers: Celery's `WorkController`, the only one.
+        app: The application.
+        holds: Says whether the pool has a message.
+
+    Raises:
+        ConfigError: What the application says of its tasks makes no sense.
+        RedisUnavailable: The cluster's Redis does not answer.
+    """
+    controller = controllers[0]
+    if isinstance(ownership, RedisOwnership):
+        ownership.still_held = holds
+    options = OptionsBook(app.conf, settings.defaults, routes=settings.routes, routes_where=settings.routes_where)
+    tasks = [task for name, task in sorted(app.tasks.items()) if not name.startswith("celery.")]
+    options.check(tasks)
+    with closing(settings.place.open_store()) as store:
+        framework_id = KeptIdentity(store, KIND, settings.name).framework_id
+    info = FrameworkInfo(
+        framework_id=framework_id,
+        name=f"{KIND} {settings.name}",
+        roles=options.roles(tasks),
+        failover_timeout_ms=FAILOVER_TIMEOUT_MS,
+    )
+    warm = WarmRunner(settings.place, info, _warm_settings(settings, options, controller), _broke)
+
+    def finish() -> None:
+        warm.close(leave_running=settings.leave_running)
+        warm.join(LEAVE_PATIENCE_S)
+        if not settings.leave_running:
+            _forget(settings)
+        ownership.close(release=not settings.leave_running)
+
+    return Dispatching(
+        ownership=ownership,
+        runners={"worker": warm},
+        options=options,
+        watcher=NobodyWatches(),
+        max_losses=int(app.conf.get("mesolite_max_losses") or DEFAULT_MAX_LOSSES),
+        controller=controller,
+        leave_running=settings.leave_running,
+        start=warm.start,
+        finish=finish,
+    )
+
+
+def _warm_settings(settings: DispatchSettings, options: OptionsBook, controller: Any) -> WarmSettings:
+    recycle = RecycleRules(
+        max_tasks=controller.max_tasks_per_child or 0,
+        max_mem_mib=-(-(controller.max_memory_per_child or 0) // _KIBIBYTES_PER_MEBIBYTE),
+    )
+    environment = {
+        APP_VARIABLE: settings.app,
+        PATH_VARIABLE: os.pathsep.join(settings.path),
+        VERSION_VARIABLE: celery_version(),
+        NODE_VARIABLE: str(controller.hostname),
+        RECYCLE_VARIABLE: json.dumps(recycle._asdict()),
+        LOG_LEVEL_VARIABLE: str(controller.loglevel or ""),
+        preload.VARIABLE: PRELOAD_MODULE,
+    }
+    given = WarmSettings(
+        name=f"{KIND} {settings.name}",
+        kind=options.of(_Unnamed(), None, None).kind,
+        min_workers=settings.min_workers,
+        max_workers=settings.concurrency,
+        max_age_ms=None if settings.max_age_s is None else round(settings.max_age_s * 1000),
+        workers_per_executor=settings.workers_per_container,
+        environment=environment,
+        own_python=sys.executable,
+    )
+    return given if settings.idle_s is None else replace(given, idle_ms=round(settings.idle_s * 1000))
+
+
+class _Unnamed:
+    """A task that says nothing: for the shape of which workers are kept warm."""
+
+    name = ""
+
+
+def _forget(settings: DispatchSettings) -> None:
+    """The framework has ended, and never comes back: the next life is another."""
+    with suppress(MesoliteError), closing(settings.place.open_store()) as store:
+        KeptIdentity(store, KIND, settings.name).forget()
+
+
+def _broke(reason: str) -> None:
+    """The cluster has nothing for this dispatcher any more: it ends, and what it owns waits for its next life."""
+    _log.error("celery.cluster_lost", reason=reason)
+    # To the process, so that Celery hears it as from an operator: its own quick shutdown, from whatever thread this is.
+    os.kill(os.getpid(), signal.SIGQUIT)

@@ -1,0 +1,364 @@
+"""The dispatcher's pool, as Celery's worker knows pools: each request becomes a call with its own resources on the cluster.
+
+Celery's consumer calls `apply_async` for each request whose turn has come, with the request's own callbacks. From then on:
+
+    given --begun--> on_accepted --ended--> on_success | on_failure | on_timeout --> the last word on its message
+      |
+      '-- nothing of it ran, or it was withdrawn because the dispatcher stops --> its message is as it was
+
+All of this happens in the thread of the event loop; what runners tell from theirs comes over a `Crossing`. Messages are gathered
+over one turn of the loop, said to the broker to be given away, and given together.
+"""
+
+import itertools
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from celery.concurrency.base import BasePool
+from celery.worker import state as worker_state
+
+from mesolite.errors import ConfigError
+from mesolite.executors.celery.protocol import TaskRun
+from mesolite.logs import get_logger
+
+from .calls import Ending, Place, Runner, TaskOptions, call_name
+from .crossing import Crossing
+from .dispatching import Dispatching, prepared
+from .requests import Callbacks, asks_back, tell
+from .verdicts import Failed, NotBegun, Raised, TaskRules, Verdict, refused_options, rules_of, verdict
+
+#: How often it is looked how many workers there are, and so how many messages are to be at hand.
+FOLLOW_EVERY_S: Final = 0.25
+#: Tasks that are at hand before any worker is: they are what workers are asked for.
+LEAST_LIMIT: Final = 4
+#: How often a stopping pool looks whether it is to stop at once.
+STOP_LOOK_S: Final = 0.5
+#: Executors that `celery inspect stats` names; it travels in one message.
+MAX_SHOWN_EXECUTORS: Final = 200
+#: What a request holds beside its headers; the worker decodes it from the body.
+_BODY_FIELDS: Final = ("args", "kwargs")
+
+_log = get_logger("mesolite.celery")
+
+
+class DispatchedCall:
+    """One request on its way: a `TaskCall`, and what Celery holds as the result of `apply_async`."""
+
+    __slots__ = (
+        "__weakref__",
+        "accepted",
+        "callbacks",
+        "losses",
+        "name",
+        "options",
+        "over",
+        "pid",
+        "place",
+        "pool",
+        "rules",
+        "run",
+        "signum",
+        "tag",
+    )
+
+    def __init__(
+        self,
+        pool: "DispatchPool",
+        tag: str,
+        name: str,
+        losses: int,
+        run: TaskRun,
+        options: TaskOptions,
+        rules: TaskRules,
+        pid: int,
+        callbacks: Callbacks,
+    ) -> None:
+        self.pool: Final = pool
+        #: Of its message.
+        self.tag: Final = tag
+        #: How often the message came back before because a worker was lost under it.
+        self.losses: Final = losses
+        self.name: Final = name
+        self.run: Final = run
+        self.options: Final = options
+        self.rules: Final = rules
+        #: What Celery takes for the number of a process.
+        self.pid: Final = pid
+        #: Of the request that waits for it: the newest, where a broker delivered the message again.
+        self.callbacks = callbacks
+        self.place: Place | None = None
+        self.accepted = False
+        self.over = False
+        #: The signal by which somebody told it to end; None while nobody did.
+        self.signum: int | None = None
+
+    def begun(self, place: Place | None) -> None:
+        """See `TaskCall`."""
+        self.pool.crossing.post(lambda: self.pool.accept(self, place))
+
+    def ended(self, ending: Ending, place: Place | None) -> None:
+        """See `TaskCall`."""
+        self.pool.crossing.post(lambda: self.pool.conclude(self, ending, place))
+
+    def terminate(self, signum: int) -> None:
+        """End it, begun or not: Celery's way to revoke what its pool has."""
+        self.pool.end_call(self, signum)
+
+
+class DispatchPool(BasePool):  # type: ignore[misc] # Celery has no types
+    """See `celery.concurrency.base.BasePool`. Made by Celery's worker; what it works with, `dispatching` prepares."""
+
+    #: Nothing blocks where many tasks are at hand; there are no slots in this process.
+    uses_semaphore = False
+
+    def __init__(self, limit: int | None = None, **options: Any) -> None:
+        super().__init__(limit, **options)
+        #: The most tasks at once, as `-c` says and `celery control pool_grow` changes.
+        self._most: int = max(1, limit or 0)
+        self.limit = min(self._most, LEAST_LIMIT)
+        self.crossing: Final = Crossing()
+        self._numbers = itertools.count(1)
+        #: Calls that are not over, by the number that Celery knows, and by the tag of their message.
+        self._by_pid: dict[int, DispatchedCall] = {}
+        self._by_tag: dict[str, DispatchedCall] = {}
+        #: Of tasks, by name.
+        self._rules: dict[str, TaskRules] = {}
+        #: Gathered in this turn of the loop.
+        self._gathered: list[DispatchedCall] = []
+        self._hub: Any = None
+        self._stopping = False
+        self._parts: Dispatching = prepared(self.app, self._by_tag.__contains__)
+
+    # What Celery calls
+
+    def on_start(self) -> None:
+        """Connect to the cluster."""
+        self._parts.start()
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        """Let the event loop hear of ends. Called again after each restart of the consumer, which resets the loop."""
+        self._hub = hub
+        hub.add_reader(self.crossing.fileno(), self.crossing.run)
+        hub.call_repeatedly(FOLLOW_EVERY_S, self._follow)
+
+    def on_apply(self, target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], **given: Any) -> DispatchedCall:
+        """Take a request's task on.
+
+        Args:
+            target: Celery's tracer, which the worker in the container calls.
+            args: Of the tracer: name, id, request, body, content type and encoding.
+            kwargs: Empty.
+            given: Celery's callbacks and limits.
+        """
+        name, task_id, request, body, content_type, content_encoding = args
+        callbacks = Callbacks.of(given)
+        tag = _tag_of(task_id, request)
+        known = self._by_tag.get(tag)
+        if known is not None:
+            # The broker delivered it again, as RabbitMQ does after a lost connection: it is not run again.
+            known.callbacks = callbacks
+            if known.accepted:
+                callbacks.accept(known.pid, time.monotonic())
+            return known
+        fields = {key: value for key, value in request.items() if key not in _BODY_FIELDS}
+        soft_limit_s = given.get("soft_timeout") or self.options.get("soft_timeout")
+        run = TaskRun(name, task_id, fields, body, content_type, content_encoding, soft_limit_s)
+        options, refusal = self._options_of(name, fields)
+        hard_limit_s = given.get("timeout") or self.options.get("timeout")
+        if hard_limit_s and (options.max_time_s is None or hard_limit_s < options.max_time_s):
+            options = replace(options, max_time_s=float(hard_limit_s))
+        ownership, number = self._parts.ownership, next(self._numbers)
+        called = call_name(task_id, tag, ownership.returns(tag))
+        losses = ownership.losses(tag)
+        call = DispatchedCall(self, tag, called, losses, run, options, self._rules_of(name), number, callbacks)
+        self._by_pid[number] = self._by_tag[tag] = call
+        self._parts.watcher.given(call)
+        if refusal is not None:
+            decided = refusal
+            self.crossing.post(lambda: self._decide(call, decided))
+        else:
+            self._gather(call)
+        return call
+
+    def terminate_job(self, pid: int, signal: int | None = None) -> None:
+        """End the call that has this number."""
+        call = self._by_pid.get(pid)
+        if call is not None:
+            self.end_call(call, signal or 0)
+
+    def grow(self, n: int = 1) -> None:
+        """Have more tasks at once, at most."""
+        self._most += n
+
+    def shrink(self, n: int = 1) -> None:
+        """Have fewer tasks at once, at most; those that run are let be."""
+        self._most = max(1, self._most - n)
+
+    def on_stop(self) -> None:
+        """Let end what runs, and give back what does not; until Celery says that it is to be quick."""
+        self._stopping = True
+        self._give()
+        if not self._parts.leave_running:
+            for call in self._by_pid.values():
+                if not call.accepted:
+                    self._runner(call).withdraw(call.name)
+            while self._by_pid and worker_state.should_terminate is None:
+                self.crossing.wait(STOP_LOOK_S)
+        self._finish()
+
+    def on_terminate(self) -> None:
+        """End what runs: the worker stops at once."""
+        self._stopping = True
+        self._finish()
+
+    def _get_info(self) -> dict[str, Any]:
+        """What `celery inspect stats` shows of a pool."""
+        views = [view for runner in self._parts.runners.values() for view in runner.executors()]
+        return {
+            **super()._get_info(),
+            "max-concurrency": self._most,
+            "processes": [],
+            "workers": sum(view.workers for view in views),
+            "tasks": len(self._by_pid),
+            "begun": sum(call.accepted for call in self._by_pid.values()),
+            "executors": [
+                {
+                    "executor": view.executor_id,
+                    "agent": view.agent_id,
+                    "hostname": view.hostname,
+                    "workers": view.workers,
+                    "tasks": view.calls,
+                    "cpus": view.cpus_milli / 1000,
+                    "mem_mib": view.mem_mib,
+                    "image": view.image,
+                }
+                for view in views[:MAX_SHOWN_EXECUTORS]
+            ],
+        }
+
+    # From the crossing
+
+    def accept(self, call: DispatchedCall, place: Place | None) -> None:
+        """A worker has it."""
+        if call.over or call.accepted:
+            return
+        call.accepted = True
+        call.place = place or call.place
+        self._parts.watcher.started(call)
+        call.callbacks.accept(call.pid, time.monotonic())
+
+    def conclude(self, call: DispatchedCall, ending: Ending, place: Place | None) -> None:
+        """It is over, in one way or another."""
+        if not call.over:
+            call.place = place or call.place
+            self._decide(
+                call,
+                verdict(
+                    ending,
+                    call.rules,
+                    call.options,
+                    losses=call.losses,
+                    signum=call.signum,
+                    withdrawn=self._stopping,
+                ),
+            )
+
+    def end_call(self, call: DispatchedCall, signum: int) -> None:
+        """End a call, begun or not."""
+        if not call.over:
+            call.signum = signum
+            self._runner(call).kill(call.name)
+
+    # Inside
+
+    def _decide(self, call: DispatchedCall, decided: Verdict) -> None:
+        """Do what a verdict says: tell Celery, and close the book on the message."""
+        if isinstance(decided, NotBegun):
+            if self._stopping:
+                self._forget(call)
+                self._parts.ownership.take_back(call.tag)
+            else:
+                _log.info("celery.given_again", call=call.name, why=decided.why)
+                self._gather(call)
+            return
+        self.accept(call, call.place)
+        self._forget(call)
+        self._parts.watcher.ended(call, decided.peak_kib)
+        if isinstance(decided, Failed) and decided.aside is not None:
+            self._parts.ownership.set_aside(call.tag, decided.aside)
+        if isinstance(decided, Raised) and asks_back(decided.report):
+            self._parts.ownership.asked_back(call.tag)
+        try:
+            tell(call.callbacks, decided)
+        # What Celery does then asks the application's backend, classes and receivers. As billiard does it.
+        except Exception:  # noqa: BLE001
+            _log.exception("celery.callback_failed", call=call.name, task=call.run.name)
+        self._parts.ownership.end(call.tag)
+
+    def _gather(self, call: DispatchedCall) -> None:
+        """Give it with what else comes in this turn of the loop."""
+        if not self._gathered and self._hub is not None:
+            self._hub.call_soon(self._give)
+        self._gathered.append(call)
+        if self._hub is None:
+            self._give()
+
+    def _give(self) -> None:
+        """Say to the broker which messages are given away, and give them; what an earlier life gave away is attached to."""
+        gathered, self._gathered = self._gathered, []
+        if not gathered:
+            return
+        ownership = self._parts.ownership
+        earlier = [call for call in gathered if ownership.was_given(call.tag)]
+        fresh = [call for call in gathered if call not in earlier] if earlier else gathered
+        ownership.give([call.tag for call in fresh])
+        for isolation, runner in self._parts.runners.items():
+            if mine := [call for call in fresh if call.options.isolation == isolation]:
+                runner.submit(mine)
+            if mine := [call for call in earlier if call.options.isolation == isolation]:
+                runner.attach(mine)
+
+    def _options_of(self, name: str, request: Mapping[str, Any]) -> tuple[TaskOptions, Failed | None]:
+        queue = (request.get("delivery_info") or {}).get("routing_key")
+        task = self.app.tasks[name]
+        try:
+            return self._parts.options.of(task, request, queue), None
+        except ConfigError as error:
+            return self._parts.options.of(task, None, queue), refused_options(error)
+
+    def _rules_of(self, name: str) -> TaskRules:
+        rules = self._rules.get(name)
+        if rules is None:
+            rules = self._rules[name] = rules_of(self.app.tasks[name], self._parts.max_losses)
+        return rules
+
+    def _runner(self, call: DispatchedCall) -> Runner:
+        return self._parts.runners[call.options.isolation]
+
+    def _forget(self, call: DispatchedCall) -> None:
+        call.over = True
+        self._by_pid.pop(call.pid, None)
+        if self._by_tag.get(call.tag) is call:
+            del self._by_tag[call.tag]
+
+    def _follow(self) -> None:
+        """Have as many messages at hand as the workers need that there are, and a few more, for which others are started."""
+        workers = sum(view.workers for runner in self._parts.runners.values() for view in runner.executors())
+        limit = min(self._most, max(LEAST_LIMIT, workers + workers // 4 + 1))
+        change, self.limit = limit - (self.limit or 0), limit
+        consumer = getattr(self._parts.controller, "consumer", None)
+        if change and consumer is not None and consumer.qos is not None:
+            consumer._update_prefetch_count(change)
+
+    def _finish(self) -> None:
+        self._parts.finish()
+        for call in list(self._by_pid.values()):
+            self._forget(call)
+
+
+def _tag_of(task_id: str, request: Mapping[str, Any]) -> str:
+    """What a message is known by: its own tag where its producer gave it one, as on Redis; else which try of which task it is."""
+    properties = request.get("properties") or {}
+    return str(properties.get("delivery_tag") or f"{task_id}:{request.get('retries') or 0}")

@@ -1,0 +1,75 @@
+"""What a request of Celery's is told: its callbacks, and the ends that they know."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from billiard.einfo import ExceptionInfo
+
+from mesolite.executors.celery.protocol import How, TaskReport
+
+from .raised import exception_info, raised_of
+from .verdicts import Failed, NotBegun, Raised, RaisedUnstored, Succeeded, TimedOut, Verdict
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """Where Celery wants to hear nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """Of one request (`celery.worker.request.Request`)."""
+
+    #: With the number that Celery may end it by, and the monotonic time.
+    accept: Callable[..., Any]
+    #: With (failed, result or `ExceptionInfo`, seconds).
+    success: Callable[..., Any]
+    #: With an `ExceptionInfo`.
+    failure: Callable[..., Any]
+    #: With (whether the limit was the soft one, the limit in seconds).
+    timeout: Callable[..., Any]
+
+    @staticmethod
+    def of(given: Mapping[str, Any]) -> "Callbacks":
+        """Take them out of what a pool is called with."""
+        return Callbacks(
+            given.get("accept_callback") or _nothing,
+            given.get("callback") or _nothing,
+            given.get("error_callback") or _nothing,
+            given.get("timeout_callback") or _nothing,
+        )
+
+
+def tell(callbacks: Callbacks, decided: Verdict) -> None:
+    """Tell a request how its task ended, as prefork's parent would."""
+    match decided:
+        case Succeeded():
+            callbacks.success((0, decided.text, decided.runtime_s))
+        case Raised():
+            info, _ = exception_info(decided.report)
+            callbacks.success((1, info, decided.report.runtime_s))
+        case RaisedUnstored():
+            info, _ = exception_info(decided.report)
+            callbacks.failure(info)
+        case Failed():
+            callbacks.failure(info_of(decided.error))
+        case TimedOut():
+            callbacks.timeout(False, decided.limit_s)
+        case NotBegun():
+            raise AssertionError("what has not begun is no end")
+        case _:
+            assert_never(decided)
+
+
+def asks_back(report: TaskReport) -> bool:
+    """Whether a task asks that its message goes back to its queue."""
+    raised = raised_of(report)
+    return raised.how is How.REJECTED and raised.requeue
+
+
+def info_of(error: BaseException) -> Any:
+    """Return an `ExceptionInfo` of an exception."""
+    try:
+        raise error
+    except type(error):
+        return ExceptionInfo()

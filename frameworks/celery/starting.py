@@ -1,0 +1,82 @@
+"""From the settings of `mesolite celery` to Celery's own worker, joined to the cluster."""
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final, NoReturn
+
+from celery import signals
+from celery.app.utils import find_app
+from celery.bin.celery import celery as celery_command
+from celery.worker import state as worker_state
+
+from mesolite.errors import BadInput
+
+from .broker.opening import SCHEMES, install
+from .broker.plain import PlainOwnership
+from .dispatching import use
+from .owning import Ownership
+from .parts import prepare
+from .settings import DispatchSettings
+
+#: What is for Celery's own pools and processes.
+_NOT_HERE: Final = ("-P", "--pool", "--autoscale", "-D", "--detach")
+_PREFETCH_OPTION: Final = "--prefetch-multiplier"
+_PREFETCH_SETTING: Final = "worker_prefetch_multiplier"
+
+
+def start_worker(settings: DispatchSettings, worker_options: Sequence[str]) -> NoReturn:
+    """Be a worker of the application until told to stop; then exit.
+
+    Args:
+        settings: Of the dispatcher.
+        worker_options: What `celery worker` is given beside the application.
+
+    Raises:
+        BadInput: There is no such application, or an option cannot be had here.
+    """
+    for option in worker_options:
+        if option.partition("=")[0] in _NOT_HERE or (option.startswith("-P") and not option.startswith("--")):
+            raise BadInput(f"{option} is for Celery's own pools; here the pool is the cluster: leave it out")
+    app = _find(settings.app)
+    controllers: list[Any] = []
+
+    def remember(sender: Any, **_: Any) -> None:
+        controllers[:] = [sender]
+
+    signals.worker_init.connect(remember, weak=False)
+    use(partial(prepare, settings, _ownership_of(app, settings, worker_options), controllers))
+    arguments = ["--app", settings.app, "worker", "--pool", "custom", "--concurrency", str(settings.concurrency)]
+    celery_command.main([*arguments, *worker_options], prog_name="mesolite celery", auto_envvar_prefix="CELERY")
+    sys.exit(0)
+
+
+def _find(name: str) -> Any:
+    try:
+        return find_app(name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise BadInput(
+            f"there is no Celery application {name!r} here: {error}; say it as `celery -A` takes it, and start this where "
+            f"`celery -A {name} worker` starts, or with --workdir"
+        ) from None
+
+
+def _ownership_of(app: Any, settings: DispatchSettings, worker_options: Sequence[str]) -> Ownership:
+    """Own messages where their broker is Redis; elsewhere the broker does."""
+    urls = app.conf.broker_read_url or app.conf.broker_url or "amqp://"
+    first = urls if isinstance(urls, str) else urls[0]
+    if first.partition("://")[0].partition("+")[0] not in SCHEMES:
+        return PlainOwnership()
+    chosen = any(option.startswith(_PREFETCH_OPTION) for option in worker_options)
+    ahead = not chosen and not _is_set(app, _PREFETCH_SETTING) and not app.conf.worker_disable_prefetch
+    return install(settings.name, ahead=ahead, while_waiting=_leave_if_told)
+
+
+def _is_set(app: Any, setting: str) -> bool:
+    """Whether the application says something that Celery would say otherwise."""
+    return bool(app.conf.value_set_for(setting))
+
+
+def _leave_if_told() -> None:
+    """While another dispatcher has the name: stop where this one was told to."""
+    worker_state.maybe_shutdown()

@@ -1,0 +1,86 @@
+"""`mesolite celery`: a Celery application on the cluster, by the command line of `celery worker`."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+import click
+
+from .connect import cluster_address
+from .options import cpus_milli, mem_mib
+
+#: Tasks at once, where nobody says: more than small clusters run, and few enough to be held by one dispatcher with ease.
+DEFAULT_CONCURRENCY: Final = 200
+#: Where Celery finds pools that are not its own.
+_POOL_VARIABLE: Final = "CELERY_CUSTOM_WORKER_POOL"
+_POOL: Final = "mesolite.frameworks.celery.pool:DispatchPool"
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("worker_options", nargs=-1, type=click.UNPROCESSED)
+@click.option("--app", "-A", required=True, help="The application, as `celery -A` takes it.")
+@click.option("--name", help="Of this dispatcher: its next life goes on under the same name.  [the application's]")
+@click.option("--workdir", type=click.Path(exists=True, file_okay=False), help="Change to this directory first.")
+@click.option(
+    "--path", multiple=True, metavar="FOLDER", help="In containers, where modules are found. May be repeated.  [here]"
+)
+@click.option("--concurrency", "-c", type=click.IntRange(1, 10_000), default=DEFAULT_CONCURRENCY, show_default=True)
+@click.option("--min-workers", type=click.IntRange(0, 10_000), default=0, help="Kept warm whatever the load.  [0]")
+@click.option(
+    "--idle", type=click.FloatRange(0), metavar="SECONDS", help="Warm workers end after so long without task."
+)
+@click.option("--cpus", type=cpus_milli, help="CPUs of tasks that say nothing, like 0.5.  [1]")
+@click.option("--mem", type=mem_mib, help="Memory of tasks that say nothing: 256, 1GiB.  [256]")
+@click.option("--image", help="Docker image of tasks that say nothing; without it the agent's own.")
+@click.option("--role", help="Whose share of the cluster tasks use.  [*]")
+@click.option("--leave-running", is_flag=True, help="When it ends, let tasks run on for the next life to hear of.")
+@click.pass_context
+def celery(
+    ctx: click.Context,
+    worker_options: tuple[str, ...],
+    app: str,
+    name: str | None,
+    workdir: str | None,
+    path: tuple[str, ...],
+    concurrency: int,
+    min_workers: int,
+    idle: float | None,
+    cpus: int | None,
+    mem: int | None,
+    image: str | None,
+    role: str | None,
+    leave_running: bool,
+) -> None:
+    """Run the tasks of a Celery application on the cluster, each with its own CPU and memory.
+
+    It is started like `celery -A APP worker`, and takes its options: mesolite celery -A proj -Q reports -l info
+    """
+    address = cluster_address(ctx)
+    if workdir is not None:
+        os.chdir(workdir)
+    os.environ[_POOL_VARIABLE] = _POOL
+    from mesolite.frameworks.celery.settings import DispatchSettings
+    from mesolite.frameworks.celery.starting import start_worker
+    from mesolite.frameworks.futures.connection import ClusterPlace
+
+    settings = DispatchSettings(
+        app=app,
+        name=name or app.replace(":", "."),
+        place=ClusterPlace(address.redis_url, address.cluster, address.principal),
+        path=path or (str(Path.cwd()),),
+        concurrency=concurrency,
+        min_workers=min_workers,
+        idle_s=idle,
+        defaults={
+            key: value
+            for key, value in {
+                "cpus": cpus / 1000 if cpus is not None else None,
+                "mem_mib": mem,
+                "image": image,
+                "role": role,
+            }.items()
+            if value is not None
+        },
+        leave_running=leave_running,
+    )
+    start_worker(settings, worker_options)
