@@ -1,8 +1,8 @@
 r"""Makes an agent appear in Flower: the agent as a Celery worker, its tasks as Celery tasks.
 
 Two threads that the agent's own never waits for: one sends events (`transport/celery_events`), one answers what Flower asks
-and passes its "terminate" on (`flower_control`, `flower_answers`). Celery and kombu are imported when those threads start, not
-before. What got lost on the way is said again (`transport/event_repeats`).
+and passes its "terminate" on (`transport/celery_control`, `flower_answers`). Celery and kombu are imported when those threads
+start, not before. What got lost on the way is said again (`transport/event_repeats`).
 
     received --> started --> succeeded | failed | revoked
         \_____________________________________^   (a task that never ran fails or is revoked straight away)
@@ -18,6 +18,7 @@ from mesolite.ids import AgentId
 from mesolite.protocol import TERMINAL_STATES, FrameworkInfo, TaskInfo, TaskState, TaskStatus
 from mesolite.transport.address import scheme_of
 from mesolite.transport.celery_broker import open_broker
+from mesolite.transport.celery_control import ControlMailbox
 from mesolite.transport.celery_events import EventPublisher, worker_name
 from mesolite.transport.event_repeats import Repeats
 from mesolite.transport.event_sampler import Sampler
@@ -25,7 +26,6 @@ from mesolite.transport.keys import DEFAULT_CLUSTER, agent_queue, key_prefix
 
 from .effects import TaskChange, TotalsChange
 from .flower_answers import ControlAnswers, OnTerminate
-from .flower_control import ControlMailbox
 from .flower_endings import Endings
 from .flower_ledger import TaskLedger
 from .flower_story import LedgerStories, ending_event, received_event, started_event, whole_story

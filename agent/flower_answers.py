@@ -9,9 +9,10 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 from mesolite.ids import FrameworkId, TaskId
+from mesolite.transport.celery_control import Listeners, Reply
 
 from .flower_ledger import KnownTask, TaskLedger
 from .flower_tasks import AgentView, parse_shown_id
@@ -23,21 +24,8 @@ MAX_REVOKED_AT_ONCE: Final = 1000
 #: Tasks in one answer, so that a reply stays below a few MB.
 MAX_LISTED_TASKS: Final = 1000
 
-Reply: TypeAlias = object
 #: Told the id of a task that shall end; of whichever framework where that is None.
 OnTerminate: TypeAlias = Callable[[FrameworkId | None, TaskId], None]
-
-
-class Listeners(Protocol):
-    """Wants to know who listens."""
-
-    def listener_came(self) -> None:
-        """Somebody begins to listen to events."""
-        ...
-
-    def enable_asked(self) -> None:
-        """Somebody who listens asks that events be sent, as Flower does every 5 s."""
-        ...
 
 
 class ControlAnswers:

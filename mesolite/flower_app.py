@@ -5,8 +5,8 @@ hangs or is cut off without a word; kombu below it tries to connect again every 
 Sentinel and database 0. So three things are replaced here, each at a seam, and nothing else:
 
 - the loop of the event thread, by one that asks for signs of life and reconnects soon;
-- what becomes of an event, by one that skips those that an agent repeats (`repeated`) and Flower already knows: they would be
-  counted twice, and a repetition to many agents' tasks would cost what the events cost;
+- what becomes of an event, by one that skips what Flower already knows, and counts by what senders have counted
+  (`flower_intake`);
 - the lengths of queues, by a reader that knows our addresses.
 
 Flower's own settings work as always: FLOWER_* variables and flowerconfig.py.
@@ -20,12 +20,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
 from typing import Any, Final, NoReturn
 
 from mesolite.config import FlowerConfig
+from mesolite.flower_intake import EventIntake
 from mesolite.logs import get_logger
 from mesolite.transport.address import shown
 from mesolite.transport.celery_broker import CHECK_EVERY_S, SubscriptionCheck, broker_errors, celery_settings
@@ -90,6 +91,7 @@ def make_flower(redis_url: str, arguments: Sequence[str]) -> Any:
     # kombu would write the name of our transport where others write redis://.
     flower.broker_uri = shown(redis_url)
     flower.events.on_event = EventIntake(flower.events).on_event
+    flower.events.state.Task = import_module("mesolite.flower_task").DetailedTask
     queues = QueueLengths(redis_url)
 
     def get_broker(_handler: Any) -> QueueLengths:
@@ -158,28 +160,6 @@ class EventLoop:
         return receiver
 
 
-class EventIntake:
-    """Takes events to Flower's state, in Flower's thread."""
-
-    def __init__(self, events: Any) -> None:
-        self._events = events
-
-    def on_event(self, event: dict[str, Any]) -> None:
-        """Hand over an event; from the event thread."""
-        self._events.io_loop.add_callback(self.apply, event)
-
-    def apply(self, event: dict[str, Any]) -> None:
-        """Take an event in, unless it only repeats what is known."""
-        state = self._events.state
-        if event.pop("repeated", False):
-            # `data`: looking must not make the task the most recently used.
-            if is_known(state.tasks.data.get(event.get("uuid")), event):
-                return
-            # Its time is that of what happened, which Celery would take for a clock that is wrong.
-            event["local_received"] = event["timestamp"]
-        state.event(event)
-
-
 class QueueLengths:
     """What Flower's page of queues asks, for any address of ours (flower `utils/broker.py`)."""
 
@@ -201,17 +181,6 @@ class QueueLengths:
                 pipeline.llen(name)
             lengths: list[int] = pipeline.execute()
         return [{"name": name, "messages": length} for name, length in zip(names, lengths, strict=True)]
-
-
-def is_known(task: object | None, event: Mapping[str, object]) -> bool:
-    """Say whether a task has heard of an event: Celery keeps the time of each kind of event as an attribute.
-
-    Args:
-        task: Celery's task, None where there is none.
-        event: One of its events.
-    """
-    kind = str(event.get("type", "")).removeprefix("task-")
-    return task is not None and getattr(task, kind, None) is not None
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

@@ -1,6 +1,6 @@
 """Sends Celery events from a thread of its own, so that neither Flower's broker nor its absence slows whoever sends them.
 
-Agents appear in Flower by it (`agent/flower.py`), and contexts of sparklite.
+Agents appear in Flower by it (`agent/flower.py`), contexts of sparklite, and dispatchers of Celery's tasks.
 
 The sender's threads only append to a bounded queue. The publisher drains it into groups (one broker message, many events:
 Celery's `task.multi`), sends a heartbeat every few seconds, and after an outage begins again with `worker-online`. What
@@ -18,7 +18,8 @@ from mesolite.ids import AgentId
 from mesolite.logs import get_logger
 
 from .celery_broker import broker_errors, count_alive
-from .event_repeats import MAX_PORTION_TASKS, Event, Repeats
+from .event_repeats import MAX_PORTION_TASKS, NEVER_S, Event, Repeats
+from .event_tally import EventTally
 
 #: How often a heartbeat is sent. Flower calls a worker offline after twice this without one (celery.events.state).
 HEARTBEAT_INTERVAL_S: Final = 5.0
@@ -31,6 +32,9 @@ MAX_GROUP_EVENTS: Final = 256
 
 #: Events that wait for the broker: ten seconds of the default sampling rate, a few MB.
 MAX_QUEUED_EVENTS: Final = 6000
+
+#: How often sums that changed are said (`event_tally`): as good as at once to whoever scrapes them.
+TALLY_INTERVAL_S: Final = 1.0
 
 #: Pause after a failed attempt to reach the broker, doubled each time. A failover takes seconds, and the page is watched.
 MIN_BACKOFF_S: Final = 0.5
@@ -57,6 +61,7 @@ class EventPublisher:
         heartbeat: Callable[[], Fields],
         repeats: Repeats,
         alive_key: str,
+        tally: EventTally | None = None,
     ) -> None:
         """Prepare; nothing is sent before `start`.
 
@@ -66,12 +71,14 @@ class EventPublisher:
             heartbeat: Fields for each heartbeat: active, processed, sw_ident.
             repeats: What is said again, whenever there is time.
             alive_key: Of the sorted set in which senders note that they live.
+            tally: What there has been in all, said when it changes.
         """
         self._worker = worker
         self._broker = broker
         self._heartbeat = heartbeat
         self._repeats = repeats
         self._alive_key = alive_key
+        self._tally = tally
         self._queue: deque[Event] = deque()
         self._changed = threading.Condition()
         #: Somebody changed what `repeats` is waiting for.
@@ -128,6 +135,8 @@ class EventPublisher:
                     backoff_s = MIN_BACKOFF_S
                     # What was said last on the old connection may have reached nobody.
                     self._repeats.listener_came()
+                    if self._tally is not None:
+                        self._tally.say_all()
                     self._publish_until_closed(dispatcher)
             except errors as error:
                 # Once for each outage: it is a view that is away, and the sender may be somebody's program in a terminal.
@@ -140,9 +149,13 @@ class EventPublisher:
 
     def _publish_until_closed(self, dispatcher: Any) -> None:
         heartbeat_due_s = time.monotonic() + HEARTBEAT_INTERVAL_S
+        tally_due_s = NEVER_S if self._tally is None else 0.0
         while True:
-            closing = self._wait(min(heartbeat_due_s, self._repeats.due_s()))
+            closing = self._wait(min(heartbeat_due_s, tally_due_s, self._repeats.due_s()))
             self._send_queued(dispatcher)
+            if closing or time.monotonic() >= tally_due_s:
+                self._send_tally(dispatcher)
+                tally_due_s = time.monotonic() + TALLY_INTERVAL_S
             if closing:
                 dispatcher.send("worker-offline")
                 return
@@ -183,6 +196,11 @@ class EventPublisher:
     def _take_group(self) -> list[Event]:
         with self._changed:
             return [self._queue.popleft() for _ in range(min(len(self._queue), MAX_GROUP_EVENTS))]
+
+    def _send_tally(self, dispatcher: Any) -> None:
+        while self._tally is not None and (said := self._tally.take()) is not None:
+            kind, fields = said
+            dispatcher.send(kind, **fields)
 
     def _send_heartbeat(self, dispatcher: Any, kind: str) -> None:
         fields = {"freq": HEARTBEAT_INTERVAL_S, "loadavg": os.getloadavg(), **self._heartbeat()}

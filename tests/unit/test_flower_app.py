@@ -8,7 +8,8 @@ import pytest
 from celery.events.state import State
 
 from mesolite.errors import RedisUnavailable
-from mesolite.flower_app import EventIntake, QueueLengths, is_known
+from mesolite.flower_app import QueueLengths
+from mesolite.flower_intake import EventIntake, is_known
 from mesolite.ports import LOOPBACK, free_port
 
 

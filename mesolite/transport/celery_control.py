@@ -1,18 +1,17 @@
-"""Hears Celery's remote control broadcasts for one agent, and passes answers back.
+"""Hears Celery's remote control broadcasts for whoever appears in Flower as a worker, and passes answers back.
 
 Celery's control is kombu's pidbox: a fanout exchange for requests, a direct one for replies (celery `app/control.py`).
 """
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from mesolite.logs import get_logger
-from mesolite.transport.celery_broker import CHECK_EVERY_S, SubscriptionCheck, broker_errors
 
-from .flower_answers import ControlAnswers, Listeners, Reply
+from .celery_broker import CHECK_EVERY_S, SubscriptionCheck, broker_errors
 
 #: Celery's defaults (`control_exchange`, `control_queue_ttl`, `control_queue_expires`): both sides must declare alike.
 CONTROL_NAMESPACE: Final = "celery"
@@ -30,15 +29,36 @@ MAX_SILENCE_S: Final = 30.0
 MIN_BACKOFF_S: Final = 0.5
 MAX_BACKOFF_S: Final = 2.0
 
+Reply: TypeAlias = object
 Handler: TypeAlias = Callable[..., Reply]
 
-_log = get_logger("mesolite.agent")
+_log = get_logger("mesolite.control")
+
+
+class Listeners(Protocol):
+    """Wants to know who listens."""
+
+    def listener_came(self) -> None:
+        """Somebody begins to listen to events."""
+        ...
+
+    def enable_asked(self) -> None:
+        """Somebody who listens asks that events be sent, as Flower does every 5 s."""
+        ...
+
+
+class Answers(Protocol):
+    """What requests are answered with."""
+
+    def answer(self, method: str, arguments: Mapping[str, object]) -> Reply:
+        """Answer one request, or refuse it with a sentence. Called from the mailbox's thread."""
+        ...
 
 
 class _Handlers(dict[str, Handler]):
     """kombu's table of handlers, with an entry for every name: kombu logs a traceback for one that is missing."""
 
-    def __init__(self, answers: ControlAnswers) -> None:
+    def __init__(self, answers: Answers) -> None:
         super().__init__()
         self._answers = answers
         #: When something was asked last, on the monotonic clock; None before anything was.
@@ -59,7 +79,7 @@ class _Handlers(dict[str, Handler]):
 class ControlMailbox:
     """Listens for broadcasts in a thread of its own and reconnects by itself."""
 
-    def __init__(self, worker: str, broker: Callable[[], Any], answers: ControlAnswers, listeners: Listeners) -> None:
+    def __init__(self, worker: str, broker: Callable[[], Any], answers: Answers, listeners: Listeners) -> None:
         """Prepare; nothing is connected before `start`.
 
         Args:
