@@ -2,11 +2,12 @@
 
 Flower listens on one subscription in one thread (flower `events.py`). Left to itself that thread never notices a Redis that
 hangs or is cut off without a word; kombu below it tries to connect again every 30 s at most; and the page of queues knows one
-Sentinel and database 0. So three things are replaced here, each at a seam, and nothing else:
+Sentinel and database 0. So four things are replaced here, each at a seam, and nothing else:
 
 - the loop of the event thread, by one that asks for signs of life and reconnects soon;
 - what becomes of an event, by one that skips what Flower already knows, and counts by what senders have counted
   (`flower_intake`);
+- the tasks that it knows, which have more details, and whose names are any (`flower_task`): Flower has no application;
 - the lengths of queues, by a reader that knows our addresses.
 
 Flower's own settings work as always: FLOWER_* variables and flowerconfig.py.
@@ -91,7 +92,10 @@ def make_flower(redis_url: str, arguments: Sequence[str]) -> Any:
     # kombu would write the name of our transport where others write redis://.
     flower.broker_uri = shown(redis_url)
     flower.events.on_event = EventIntake(flower.events).on_event
-    flower.events.state.Task = import_module("mesolite.flower_task").DetailedTask
+    tasks: Any = import_module("mesolite.flower_task")
+    flower.events.state.Task = tasks.DetailedTask
+    app.finalize()
+    app._tasks = tasks.AnyTask(app._tasks)
     queues = QueueLengths(redis_url)
 
     def get_broker(_handler: Any) -> QueueLengths:

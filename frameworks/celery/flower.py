@@ -100,7 +100,11 @@ class CeleryFlower:
 
     def started(self, call: WatchedCall) -> None:
         """See `TaskWatcher`."""
-        self._stories.given(call)
+        self._stories.started(call)
+
+    def given_back(self, call: WatchedCall) -> None:
+        """See `TaskWatcher`."""
+        self._stories.given_back(call)
 
     def ended(self, call: WatchedCall, peak_kib: int | None) -> None:
         """See `TaskWatcher`."""

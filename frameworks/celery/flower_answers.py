@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from celery.exceptions import WorkerShutdown, WorkerTerminate
+from celery.utils.collections import AttributeDict
+from celery.utils.functional import pass1
 from celery.worker import state as worker_state
 from celery.worker.control import Panel
 
@@ -78,8 +80,10 @@ class PanelAnswers:
         consumer = self._controller.consumer
         if handler is None or consumer is None:
             return {"error": f"a worker of Celery does not know {method!r}" if handler is None else "it is starting"}
+        # What Celery's own mailbox gives them (celery `worker/pidbox.py`), where the worker has an event loop.
+        state = AttributeDict(app=consumer.app, hostname=consumer.hostname, consumer=consumer, tset=pass1)
         try:
-            reply: Reply = handler(consumer.pidbox.node.state, **arguments)
+            reply: Reply = handler(state, **arguments)
             return reply
         except WorkerTerminate:
             worker_state.should_terminate = 0

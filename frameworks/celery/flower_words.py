@@ -46,6 +46,8 @@ class Attempt:
     #: None until it was given to be run; it is not where it was revoked, or waits for its time.
     call: WatchedCall | None = None
     peak_kib: int | None = None
+    #: It neither waits nor runs any more, as far as is counted.
+    left: bool = False
     #: The last word, with what it says; None until then.
     ending: Event | None = None
 

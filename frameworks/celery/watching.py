@@ -45,6 +45,10 @@ class TaskWatcher(Protocol):
         """A worker has it, or had it: also told of one that ended before anybody heard that it had begun."""
         ...
 
+    def given_back(self, call: WatchedCall) -> None:
+        """It did not begin, and its message goes back to its queue: instead of `started` and `ended`."""
+        ...
+
     def ended(self, call: WatchedCall, peak_kib: int | None) -> None:
         """It is over.
 
@@ -62,6 +66,9 @@ class NobodyWatches:
         """See `TaskWatcher`."""
 
     def started(self, call: WatchedCall) -> None:
+        """See `TaskWatcher`."""
+
+    def given_back(self, call: WatchedCall) -> None:
         """See `TaskWatcher`."""
 
     def ended(self, call: WatchedCall, peak_kib: int | None) -> None:

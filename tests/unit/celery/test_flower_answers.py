@@ -68,8 +68,7 @@ LISTENING = Listening()
 def answers(post: Callable[[Callable[[], None]], None], *, starting: bool = False) -> PanelAnswers:
     """Of a dispatcher with an application and no broker."""
     app = Celery(set_as_current=False)
-    node = SimpleNamespace(state=SimpleNamespace(app=app, hostname="celery@h", consumer=None, tset=set))
-    consumer = None if starting else SimpleNamespace(pidbox=SimpleNamespace(node=node))
+    consumer = None if starting else SimpleNamespace(app=app, hostname="celery@h")
     return PanelAnswers(SimpleNamespace(consumer=consumer), post, lambda task_id: task_id == "mine/1", LISTENING)
 
 

@@ -32,12 +32,13 @@ class Call:
     task_id: str
     place: At | None = None
     isolation: str = "worker"
+    tag: str = "tag"
     name: str = field(init=False)
     options: TaskOptions = field(init=False)
     run: TaskRun = field(init=False)
 
     def __post_init__(self) -> None:
-        self.name = f"{self.task_id}.tag"
+        self.name = f"{self.task_id}.{self.tag}"
         self.options = TaskOptions(kind=Kind(500, 256, "*", "app:1", None), isolation=self.isolation)
         request = {"delivery_info": {"routing_key": "reports", "exchange": ""}}
         self.run = TaskRun("shop.report", self.task_id, request, b"", None, None, None)
@@ -69,12 +70,26 @@ class World:
 
     def starts(self, task_id: str = "t", place: At | None = At()) -> Call:
         """A worker has it."""
-        call = Call(task_id)
-        self.stories.given(call)
-        call.place = place
-        self.stories.given(call)
-        self.told("task-started", task_id)
+        call = self.given(task_id)
+        self.accepts(call, place)
         return call
+
+    def given(self, task_id: str = "t", tag: str = "tag") -> Call:
+        """It is given to be run."""
+        call = Call(task_id, tag=tag)
+        self.stories.given(call)
+        return call
+
+    def accepts(self, call: Call, place: At | None = At()) -> None:
+        """A worker has it."""
+        call.place = place
+        self.stories.started(call)
+        self.told("task-started", call.task_id)
+
+    def ends(self, call: Call, kind: str, **fields: Any) -> None:
+        """It is over."""
+        self.stories.ended(call, None)
+        self.told(f"task-{kind}", call.task_id, **fields)
 
     def words(self) -> list[tuple[str, object, object]]:
         """What was said, of whom and in whose name."""
@@ -255,3 +270,75 @@ def test_an_event_of_the_applications_own_is_passed_on_in_the_agents_name() -> N
     assert world.words()[-1] == ("task-progress", "t", AGENT)
     world.told("task-progress", "unknown", percent=50)
     assert world.words()[-1] == ("task-progress", "t", AGENT)
+
+
+def test_a_retry_that_comes_before_the_end_of_what_it_retries_is_what_is_shown() -> None:
+    """The worker sends the message before it reports; with no countdown the next attempt may even be over by then."""
+    world = World()
+    world.received()
+    first = world.given(tag="1")
+    world.received(retries=1)
+    second = world.given(tag="2")
+    world.accepts(first)
+    world.ends(first, "retried", exception="OSError()", traceback="")
+    assert world.stories.to_repeat(0.0) == ["t"]
+    world.accepts(second)
+    world.ends(second, "succeeded", result="1", runtime=1.0)
+    assert [kind for kind, _, _ in world.words()] == [
+        "task-received",
+        "task-received",
+        "task-started",
+        "task-succeeded",
+    ]
+    assert world.counted() == {
+        (AGENT, "received"): 2,
+        (AGENT, "started"): 2,
+        (AGENT, "retried"): 1,
+        (AGENT, "succeeded"): 1,
+    }
+    assert (world.waiting(), world.stories.figures()) == (0, {"active": 0, "processed": 2})
+
+
+def test_an_attempt_that_ends_after_its_retry_did_is_counted_and_not_shown() -> None:
+    world = World()
+    world.received()
+    first = world.given(tag="1")
+    world.accepts(first)
+    world.received(retries=1)
+    second = world.given(tag="2")
+    world.accepts(second)
+    assert world.stories.figures()["active"] == 2
+    world.ends(first, "retried", exception="OSError()", traceback="")
+    world.ends(second, "succeeded", result="1", runtime=1.0)
+    assert world.said[-1][0] == "task-succeeded"
+    assert (world.counted()[AGENT, "retried"], world.stories.figures()["active"]) == (1, 0)
+
+
+def test_what_goes_back_to_its_queue_waits_no_more() -> None:
+    world = World()
+    world.received()
+    world.stories.given_back(world.given())
+    assert (world.waiting(), world.stories.to_repeat(0.0)) == (0, [])
+
+
+def test_a_task_that_ignores_its_own_end_does_not_run_for_ever() -> None:
+    """Celery says nothing then."""
+    world = World()
+    world.received()
+    world.stories.ended(world.starts(), 1024)
+    assert (world.stories.figures()["active"], world.stories.to_repeat(0.0)) == (0, [])
+
+
+def test_an_attempt_that_is_heard_of_after_its_retry_ended_changes_nothing_in_flower() -> None:
+    world = World()
+    world.received()
+    first = world.given(tag="1")
+    world.accepts(first)
+    world.received(retries=1)
+    second = world.given(tag="2")
+    world.accepts(second)
+    world.ends(second, "succeeded", result="1", runtime=1.0)
+    world.ends(first, "retried", exception="OSError()", traceback="")
+    assert world.said[-1][0] == "task-succeeded"
+    assert world.stories.story("t")[-1][0] == "task-succeeded"
+    assert (world.counted()[AGENT, "retried"], world.stories.figures()["active"]) == (1, 0)
