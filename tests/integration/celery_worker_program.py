@@ -5,7 +5,7 @@ python -m tests.integration.celery_worker_program BROKER CLUSTER_REDIS SHOWN_PER
 
 import itertools
 import sys
-import time
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -38,7 +38,7 @@ def make_app(broker_url: str) -> Any:
         raise ValueError(message)
 
     def nap(seconds: float) -> str:
-        time.sleep(seconds)
+        threading.Event().wait(seconds)
         return "rested"
 
     def again(self: Task) -> int:
