@@ -8,6 +8,7 @@ A task finds its process as the one before has left it, as in prefork: working d
 """
 
 import difflib
+import logging
 import os
 import resource
 import signal
@@ -86,6 +87,7 @@ class WorkerProcess:
         app.finalize()
         if self._application.redirect_level is not None:
             self._proxy = LoggingProxy(get_logger("celery.redirected"), self._application.redirect_level)
+        _quiet_successes()
         _bound_results(app)
         signals.worker_process_init.send(sender=hostname)
 
@@ -179,6 +181,13 @@ def _run_after_forkers() -> None:
     """What Celery, kombu and users registered with billiard for the child's side of a fork: pools of connections are renewed."""
     _forks._finalizer_registry.clear()
     _forks._run_after_forkers()
+
+
+def _quiet_successes() -> None:
+    """Leave it to the dispatcher to log that a task succeeded: a run that prints nothing needs no log of its own."""
+    tracer = logging.getLogger(trace.__name__)
+    if tracer.isEnabledFor(logging.INFO) and not tracer.isEnabledFor(logging.DEBUG):
+        tracer.setLevel(logging.WARNING)
 
 
 def _bound_results(app: Any) -> None:

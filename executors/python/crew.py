@@ -89,8 +89,11 @@ class Crew:
         return number
 
     def bare_bytes(self) -> int:
-        """Return what a worker holds before it has done anything: the interpreter, which it shares with its zygote."""
-        return resident_bytes(self._zygote.pid)
+        """Return what a worker holds for which nobody is charged: the interpreter, which it shares with its zygote.
+
+        What was preloaded belongs to the calls. So this process, which has nothing of it, tells what an interpreter takes.
+        """
+        return resident_bytes(os.getpid() if self._preloads else self._zygote.pid)
 
     def send_more_later(self, number: int) -> None:
         """Go on sending to a worker when it has room."""

@@ -24,7 +24,15 @@ _PATIENCE_S = 20.0
 class StubAgent:
     """An agent with one executor, which is a process of its own."""
 
-    def __init__(self, directory: Path, data: bytes, *, cpus: float = 2.0, mem_mib: int = 0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        data: bytes,
+        *,
+        cpus: float = 2.0,
+        mem_mib: int = 0,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         self.sandbox = directory / "sandbox"
         self.sockets = directory / "sockets"
         self.sandbox.mkdir()
@@ -57,6 +65,7 @@ class StubAgent:
                     "MESOS_SANDBOX": str(self.sandbox),
                     "MESOS_DOMAIN_SOCKET": str(self.sockets / "agent.sock"),
                     "MESOLITE_SOCKETS": str(self.sockets),
+                    **(environment or {}),
                 },
                 stdout=stderr,
                 stderr=stderr,
