@@ -1,0 +1,86 @@
+"""ETA, expiry, rate limits and time limits."""
+
+import datetime
+from typing import Any
+
+import pytest
+
+from .client import Client, same
+from .conftest import MARKS
+from .parity_app import failing, gates, plain
+
+pytestmark = MARKS
+
+Clients = tuple[Client, Client]
+
+
+def started_s(client: Client, task_id: str) -> float:
+    """When a task started, by its worker's clock."""
+    client.wait(lambda: client.witness.has_ended([task_id]), "its last event")
+    [at] = [e.fields["timestamp"] for e in client.witness.events() if e.task_id == task_id and e.kind == "task-started"]
+    return float(at)
+
+
+@pytest.mark.parametrize("how", ["countdown", "eta"])
+def test_a_task_that_is_due_later_starts_then(clients: Clients, how: str) -> None:
+    def scenario(client: Client) -> Any:
+        due = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=1.5)
+        when: dict[str, Any] = {"countdown": 1.5} if how == "countdown" else {"eta": due}
+        result = plain.add.apply_async((1, 1), **when)
+        value = client.value(result)
+        return value, 0 <= started_s(client, result.id) - due.timestamp() < 2
+
+    assert same(clients, scenario).told == (2, True)
+
+
+def test_a_task_that_expired_is_revoked(clients: Clients) -> None:
+    """Method: it expires before it is due."""
+
+    def scenario(client: Client) -> Any:
+        key = client.key()
+        result = plain.unheard.apply_async((key,), countdown=1, expires=0.3)
+        heard = plain.add.apply_async((1, 1), countdown=1, expires=0.3)
+        client.wait(lambda: client.witness.has_ended([result.id, heard.id]), "both are revoked")
+        return client.end(heard)["status"], client.notes(key)
+
+    story = same(clients, scenario)
+    assert story.told == ("REVOKED", [])
+    assert story.events_of("parity.add") == ("task-received", "task-revoked")
+
+
+def test_a_rate_limit_spreads_a_task_and_no_other(clients: Clients) -> None:
+    def scenario(client: Client) -> Any:
+        key = client.key()
+        sent = [gates.limited.delay(key) for _ in range(5)]
+        free = plain.add.delay(1, 1)
+        client.value(free)
+        for result in sent:
+            client.end(result)
+        at = [started_s(client, result.id) for result in sent]
+        return 0.7 < max(at) - min(at) < 4, started_s(client, free.id) < max(at)
+
+    assert same(clients, scenario).told == (True, True)
+
+
+@pytest.mark.parametrize("caught", [True, False])
+def test_a_soft_limit_is_raised_in_the_task(clients: Clients, caught: bool) -> None:
+    def scenario(client: Client) -> Any:
+        return client.end(failing.soft_limited.delay(client.key(), caught=caught))
+
+    meta = same(clients, scenario).told
+    assert meta["status"] == ("SUCCESS" if caught else "FAILURE")
+    assert meta["result"] == ("cleaned up" if caught else "SoftTimeLimitExceeded()")
+
+
+def test_a_hard_limit_ends_the_task(clients: Clients) -> None:
+    story = same(clients, lambda client: client.end(failing.hard_limited.delay(client.key())))
+    assert (story.told["status"], story.told["result"]) == ("FAILURE", "TimeLimitExceeded(1,)")
+
+
+def test_a_limit_of_the_call_goes_before_that_of_the_task(clients: Clients) -> None:
+    def scenario(client: Client) -> Any:
+        gate = client.key()
+        result = gates.held.apply_async((gate,), time_limit=0.7)
+        return client.end(result)["result"]
+
+    assert same(clients, scenario).told == "TimeLimitExceeded(0.7,)"
