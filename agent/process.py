@@ -261,6 +261,7 @@ def _containerizer(config: AgentConfig, kind: Kind, agent_id: AgentId, work_dir:
         allow_privileged=config.allow_privileged,
         allow_host_network=config.allow_host_network,
         allow_root=config.allow_root,
+        bridge_network=config.bridge_network,
         allowed_host_paths=config.allowed_host_paths,
         pids_limit=config.pids_limit,
         max_output_bytes=config.max_output_bytes,

@@ -141,6 +141,13 @@ class AgentConfig(ClusterConfig, frozen=True, kw_only=True, forbid_unknown_field
     allow_privileged: Annotated[bool, Meta(description="Let tasks ask for privileged containers")] = False
     allow_root: Annotated[bool, Meta(description="Let tasks ask to run as root")] = False
     allow_host_network: Annotated[bool, Meta(description="Let tasks ask for the host's network")] = False
+    bridge_network: Annotated[
+        str,
+        Meta(
+            pattern=r"^(?!host$|none$)[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$",
+            description="Docker network that tasks join which ask for no other: another lets them reach what is on it",
+        ),
+    ] = "bridge"
     allowed_host_paths: Annotated[
         tuple[str, ...], Meta(description="Directories that tasks may mount, with everything below; comma separated")
     ] = ()

@@ -31,7 +31,7 @@ _MEBIBYTE: Final = 1024 * 1024
 MIN_MEM_MIB: Final = 6
 #: The engine's own copy of the output, from which a restarted agent goes on: two files of this size at most.
 _LOG_OPTIONS: Final = {"max-size": "10m", "max-file": "2"}
-_NETWORK_MODES: Final = {Network.BRIDGE: "bridge", Network.HOST: "host", Network.NONE: "none"}
+_NETWORK_MODES: Final = {Network.HOST: "host", Network.NONE: "none"}
 
 
 def container_name(container_id: ContainerId) -> str:
@@ -101,7 +101,7 @@ def _host_config(spec: ContainerSpec, policy: ContainerPolicy) -> dict[str, Any]
     config: dict[str, Any] = {
         **limits(spec.cpus_milli, spec.mem_mib),
         "PidsLimit": policy.pids_limit,
-        "NetworkMode": _NETWORK_MODES[spec.network],
+        "NetworkMode": _NETWORK_MODES.get(spec.network, policy.bridge_network),
         "Mounts": mounts,
         "ReadonlyRootfs": spec.read_only_root,
         "LogConfig": {"Type": "json-file", "Config": _LOG_OPTIONS},

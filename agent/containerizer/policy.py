@@ -57,6 +57,9 @@ class ContainerPolicy:
     allow_privileged: bool = False
     #: The host's own network: its ports, and whatever listens on its loopback.
     allow_host_network: bool = False
+    #: The Docker network of containers that ask for none: the Engine's own, from which no other is reached. Task containers on
+    #: another reach what is on it, for one an application's Redis (compose/README.md).
+    bridge_network: str = "bridge"
     #: User 0, in a container or as a plain process.
     allow_root: bool = False
     #: Volumes may lie at or below these, after symbolic links are followed.

@@ -108,7 +108,13 @@ def test_what_an_agent_is_not_told_about_containers_is_what_containerizers_do_by
     """Two places state these defaults; a third would not help."""
     config, policy = AgentConfig(), ContainerPolicy()
     assert (config.pids_limit, config.max_output_bytes) == (policy.pids_limit, policy.max_output_bytes)
+    assert config.bridge_network == policy.bridge_network
     assert (config.fetch_file_roots, config.image) == (policy.fetch_file_roots, policy.default_image)
+
+
+@pytest.mark.parametrize("network", ["host", "none", "container:other", "", "-x"])
+def test_the_network_of_tasks_is_one_of_the_engines_by_name(network: str) -> None:
+    assert "bridge_network" in error_of(AgentConfig, {"bridge_network": network})
 
 
 def test_what_an_agent_is_not_told_about_its_patience_with_executors_is_what_its_core_has_by_itself() -> None:

@@ -133,6 +133,16 @@ def test_a_container_is_confined_by_default() -> None:
     assert "Privileged" not in config
 
 
+def test_the_operator_says_which_network_containers_join() -> None:
+    policy = ContainerPolicy(bridge_network="shop", allow_host_network=True)
+    modes = [body(policy, network=each)["HostConfig"]["NetworkMode"] for each in Network]
+    assert dict(zip(Network, modes, strict=True)) == {
+        Network.BRIDGE: "shop",
+        Network.HOST: "host",
+        Network.NONE: "none",
+    }
+
+
 def test_limits_are_hard_and_swap_is_none() -> None:
     config = body(cpus_milli=1500, mem_mib=100)["HostConfig"]
     assert config["CpuQuota"] == config["CpuPeriod"] * 3 // 2

@@ -11,7 +11,7 @@ from .celery_app import app
 STEPS = 60
 
 
-@app.task(name="shop.thumbnail", mesolite={"cpus": 1, "mem_mib": 128}, soft_time_limit=30, time_limit=60)
+@app.task(name="shop.thumbnail", mesolite={"cpus": 0.5, "mem_mib": 128}, soft_time_limit=30, time_limit=60)
 def thumbnail(number: int, width: int = 48) -> str:
     """Draw an image (of the Mandelbrot set, since a shop's photographs would need a library), and return its digest."""
     height = width * 2 // 3
@@ -31,7 +31,7 @@ def thumbnails(count: int) -> Any:
     return group(thumbnail.s(number) for number in range(count)).apply_async()
 
 
-@app.task(name="shop.greedy_report", mesolite={"cpus": 0.5, "mem_mib": 96})
+@app.task(name="shop.greedy_report", mesolite={"cpus": 0.5, "mem_mib": 160})
 def greedy_report(mib: int) -> int:
     """Hold so much memory at once, written to, as a report does that reads a whole table."""
     held = [bytearray(b"x" * 2**20) for _ in range(mib)]

@@ -20,5 +20,9 @@ result_expires = 3600
 #: What Beat sends: `celery -A mesolite.frameworks.examples.celery_shop beat`.
 beat_schedule = {"empty old carts": {"task": "shop.empty_carts", "schedule": 10.0, "options": {"expires": 10}}}
 
-#: What a task gets that asks for nothing itself. Celery ignores it.
-mesolite = {"cpus": 0.1, "mem_mib": 64}
+#: What a task gets that asks for nothing itself, and the variables by which it finds the shop's servers. Celery ignores it.
+mesolite = {
+    "cpus": 0.25,
+    "mem_mib": 128,
+    "env": {name: value for name, value in os.environ.items() if name.startswith("SHOP_")},
+}
