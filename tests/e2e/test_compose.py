@@ -43,7 +43,11 @@ def created() -> Generator[ComposeRig]:
 def rig(request: pytest.FixtureRequest) -> Generator[ComposeRig]:
     """A running cluster that these tests share; each leaves it whole."""
     failed_before = request.session.testsfailed
-    with running_cluster() as running:
+    with prepared_cluster() as running:
+        # Tasks of a Celery application reach its Redis, which is the cluster's; others do not mind.
+        running.environment["MESOLITE_TASK_NETWORK"] = f"{running.project}_cluster"
+        running.up()
+        running.wait_until_ready()
         yield running
         if request.session.testsfailed > failed_before:
             sys.stdout.write(running.logs())

@@ -1,0 +1,64 @@
+"""Where `mesolite celery` is not as `celery worker -P prefork` is, and why: the table of docs/celery.md, which must hold each line."""
+
+from typing import Final, NamedTuple
+
+
+class Difference(NamedTuple):
+    """One of them."""
+
+    what: str
+    celery: str
+    mesolite: str
+    why: str
+
+    def row(self) -> str:
+        """As a line of the table."""
+        return f"| {self.what} | {self.celery} | {self.mesolite} | {self.why} |"
+
+
+HEADING: Final = "| | `celery worker` | `mesolite celery` | why |"
+
+DIFFERENCES: Final = (
+    Difference(
+        "when a message has left the broker",
+        "when it is acknowledged: as the task begins, or with `acks_late` after it",
+        "after the last word on its task; `acks_late` decides as ever whether a task that was lost runs again",
+        "whoever dies in between, the message is found and its task asked for; a broker that is full of begun tasks is none",
+    ),
+    Difference(
+        "`visibility_timeout`",
+        "after it a message is given out again, run or not",
+        "has no meaning",
+        "a message is owned by a name, not for a time",
+    ),
+    Difference(
+        "`-c`",
+        "processes of this machine",
+        "tasks at once on the whole cluster, 200 where nothing is said",
+        "how many run is a matter of what they ask for and what there is",
+    ),
+    Difference(
+        "`-P`, `--autoscale`, `pool_grow`, `pool_shrink`",
+        "choose and size the pool",
+        "refused, or without effect",
+        "workers come with the load, in the shapes that tasks ask for, and go when idle",
+    ),
+    Difference(
+        "where a task runs",
+        "on the worker's machine, with its files and environment",
+        "in a container of its image: files, environment and network are what its options say",
+        "that is what limits are for; `volumes` and `env` say what comes in",
+    ),
+    Difference(
+        "a task over its memory",
+        "takes from its neighbours until the kernel kills somebody; `WorkerLostError`",
+        "fails with `MemoryLimitExceeded`, a `WorkerLostError` that says limit and peak",
+        "the reason this exists",
+    ),
+    Difference(
+        "`worker_init`, `worker_ready`, `task_received`, `task_revoked`, `task_unknown`, `task_rejected`",
+        "in the main process, which the children are forked from",
+        "in the dispatcher, which workers are not forked from",
+        "what `worker_init` sets up for tasks belongs into `worker_process_init`, which each worker process sends",
+    ),
+)
