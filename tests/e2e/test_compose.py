@@ -15,7 +15,7 @@ from mesolite.discovery import find_cluster
 from mesolite.frameworks import batch
 from tests.waiting import eventually
 
-from .compose_rig import MASTERS, REDIS, SENTINELS, ComposeRig, prepared_cluster, running_cluster
+from .compose_rig import MASTERS, REDIS, SENTINELS, ComposeRig, prepared_cluster
 
 pytestmark = [
     pytest.mark.docker,
@@ -132,6 +132,25 @@ def test_a_task_in_a_sibling_container_has_its_limits_its_sandbox_and_a_peak(rig
     assert [path.read_text() for path in written] == ["kept\n"]
     assert row.peak_mem_bytes is not None
     assert 0 < row.peak_mem_bytes <= 48 * 2**20
+
+
+def test_a_celery_application_runs_on_it(rig: ComposeRig) -> None:
+    """Goal: the profile `celery` is all it takes. Method: the example shop, whose greedy report gets 160 MiB and wants 400."""
+    rig.environment["COMPOSE_PROFILES"] = "celery"
+    try:
+        rig.up()
+        shop = ["python3", "-m", "mesolite.frameworks.examples.celery_shop", "--greedy-mib", "400"]
+        done = rig.compose("exec", "-T", "celery", *shop, check=False)
+        assert done.returncode == 0, f"{done.stderr}{rig.compose('logs', 'celery').stdout}"
+        receipt, images, greedy = done.stdout.splitlines()
+        assert receipt == "Ada paid 69.90 at attempt 2"
+        assert len(set(images.split())) == 8
+        assert greedy.startswith("MemoryLimitExceeded")
+        assert "160 MiB" in greedy
+        eventually(lambda: "shop.empty_carts" in rig.compose("logs", "celery").stdout, within_s=60)
+    finally:
+        rig.compose("rm", "--force", "--stop", "celery", "celery-beat")
+        del rig.environment["COMPOSE_PROFILES"]
 
 
 def test_a_task_is_followed_through_the_death_of_the_leading_master(rig: ComposeRig) -> None:

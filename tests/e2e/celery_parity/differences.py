@@ -1,4 +1,4 @@
-"""Where `mesolite celery` is not as `celery worker -P prefork` is, and why: the table of docs/celery.md, which must hold each line."""
+"""Where `mesolite celery` is not as `celery worker -P prefork` is, and why: the table of docs/celery.md."""
 
 from typing import Final, NamedTuple
 
