@@ -1,8 +1,10 @@
 """What the dispatcher's pool asks of those who run tasks, and what it hears."""
 
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from mesolite.executors.celery.protocol import TaskRun
 from mesolite.executors.python.calls import Outcome
@@ -10,6 +12,15 @@ from mesolite.executors.python.calls import Outcome
 from ..futures.engine_call import Lost
 from ..futures.errors import CallError
 from ..futures.options import Kind
+
+#: Of a tag, which is a random UUID: enough to tell the messages of one task's id apart.
+_TAG_LETTERS: Final = 8
+#: Names of runs are ids of tasks and executors, and names of logs, which are short (executors/python/log_names.py); returns are
+#: added.
+_MAX_NAME_LENGTH: Final = 100
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]*")
+#: Of SHA-256, in hexadecimal: 128 bits, so that no two runs share a name.
+_DIGEST_LETTERS: Final = 32
 
 #: How a task's run ended: an outcome (RETURNED carries a pickled `TaskReport`), lost with its executor, or refused.
 Ending: TypeAlias = Outcome | Lost | CallError
@@ -107,6 +118,12 @@ class Runner(Protocol):
 
 
 def call_name(task_id: str, delivery_tag: str, returns: int) -> str:
-    """Name one run: `TASK_ID.TAG`, and `.N` after N returns to its queue; a retry is another message."""
-    name = f"{task_id}.{delivery_tag[:8]}"
+    """Name one run: `TASK_ID.TAG`, and `.N` after N returns to its queue; a retry is another message.
+
+    Celery takes any text for a task's id and for a tag. What cannot be an id here or the name of a log is named by a digest.
+    """
+    name = f"{task_id}.{delivery_tag[:_TAG_LETTERS]}"
+    if len(name) > _MAX_NAME_LENGTH or not _NAME.fullmatch(name):
+        text = f"{task_id}.{delivery_tag}".encode(errors="surrogatepass")
+        name = f"celery-{hashlib.sha256(text).hexdigest()[:_DIGEST_LETTERS]}"
     return f"{name}.{returns}" if returns else name

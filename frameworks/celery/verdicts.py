@@ -24,6 +24,7 @@ from ..futures.errors import (
     CallKilled,
     CallTimedOut,
     CannotRun,
+    NotPicklable,
     OutOfMemory,
     TooLargeForCluster,
 )
@@ -196,7 +197,7 @@ class _Judge:
         match error:
             case TooLargeForCluster():
                 return Failed(TaskTooLarge(str(error)))
-            case CannotRun() | ArgumentsTooLarge():
+            case CannotRun() | ArgumentsTooLarge() | NotPicklable():
                 return Failed(CannotRunHere(str(error)))
             case OutOfMemory():
                 return self._out_of_memory(error.limit_bytes, error.peak_bytes, str(error))
@@ -247,7 +248,9 @@ class _Judge:
                 return RaisedUnstored(report, report.peak_kib)
 
     def _out_of_memory(self, limit_bytes: int, peak_bytes: int, message: str) -> Verdict:
-        limit_mib = limit_bytes // _MEBIBYTE or self.options.kind.mem_mib
+        # A container has some more than its task: what the task was given is what its author knows.
+        given_mib = self.options.kind.mem_mib
+        limit_mib = min(limit_bytes // _MEBIBYTE, given_mib) or given_mib
         peak_mib = -(-peak_bytes // _MEBIBYTE)
         seen = f", {peak_mib} MiB were seen" if peak_mib else ""
         text = f"it went over its memory limit of {limit_mib} MiB{seen}" + (f" ({message})" if message else "")

@@ -85,6 +85,7 @@ class Connection:
         scheduler: Whose callbacks to call.
         ended: Told, on that thread, when it ended though nobody closed it.
         known_tasks: What an earlier life of the framework launched, and has not heard the end of.
+        implicit_acknowledgements: See `DriverSettings`.
     """
 
     def __init__(
@@ -94,6 +95,8 @@ class Connection:
         scheduler: Scheduler,
         ended: Callable[[str], None],
         known_tasks: Iterable[tuple[TaskId, AgentId | None]] = (),
+        *,
+        implicit_acknowledgements: bool = True,
     ) -> None:
         self._ended = ended
         self._closed = False
@@ -102,7 +105,10 @@ class Connection:
             framework_info,
             session=SessionId(uuid4().hex),
             rng=random.Random(),
-            settings=DriverSettings(acknowledgement_delay_ms=ACKNOWLEDGEMENT_DELAY_MS),
+            settings=DriverSettings(
+                implicit_acknowledgements=implicit_acknowledgements,
+                acknowledgement_delay_ms=ACKNOWLEDGEMENT_DELAY_MS,
+            ),
             known_tasks=known_tasks,
         )
         self._shell = DriverShell(self._driver, place.open_store, principal=place.principal)
