@@ -167,8 +167,8 @@ class SingleRunner:
         task = f"task {call.run.name}[{call.run.task_id}]"
         try:
             arguments = task_function.arguments(call.run)
-        except Exception as error:  # noqa: BLE001 - pickling runs the code of whatever is pickled
-            return NotPicklable(f"{task} cannot be sent to a container: {error}")
+        except NotPicklable as error:
+            return error
         data = encode_call(
             CallTask(
                 function=self._function,

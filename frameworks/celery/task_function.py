@@ -11,6 +11,8 @@ from mesolite.executors.celery.protocol import ENTRY_MODULE, ENTRY_NAME, ReportK
 from mesolite.executors.python.calls import PICKLE_PROTOCOL, Function
 from mesolite.executors.python.codec import BadBytes, loads
 
+from ..futures.errors import NotPicklable
+
 #: As SHA-256 is used in `Function`.
 _DIGEST_BYTES: Final = 16
 
@@ -26,9 +28,17 @@ ENTRY: Final = _entry()
 
 
 def arguments(run: TaskRun) -> bytes:
-    """Return a run as the arguments of a call."""
+    """Return a run as the arguments of a call.
+
+    Raises:
+        NotPicklable: Something of it does not travel.
+    """
     value: tuple[tuple[Any, ...], dict[str, Any]] = (tuple(run), {})
-    return pickle.dumps(value, PICKLE_PROTOCOL)
+    try:
+        return pickle.dumps(value, PICKLE_PROTOCOL)
+    except Exception as error:
+        # Pickling runs the code of whatever is pickled.
+        raise NotPicklable(f"task {run.name}[{run.task_id}] cannot be sent to a worker: {error}") from error
 
 
 def report_of(payload: bytes) -> TaskReport:

@@ -156,9 +156,8 @@ class WarmRunner:
         for task in calls:
             try:
                 sendable.append(self._call_of(task, task_function.arguments(task.run)))
-            except Exception as error:  # noqa: BLE001 - pickling runs the code of whatever is pickled
-                text = f"task {task.run.name}[{task.run.task_id}] cannot be sent to a worker: {error}"
-                task.ended(NotPicklable(text), None)
+            except NotPicklable as error:
+                task.ended(error, None)
         with self._lock:
             for call in sendable:
                 self._calls[call.task.name] = call
