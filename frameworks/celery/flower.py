@@ -63,20 +63,24 @@ class CeleryFlower:
         app = controller.app
         self._redis_url: Final = redis_url
         self._exchange: Final[str] = app.conf.event_exchange
+        self._controller: Final = controller
         self.worker: Final[str] = controller.hostname
+        #: Nothing is left out.
+        self._shows_all = shown_tasks_per_s is None
         self._tally: Final = EventTally(f"{self.worker}.{os.getpid()}.{uuid4().hex[:8]}")
-        shown, failures = _samplers(shown_tasks_per_s)
+        rate = shown_tasks_per_s or _ALL_REPEATED_PER_S
+        shown, failures = Sampler(rate, time.monotonic), Sampler(max(1.0, rate / 4), time.monotonic)
         self._stories: Final = TaskStories(
             self.worker,
             framework_id,
             self._tally,
-            admit=shown.admit if shown is not None else _always,
-            admit_failure=failures.admit if failures is not None else _always,
+            admit=lambda: self._shows_all or shown.admit(),
+            admit_failure=lambda: self._shows_all or failures.admit(),
             wall_clock_s=time.time,
         )
         self._repeats: Final = Repeats(
             self._stories,
-            shown_tasks_per_s or _ALL_REPEATED_PER_S,
+            rate,
             clock_s=time.monotonic,
             wall_clock_s=time.time,
             random=random.random,
@@ -135,21 +139,14 @@ class CeleryFlower:
 
     def _replaces(self, connection: Any) -> bool:
         if self._is_same_place is None:
+            # There Celery's own mailbox hears what is asked.
             self._is_same_place = is_same_place(connection, self._exchange, self._redis_url)
             if not self._is_same_place:
-                # Otherwise Celery's own mailbox is the one that hears what is asked there.
                 self._control.start()
+            elif self._controller.task_events:
+                # `-E`, where ours stand for Celery's: whoever asked for the events of all tasks gets them.
+                self._shows_all = True
         return self._is_same_place
 
     def _heartbeat(self) -> dict[str, object]:
         return {**self._stories.figures(), "sw_ident": "mesolite-celery", "sw_ver": "0", "sw_sys": "Linux"}
-
-
-def _samplers(shown_per_s: float | None) -> tuple[Sampler | None, Sampler | None]:
-    if shown_per_s is None:
-        return None, None
-    return Sampler(shown_per_s, time.monotonic), Sampler(max(1.0, shown_per_s / 4), time.monotonic)
-
-
-def _always() -> bool:
-    return True

@@ -83,10 +83,16 @@ class TaskStories:
     def given(self, call: WatchedCall) -> None:
         """See `TaskWatcher`."""
         with self._lock:
-            attempt = self._live.get(call.run.task_id)
-            if attempt is not None:
-                attempt.call = call
-                self._given[call.name] = attempt
+            attempt, before = self._live.get(call.run.task_id), self._given.get(call.name)
+            if attempt is None or attempt is before:
+                return
+            if before is not None:
+                # Its message was delivered again: the same run goes on.
+                self._leave(attempt)
+                self._live[attempt.task_id] = before
+                return
+            attempt.call = call
+            self._given[call.name] = attempt
 
     def started(self, call: WatchedCall) -> None:
         """See `TaskWatcher`."""

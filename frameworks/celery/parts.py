@@ -26,6 +26,7 @@ from mesolite.protocol import FrameworkInfo
 
 from .broker.redis_ownership import RedisOwnership
 from .dispatching import Dispatching, Holds
+from .flower import CeleryFlower
 from .identity import KeptIdentity
 from .options import OptionsBook
 from .owning import Ownership
@@ -76,6 +77,7 @@ def prepare(
         roles=options.roles(tasks),
         failover_timeout_ms=FAILOVER_TIMEOUT_MS,
     )
+    flower = _flower(settings, controller, str(framework_id)) if settings.flower else None
     warm = WarmRunner(settings.place, info, _warm_settings(settings, options, controller), _broke)
 
     def finish() -> None:
@@ -84,12 +86,14 @@ def prepare(
         if not settings.leave_running:
             _forget(settings)
         ownership.close(release=not settings.leave_running)
+        if flower is not None:
+            flower.close()
 
     return Dispatching(
         ownership=ownership,
         runners={"worker": warm},
         options=options,
-        watcher=NobodyWatches(),
+        watcher=flower or NobodyWatches(),
         max_losses=int(app.conf.get("mesolite_max_losses") or DEFAULT_MAX_LOSSES),
         controller=controller,
         leave_running=settings.leave_running,
@@ -123,6 +127,18 @@ def _warm_settings(settings: DispatchSettings, options: OptionsBook, controller:
         own_python=sys.executable,
     )
     return given if settings.idle_s is None else replace(given, idle_ms=round(settings.idle_s * 1000))
+
+
+def _flower(settings: DispatchSettings, controller: Any, framework_id: str) -> CeleryFlower:
+    return CeleryFlower(
+        controller=controller,
+        # The pool is being made now; it is there before anybody asks.
+        post=lambda action: controller.pool.crossing.post(action),
+        redis_url=settings.place.redis_url,
+        framework_id=framework_id,
+        cluster=settings.place.cluster,
+        shown_tasks_per_s=settings.flower_tasks_per_s,
+    )
 
 
 class _Unnamed:

@@ -159,6 +159,7 @@ class DispatchPool(BasePool):  # type: ignore[misc] # Celery has no types
         if known is not None:
             # The broker delivered it again, as RabbitMQ does after a lost connection: it is not run again.
             known.callbacks = callbacks
+            self._parts.watcher.given(known)
             if known.accepted:
                 callbacks.accept(known.pid, time.monotonic())
             return known
@@ -278,6 +279,7 @@ class DispatchPool(BasePool):  # type: ignore[misc] # Celery has no types
         if isinstance(decided, NotBegun):
             if self._stopping:
                 self._forget(call)
+                self._parts.watcher.given_back(call)
                 self._parts.ownership.take_back(call.tag)
             else:
                 _log.info("celery.given_again", call=call.name, why=decided.why)

@@ -35,6 +35,10 @@ class DispatchSettings:
     routes_where: str = ""
     #: When it ends, tasks run on for its next life to hear of.
     leave_running: bool = False
+    #: Appear in the cluster's Flower.
+    flower: bool = True
+    #: New tasks a second that are shown there; None: all.
+    flower_tasks_per_s: float | None = 200.0
 
 
 def celery_version() -> str:

@@ -38,7 +38,7 @@ class TaskWatcher(Protocol):
     """Told from the thread of the event loop; returns at once, and never raises."""
 
     def given(self, call: WatchedCall) -> None:
-        """It was taken on, and waits for a worker."""
+        """It was taken on, and waits for a worker. Told again where its message was delivered again meanwhile."""
         ...
 
     def started(self, call: WatchedCall) -> None:

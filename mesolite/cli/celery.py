@@ -11,6 +11,8 @@ from .options import cpus_milli, mem_mib
 
 #: Tasks at once, where nobody says: more than small clusters run, and few enough to be held by one dispatcher with ease.
 DEFAULT_CONCURRENCY: Final = 200
+#: As agents do: three events each, of which Flower follows some 2,000 a second.
+DEFAULT_FLOWER_TASKS_PER_S: Final = 200.0
 #: Where Celery finds pools that are not its own.
 _POOL_VARIABLE: Final = "CELERY_CUSTOM_WORKER_POOL"
 _POOL: Final = "mesolite.frameworks.celery.pool:DispatchPool"
@@ -33,6 +35,14 @@ _POOL: Final = "mesolite.frameworks.celery.pool:DispatchPool"
 @click.option("--mem", type=mem_mib, help="Memory of tasks that say nothing: 256, 1GiB.  [256]")
 @click.option("--image", help="Docker image of tasks that say nothing; without it the agent's own.")
 @click.option("--role", help="Whose share of the cluster tasks use.  [*]")
+@click.option("--flower/--no-flower", default=True, help="Appear in the cluster's Flower, with all tasks.")
+@click.option(
+    "--flower-tasks-per-s",
+    type=click.FloatRange(0, min_open=True),
+    default=DEFAULT_FLOWER_TASKS_PER_S,
+    show_default=True,
+    help="Above this, new tasks are counted there and not shown, but for some that fail.",
+)
 @click.option("--leave-running", is_flag=True, help="When it ends, let tasks run on for the next life to hear of.")
 @click.pass_context
 def celery(
@@ -49,6 +59,8 @@ def celery(
     mem: int | None,
     image: str | None,
     role: str | None,
+    flower: bool,
+    flower_tasks_per_s: float,
     leave_running: bool,
 ) -> None:
     """Run the tasks of a Celery application on the cluster, each with its own CPU and memory.
@@ -81,6 +93,8 @@ def celery(
             }.items()
             if value is not None
         },
+        flower=flower,
+        flower_tasks_per_s=flower_tasks_per_s,
         leave_running=leave_running,
     )
     start_worker(settings, worker_options)

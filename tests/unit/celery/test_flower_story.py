@@ -195,8 +195,7 @@ def test_a_failure_of_what_was_left_out_is_told_from_its_beginning() -> None:
 def test_a_task_that_is_retried_is_received_again_and_repeated_as_it_is_now() -> None:
     world = World()
     world.received()
-    world.starts()
-    world.told("task-retried", exception="OSError()", traceback="")
+    world.ends(world.starts(), "retried", exception="OSError()", traceback="")
     assert [kind for kind, _ in world.stories.story("t")] == ["task-received", "task-started", "task-retried"]
     world.received(retries=1)
     assert world.stories.to_repeat(0.0) == ["t"]
@@ -342,3 +341,18 @@ def test_an_attempt_that_is_heard_of_after_its_retry_ended_changes_nothing_in_fl
     assert world.said[-1][0] == "task-succeeded"
     assert world.stories.story("t")[-1][0] == "task-succeeded"
     assert (world.counted()[AGENT, "retried"], world.stories.figures()["active"]) == (1, 0)
+
+
+def test_a_message_that_is_delivered_again_while_its_task_runs_changes_nothing() -> None:
+    """As RabbitMQ does after a lost connection; the pool goes on with the same call."""
+    world = World()
+    world.received()
+    call = world.given()
+    world.accepts(call)
+    world.received()
+    world.stories.given(call)
+    world.told("task-started")
+    world.ends(call, "succeeded", result="1", runtime=1.0)
+    assert world.counted() == {(AGENT, "received"): 1, (AGENT, "started"): 1, (AGENT, "succeeded"): 1}
+    assert (world.waiting(), world.stories.figures()) == (0, {"active": 0, "processed": 1})
+    assert [kind for kind, _ in world.stories.story("t")] == ["task-received", "task-started", "task-succeeded"]
