@@ -12,7 +12,7 @@ over one turn of the loop, said to the broker to be given away, and given togeth
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -40,6 +40,7 @@ MAX_SHOWN_EXECUTORS: Final = 200
 #: What a request holds beside its headers; the worker decodes it from the body.
 _BODY_FIELDS: Final = ("args", "kwargs")
 
+_Pool: Any = BasePool
 _log = get_logger("mesolite.celery")
 
 
@@ -107,7 +108,7 @@ class DispatchedCall:
         self.pool.end_call(self, signum)
 
 
-class DispatchPool(BasePool):  # type: ignore[misc] # Celery has no types
+class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
     """See `celery.concurrency.base.BasePool`. Made by Celery's worker; what it works with, `dispatching` prepares."""
 
     #: Nothing blocks where many tasks are at hand; there are no slots in this process.
@@ -248,7 +249,7 @@ class DispatchPool(BasePool):  # type: ignore[misc] # Celery has no types
         call.accepted = True
         call.place = place or call.place
         self._parts.watcher.started(call)
-        call.callbacks.accept(call.pid, time.monotonic())
+        self._tell(call, lambda: call.callbacks.accept(call.pid, time.monotonic()))
 
     def conclude(self, call: DispatchedCall, ending: Ending, place: Place | None) -> None:
         """It is over, in one way or another."""
@@ -292,12 +293,16 @@ class DispatchPool(BasePool):  # type: ignore[misc] # Celery has no types
             self._parts.ownership.set_aside(call.tag, decided.aside)
         if isinstance(decided, Raised) and asks_back(decided.report):
             self._parts.ownership.asked_back(call.tag)
+        self._tell(call, lambda: tell(call.callbacks, decided))
+        self._parts.ownership.end(call.tag)
+
+    def _tell(self, call: DispatchedCall, tell_request: Callable[[], None]) -> None:
+        """Tell a request; whatever it raises stops nobody else, as in Celery's own pools."""
         try:
-            tell(call.callbacks, decided)
-        # What Celery does then asks the application's backend, classes and receivers. As billiard does it.
+            tell_request()
+        # Celery asks the application's backend, classes and receivers of signals.
         except Exception:  # noqa: BLE001
             _log.exception("celery.callback_failed", call=call.name, task=call.run.name)
-        self._parts.ownership.end(call.tag)
 
     def _gather(self, call: DispatchedCall) -> None:
         """Give it with what else comes in this turn of the loop."""
