@@ -9,7 +9,7 @@ is written again (`reconnected`). Of each message the newest word counts.
 """
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -127,6 +127,10 @@ class Book:
 
     def __len__(self) -> int:
         return len(self._owned)
+
+    def __iter__(self) -> Iterator[Owned]:
+        """What is owned, as it arrived."""
+        return iter(self._owned.values())
 
     # -- arriving
 

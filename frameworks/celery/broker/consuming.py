@@ -66,7 +66,7 @@ class Consumption(Flusher):
 
     def __init__(self, transport: Any, ownership: RedisOwnership) -> None:
         self._transport: Final = transport
-        self._ownership: Final = ownership
+        self.ownership: Final = ownership
         self._sources: Final[list[Source]] = []
         #: None until the first turn, and after it broke.
         self.line: OwnerLine | None = None
@@ -92,7 +92,7 @@ class Consumption(Flusher):
         """Consume a queue for a channel."""
         source = next((source for source in self._sources if source.channel is channel), None)
         if source is None:
-            source = Source(channel, self._ownership.new_channel(), [])
+            source = Source(channel, self.ownership.new_channel(), [])
             self._sources.append(source)
         if queue not in source.queues:
             source.queues.append(queue)
@@ -104,13 +104,13 @@ class Consumption(Flusher):
             if source.channel is channel and queue in source.queues:
                 source.queues.remove(queue)
                 if self.line is not None:
-                    self._ownership.book.let_go({queue})
+                    self.ownership.book.let_go({queue})
 
     def leave(self, channel: Any) -> None:
         """A channel closes."""
         for source in [source for source in self._sources if source.channel is channel]:
             self._sources.remove(source)
-            self._ownership.channel_closed(source.number)
+            self.ownership.channel_closed(source.number)
 
     def close(self) -> None:
         """Everything closes; what was not answered is sent by the next."""
@@ -118,8 +118,8 @@ class Consumption(Flusher):
         for source in list(self._sources):
             self.leave(source.channel)
         self._drop_line()
-        if self._ownership.flusher is self:
-            self._ownership.flusher = None
+        if self.ownership.flusher is self:
+            self.ownership.flusher = None
 
     # -- the loop
 
@@ -169,12 +169,12 @@ class Consumption(Flusher):
 
     def flush(self) -> None:
         """Send what is to be written; where that fails, the next turn finds out."""
-        line, book = self.line, self._ownership.book
+        line, book = self.line, self.ownership.book
         if line is None or not line.is_open or time.monotonic() < self._paused_until_s:
             return
         while (writes := book.batch()) is not None:
             try:
-                line.send(writes, write_command(self._ownership.keys, self._ownership.guard, writes))
+                line.send(writes, write_command(self.ownership.keys, self.ownership.guard, writes))
             except (redis.RedisError, OSError):
                 # The book keeps what was sent until it is answered, and sends it again.
                 line.close()
@@ -185,12 +185,12 @@ class Consumption(Flusher):
         self._drop_line()
         way: Way = self._sources[0].channel.owner_way()
         self._layout, self._pool = way.place.layout, way.pool
-        self._ownership.connect(way.place)
+        self.ownership.connect(way.place)
         line = OwnerLine(way.pool, way.patience_s)
         # Set before anything else can fail: it is closed with this.
         self.line = line
         self._transport.cycle.watch(self, line)
-        self._ownership.flusher = self
+        self.ownership.flusher = self
         self._hungry, self._asked_s, self._paused_until_s = True, 0.0, 0.0
         return line
 
@@ -203,21 +203,21 @@ class Consumption(Flusher):
             pool.disconnect()
 
     def _check(self, line: OwnerLine) -> None:
-        self._ownership.check()
+        self.ownership.check()
         if not line.is_open:
             raise redis.ConnectionError("the connection to the broker is lost")
         line.check()
         now_s = time.monotonic()
         if now_s - self._primary_checked_s >= _PRIMARY_CHECK_S:
             self._primary_checked_s = now_s
-            primary = self._ownership.primary()
+            primary = self.ownership.primary()
             if primary is not None and line.server is not None and line.server != primary:
                 raise redis.ConnectionError(f"{line.server[0]}:{line.server[1]} is no longer the primary")
 
     # -- delivering
 
     def _deliver(self) -> None:
-        book, left = self._ownership.book, _MAX_DELIVERED
+        book, left = self.ownership.book, _MAX_DELIVERED
         for source in list(self._sources):
             while left and book.waiting(source.queues):
                 found = book.deliver(source.queues, source.number, 1 if source.channel.qos.can_consume() else 0)
@@ -244,7 +244,7 @@ class Consumption(Flusher):
             return
         take = self._next_take() if self._hungry or now_s - self._asked_s >= _ASK_EVERY_S else None
         if take is not None:
-            line.send(take, take_command(self._ownership.keys, self._ownership.guard, take))
+            line.send(take, take_command(self.ownership.keys, self.ownership.guard, take))
         elif self._has_more() or now_s - self._asked_s >= _ASK_EVERY_S:
             line.send(_Nudge(), ["PING"])
         else:
@@ -252,18 +252,18 @@ class Consumption(Flusher):
         self._asked_s = now_s
 
     def _has_more(self) -> bool:
-        book = self._ownership.book
+        book = self.ownership.book
         return any(book.waiting(source.queues) and source.channel.qos.can_consume() for source in self._sources)
 
     def _next_take(self) -> Take | None:
-        book = self._ownership.book
+        book = self.ownership.book
         rooms = [
             (source, source.channel.qos.room() - book.waiting(source.queues))
             for source in self._sources
             if source.queues
         ]
         # Where much is held ahead it is taken in handfuls.
-        ready = [(source, room) for source, room in rooms if room > self._ownership.ahead() // 4]
+        ready = [(source, room) for source, room in rooms if room > self.ownership.ahead() // 4]
         count = min([MAX_TAKE, book.room(), *(room for _, room in ready)])
         if not ready or count <= 0:
             return None
@@ -280,13 +280,13 @@ class Consumption(Flusher):
         if isinstance(value, ResponseError):
             self._refused(request, value)
         elif isinstance(request, Writes):
-            self._ownership.book.written()
+            self.ownership.book.written()
             if isinstance(value, int) and value:
                 _log.warning("celery.aside_full", dropped=value)
         elif isinstance(request, Take):
             found = taken(request, value)
             self._hungry = not found.drained
-            self._ownership.take_in(found)
+            self.ownership.take_in(found)
             self._rotate(found)
 
     def _rotate(self, found: Taken) -> None:

@@ -18,6 +18,7 @@ from mesolite.logs import get_logger
 from .book import Arrival, Book
 from .decoding import Layout, arrival, aside_entry
 from .pace import Pace
+from .reconciling import begin, reconcile, write_all
 from .redis_store import RedisStore
 from .requests import Busy, Fenced, Guard, Held, Life, OwnerKeys, Taken, owner_keys
 
@@ -68,7 +69,7 @@ class RedisOwnership:
         self.owner: Final = owner
         self.still_held = still_held
         self._ahead: Final = ahead
-        self._while_waiting: Final = while_waiting
+        self.while_waiting = while_waiting
         self._pace: Final = Pace()
         self._place: Place | None = None
         self._store: RedisStore | None = None
@@ -152,6 +153,12 @@ class RedisOwnership:
         assert self._guard is not None, "claimed before anything is asked"
         return self._guard
 
+    @property
+    def store(self) -> RedisStore:
+        """The broker, asked and waited for."""
+        assert self._store is not None, "connected before anything is asked"
+        return self._store
+
     def new_channel(self) -> int:
         """Return a number by which the book knows a channel."""
         self._channels += 1
@@ -223,6 +230,14 @@ class RedisOwnership:
         found: tuple[str, int] | None = getattr(pool, "master_address", None)
         return found
 
+    def abandon(self) -> None:
+        """Let go without a word to the broker, as a dispatcher that is killed: its lease lapses."""
+        self._closing.set()
+        if self._keeper is not None:
+            self._keeper.join()
+        if self._place is not None:
+            self._place.client.close()
+
     def close(self, *, release: bool) -> None:
         """Write the last words, and leave the name to the next.
 
@@ -247,7 +262,7 @@ class RedisOwnership:
         self.book.reconnected()
         if release and (count := self.book.let_go()):
             _log.info("celery.released", messages=count)
-        self._write_all(store, guard)
+        write_all(store, guard, self.book)
         store.leave(guard)
 
     # -- lives
@@ -261,10 +276,8 @@ class RedisOwnership:
         store.check_version()
         life = self._wait_for_name(store)
         self._guard, self._book = Guard(life, 0), Book(life)
-        held = store.held(sorted(store.ids()))
-        # What runs already comes first: its outcome may be there.
-        self._arrive(sorted(held, key=lambda item: item.state == ""), layout, redelivered=True)
-        _log.info("celery.owner", owner=self.owner, life=life.number, messages=len(held))
+        count = begin(store, lambda held: self._arrive(held, layout, redelivered=True))
+        _log.info("celery.owner", owner=self.owner, life=life.number, messages=count)
         self._keeper = threading.Thread(target=self._keep_lease, name="mesolite-celery-lease", daemon=True)
         self._keeper.start()
 
@@ -288,7 +301,7 @@ class RedisOwnership:
             if not said:
                 _log.warning("celery.standby", owner=self.owner, reason="another dispatcher of this name lives")
                 said = True
-            self._while_waiting()
+            self.while_waiting()
             pause.wait(_STANDBY_LOOK_S)
 
     def _keep_lease(self) -> None:
@@ -305,22 +318,10 @@ class RedisOwnership:
                 self.doubtful.set()
 
     def _reconcile(self, store: RedisStore, layout: Layout) -> None:
-        """Make Redis and the book agree: it may have forgotten its last words, and we have not read our last answers."""
-        book, guard = self.book, self.guard
-        book.reconnected()
         try:
-            self._write_all(store, guard)
-            stored = store.ids()
-            self._arrive(store.held(book.strangers(stored)), layout, redelivered=True)
-            store.restore(guard, book.missing(stored))
-            self._write_all(store, guard)
+            reconcile(store, self.guard, self.book, lambda held: self._arrive(held, layout, redelivered=True))
         except Fenced:
             raise redis.ConnectionError("another connection of this dispatcher was faster") from None
-
-    def _write_all(self, store: RedisStore, guard: Guard) -> None:
-        while (writes := self.book.batch()) is not None:
-            store.write(guard, writes)
-            self.book.written()
 
     def _arrive(self, items: Sequence[Held], layout: Layout, *, redelivered: bool) -> None:
         arrivals: list[Arrival] = []

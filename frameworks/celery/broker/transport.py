@@ -27,7 +27,7 @@ from . import installed
 from .consuming import Consumption, Way
 from .decoding import UNDELIVERABLE, Layout
 from .line import OwnerLine
-from .redis_ownership import Place
+from .redis_ownership import Place, RedisOwnership
 
 _Redis: Any = kombu_redis
 _Virtual: Any = virtual
@@ -49,6 +49,7 @@ class OwningQoS(_Redis.QoS):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._ownership: Final = installed.ownership()
         #: Of messages that this channel delivered and that were owned.
         self._owned_tags: set[str] = set()
 
@@ -60,9 +61,8 @@ class OwningQoS(_Redis.QoS):
         limit: int = self.prefetch_count
         if not limit:
             return 1 << 30
-        ownership = installed.ownership()
-        if ownership is not None:
-            limit += ownership.ahead()
+        if self._ownership is not None:
+            limit += self._ownership.ahead()
         return limit - (len(self._delivered) - len(self._dirty))
 
     def can_consume(self) -> bool:
@@ -71,8 +71,7 @@ class OwningQoS(_Redis.QoS):
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Celery gets a message."""
-        ownership = installed.ownership()
-        if ownership is None or not ownership.owns(delivery_tag):
+        if self._ownership is None or not self._ownership.owns(delivery_tag):
             super().append(message, delivery_tag)
             return
         self._owned_tags.add(delivery_tag)
@@ -80,22 +79,20 @@ class OwningQoS(_Redis.QoS):
 
     def ack(self, delivery_tag: str) -> None:
         """Celery acknowledges one."""
-        ownership = installed.ownership()
-        if ownership is None or delivery_tag not in self._owned_tags:
+        if self._ownership is None or delivery_tag not in self._owned_tags:
             super().ack(delivery_tag)
             return
         self._owned_tags.discard(delivery_tag)
-        ownership.acknowledge(delivery_tag)
+        self._ownership.acknowledge(delivery_tag)
         _Virtual.QoS.ack(self, delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Celery rejects one."""
-        ownership = installed.ownership()
-        if ownership is None or delivery_tag not in self._owned_tags:
+        if self._ownership is None or delivery_tag not in self._owned_tags:
             super().reject(delivery_tag, requeue=requeue)
             return
         self._owned_tags.discard(delivery_tag)
-        ownership.reject(delivery_tag, requeue=requeue)
+        self._ownership.reject(delivery_tag, requeue=requeue)
         _Virtual.QoS.ack(self, delivery_tag)
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
@@ -133,7 +130,7 @@ class _Owning:
         answer = parent.basic_consume(queue, no_ack, callback, consumer_tag, **options)
         if consumption is not None:
             self._order().update(self._owned_queues)
-            channel.connection._callbacks[queue] = self._receiver(callback)
+            channel.connection._callbacks[queue] = self._receiver(callback, consumption.ownership)
             consumption.consume(channel, queue)
         return answer
 
@@ -151,7 +148,7 @@ class _Owning:
                 consumption.cancel(channel, queue)
         return answer
 
-    def _receiver(self, callback: Any) -> Any:
+    def _receiver(self, callback: Any, ownership: RedisOwnership) -> Any:
         """Return what kombu calls with a message: as its own, but one that it cannot make a message of is set aside."""
         channel: Any = self
 
@@ -160,9 +157,7 @@ class _Owning:
             try:
                 message = channel.Message(raw_message, channel=channel)
             except UNDELIVERABLE as error:
-                ownership = installed.ownership()
-                if ownership is not None:
-                    ownership.set_aside(tag, f"not a message of kombu: {error!r}")
+                ownership.set_aside(tag, f"not a message of kombu: {error!r}")
                 return None
             channel.qos.append(message, tag)
             return callback(message)
