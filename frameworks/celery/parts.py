@@ -31,7 +31,8 @@ from .identity import KeptIdentity
 from .options import OptionsBook
 from .owning import Ownership
 from .settings import DispatchSettings, celery_version
-from .verdicts import DEFAULT_MAX_LOSSES
+from .single import SingleRunner, SingleSettings
+from .verdicts import MAX_LOSSES_SETTING, max_losses_of
 from .warm import WarmRunner
 from .warm_settings import WarmSettings
 from .watching import NobodyWatches
@@ -42,6 +43,8 @@ FAILOVER_TIMEOUT_MS: Final = 3_600_000
 LEAVE_PATIENCE_S: Final = 5.0
 #: What frameworks of this sort are called.
 KIND: Final = "celery"
+#: The same dispatcher's, of tasks with containers of their own. There is one where there is such a task.
+SINGLE_KIND: Final = "celery-tasks"
 _KIBIBYTES_PER_MEBIBYTE: Final = 1024
 
 _log = get_logger("mesolite.celery")
@@ -69,20 +72,22 @@ def prepare(
     options = OptionsBook(app.conf, settings.defaults, routes=settings.routes, routes_where=settings.routes_where)
     tasks = [task for name, task in sorted(app.tasks.items()) if not name.startswith("celery.")]
     options.check(tasks)
-    with closing(settings.place.open_store()) as store:
-        framework_id = KeptIdentity(store, KIND, settings.name).framework_id
-    info = FrameworkInfo(
-        framework_id=framework_id,
-        name=f"{KIND} {settings.name}",
-        roles=options.roles(tasks),
-        failover_timeout_ms=FAILOVER_TIMEOUT_MS,
+    max_losses = max_losses_of(app.conf.get(MAX_LOSSES_SETTING))
+    roles = options.roles(tasks)
+    warm_settings = _warm_settings(settings, options, controller)
+    info = _framework(settings, KIND, roles)
+    flower = _flower(settings, controller, str(info.framework_id)) if settings.flower else None
+    warm = WarmRunner(settings.place, info, warm_settings, _broke)
+    single_settings = SingleSettings(
+        name=warm_settings.name, environment=warm_settings.environment, own_python=warm_settings.own_python
     )
-    flower = _flower(settings, controller, str(framework_id)) if settings.flower else None
-    warm = WarmRunner(settings.place, info, _warm_settings(settings, options, controller), _broke)
+    single = SingleRunner(settings.place, _framework(settings, SINGLE_KIND, roles), single_settings, _broke)
 
     def finish() -> None:
-        warm.close(leave_running=settings.leave_running)
-        warm.join(LEAVE_PATIENCE_S)
+        for runner in (warm, single):
+            runner.close(leave_running=settings.leave_running)
+        for runner in (warm, single):
+            runner.join(LEAVE_PATIENCE_S)
         if not settings.leave_running:
             _forget(settings)
         ownership.close(release=not settings.leave_running)
@@ -91,14 +96,26 @@ def prepare(
 
     return Dispatching(
         ownership=ownership,
-        runners={"worker": warm},
+        runners={"worker": warm, "task": single},
         options=options,
         watcher=flower or NobodyWatches(),
-        max_losses=int(app.conf.get("mesolite_max_losses") or DEFAULT_MAX_LOSSES),
+        max_losses=max_losses,
         controller=controller,
         leave_running=settings.leave_running,
         start=warm.start,
         finish=finish,
+    )
+
+
+def _framework(settings: DispatchSettings, kind: str, roles: tuple[str, ...]) -> FrameworkInfo:
+    """Who one of the dispatcher's runners is on the cluster, in each of its lives."""
+    with closing(settings.place.open_store()) as store:
+        framework_id = KeptIdentity(store, kind, settings.name).framework_id
+    return FrameworkInfo(
+        framework_id=framework_id,
+        name=f"{kind} {settings.name}",
+        roles=roles,
+        failover_timeout_ms=FAILOVER_TIMEOUT_MS,
     )
 
 
@@ -150,7 +167,8 @@ class _Unnamed:
 def _forget(settings: DispatchSettings) -> None:
     """The framework has ended, and never comes back: the next life is another."""
     with suppress(MesoliteError), closing(settings.place.open_store()) as store:
-        KeptIdentity(store, KIND, settings.name).forget()
+        for kind in (KIND, SINGLE_KIND):
+            KeptIdentity(store, kind, settings.name).forget()
 
 
 def _broke(reason: str) -> None:

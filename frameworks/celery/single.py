@@ -107,26 +107,12 @@ class SingleRunner:
 
     def submit(self, calls: Sequence[TaskCall]) -> None:
         """See `Runner`."""
-        runs: list[SingleRun] = []
-        for call in calls:
-            run = self._run_of(call)
-            if isinstance(run, SingleRun):
-                with self._lock:
-                    if self._calls.setdefault(run.name, call) is not call:
-                        run = CannotRun(f"there is a run of the name {run.name} already: its message came twice")
-            if isinstance(run, CallError):
-                call.ended(run, None)
-            else:
-                runs.append(run)
-        if runs:
-            self._post(lambda driver: RunsArrived(now_ms=driver.now_ms, runs=tuple(runs)))
+        if runs := self._known(calls):
+            self._post(lambda driver: RunsArrived(now_ms=driver.now_ms, runs=runs))
 
     def attach(self, calls: Sequence[TaskCall]) -> None:
-        """See `Runner`."""
-        runs = tuple(SingleRun(call.name, call.run.name, call.options.kind, b"") for call in calls)
-        with self._lock:
-            self._calls.update((run.name, call) for run, call in zip(runs, calls, strict=True))
-        if runs:
+        """See `Runner`. What is found to have been launched in vain is launched again."""
+        if runs := self._known(calls):
             self._post(lambda driver: RunsAttached(now_ms=driver.now_ms, runs=runs))
 
     def kill(self, name: str) -> None:
@@ -161,6 +147,21 @@ class SingleRunner:
             self._connection.join(timeout_s)
 
     # Calls
+
+    def _known(self, calls: Sequence[TaskCall]) -> tuple[SingleRun, ...]:
+        """Remember calls, and return their runs; those that cannot be run are told so."""
+        runs: list[SingleRun] = []
+        for call in calls:
+            run = self._run_of(call)
+            if isinstance(run, SingleRun):
+                with self._lock:
+                    if self._calls.setdefault(run.name, call) is not call:
+                        run = CannotRun(f"there is a run of the name {run.name} already: its message came twice")
+            if isinstance(run, CallError):
+                call.ended(run, None)
+            else:
+                runs.append(run)
+        return tuple(runs)
 
     def _run_of(self, call: TaskCall) -> SingleRun | CallError:
         limit_s = call.options.max_time_s

@@ -72,7 +72,7 @@ class _Run:
     """A run that has not ended."""
 
     run: SingleRun
-    #: So often it was launched, in this life.
+    #: The number of its last launch.
     launches: int = 0
     #: Its task; None while it waits.
     task_id: TaskId | None = None
@@ -81,8 +81,6 @@ class _Run:
     kill_wanted: bool = False
     #: Tasks of which the master has yet to say whether they are it; only of one that was attached to.
     asked: set[TaskId] = field(default_factory=set[TaskId])
-    #: One of these is known to have come to nothing.
-    in_vain: bool = False
     #: When it is given up, while its agent is out of sight.
     deadline_ms: int | None = None
 
@@ -185,7 +183,7 @@ class SingleCore:
     def _attach(self, runs: Iterable[SingleRun], now_ms: int) -> None:
         unheard: list[TaskId] = []
         for each in runs:
-            run = self._runs[each.name] = _Run(each, launches=MAX_LAUNCHES)
+            run = self._runs[each.name] = _Run(each)
             names = [task_name(each.name, launch) for launch in range(1, MAX_LAUNCHES + 1)]
             known = next((name for name in names if name in self._strangers or name in self._living), None)
             if known is None:
@@ -193,8 +191,7 @@ class SingleCore:
                 self._tasks.update((name, run) for name in names)
                 unheard += names
                 continue
-            run.task_id = known
-            self._tasks[known] = run
+            self._adopt(run, known)
             living = self._living.pop(known, None)
             status = living if living is not None else self._strangers.pop(known)[0]
             self._heard(run, status, WORD_OF_STATE[status.state], now_ms)
@@ -343,21 +340,27 @@ class SingleCore:
             for task_id in run.asked:
                 self._tasks.pop(task_id, None)
             run.asked.clear()
-            run.task_id = status.task_id
-            self._tasks[status.task_id] = run
+            self._adopt(run, status.task_id)
             if run.kill_wanted:
                 self._effects.append(KillTask(task_id=status.task_id))
             self._heard(run, status, word, now_ms)
             return
-        run.in_vain = run.in_vain or word is Word.UNSTARTED
+        if word is Word.UNSTARTED:
+            run.launches = max(run.launches, launch_of(run.run.name, status.task_id))
         run.asked.discard(status.task_id)
         del self._tasks[status.task_id]
         if status.uuid is not None:
             self._effects.append(AcknowledgeUpdates(statuses=(status,)))
-        if not run.asked and run.in_vain:
-            self._end(run, Outcome(End.REFUSED, message="it was launched in vain", begun=False))
+        if not run.asked and run.launches:
+            self._again(run, "its dispatcher ended before it began")
         elif not run.asked:
             self._end(run, Lost("", False, "neither the master nor any agent knows it any more"))
+
+    def _adopt(self, run: _Run, task_id: TaskId) -> None:
+        """A task of an earlier life is a run."""
+        run.task_id = task_id
+        run.launches = launch_of(run.run.name, task_id)
+        self._tasks[task_id] = run
 
     def _alive(self, run: _Run, status: TaskStatus) -> None:
         run.deadline_ms = None
@@ -388,9 +391,9 @@ class SingleCore:
         self._strike_out(run)
         if run.kill_wanted:
             self._end(run, _cancelled(begun=False))
-        elif run.launches >= MAX_LAUNCHES or not run.run.data:
-            # One that was attached to cannot be launched: its message is with whoever attached.
-            self._end(run, Outcome(End.REFUSED, message=f"it was launched in vain: {why}", begun=False))
+        elif run.launches >= MAX_LAUNCHES:
+            # It did not begin; but whoever gives it again under its name would find all of its ids used.
+            self._end(run, Lost("", False, f"it was launched {run.launches} times in vain: {why}"))
         else:
             # In front: it was there before the others.
             self._queues.setdefault(run.run.kind, deque()).appendleft(run)
@@ -452,6 +455,11 @@ class SingleCore:
 def task_name(name: str, launch: int) -> TaskId:
     """What the task of a run's launch is called; launches count from 1."""
     return TaskId(name if launch == 1 else f"{name}{_AGAIN}{launch}")
+
+
+def launch_of(name: str, task_id: TaskId) -> int:
+    """Which launch of a run a task is."""
+    return next(launch for launch in range(1, MAX_LAUNCHES + 1) if task_name(name, launch) == task_id)
 
 
 def place_of(status: TaskStatus) -> RunPlace | None:

@@ -23,7 +23,7 @@ class SingleRun:
     #: Of the Celery task, for people.
     shown: str
     kind: Kind
-    #: `TaskInfo.data`; empty of one that is attached to.
+    #: `TaskInfo.data`.
     data: bytes
 
 

@@ -43,6 +43,11 @@ _POOL: Final = "mesolite.frameworks.celery.pool:DispatchPool"
     show_default=True,
     help="Above this, new tasks are counted there and not shown, but for some that fail.",
 )
+@click.option(
+    "--routes",
+    type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path),
+    help="TOML or JSON: what tasks are given, by their names and queues.",
+)
 @click.option("--leave-running", is_flag=True, help="When it ends, let tasks run on for the next life to hear of.")
 @click.pass_context
 def celery(
@@ -61,6 +66,7 @@ def celery(
     role: str | None,
     flower: bool,
     flower_tasks_per_s: float,
+    routes: Path | None,
     leave_running: bool,
 ) -> None:
     """Run the tasks of a Celery application on the cluster, each with its own CPU and memory.
@@ -71,6 +77,7 @@ def celery(
     if workdir is not None:
         os.chdir(workdir)
     os.environ[_POOL_VARIABLE] = _POOL
+    from mesolite.frameworks.celery.route_file import read_route_file
     from mesolite.frameworks.celery.settings import DispatchSettings
     from mesolite.frameworks.celery.starting import start_worker
     from mesolite.frameworks.futures.connection import ClusterPlace
@@ -95,6 +102,8 @@ def celery(
         },
         flower=flower,
         flower_tasks_per_s=flower_tasks_per_s,
+        routes=read_route_file(routes) if routes is not None else None,
+        routes_where=str(routes or ""),
         leave_running=leave_running,
     )
     start_worker(settings, worker_options)

@@ -1,6 +1,5 @@
 """Runs that are tasks of their own: what becomes of them, offer by offer and word by word."""
 
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
@@ -68,7 +67,7 @@ class Rig:
         self.hear(RunsArrived(now_ms=self.now_ms, runs=tuple(run(name) for name in names)))
 
     def attach(self, *names: str) -> None:
-        self.hear(RunsAttached(now_ms=self.now_ms, runs=tuple(replace(run(name), data=b"") for name in names)))
+        self.hear(RunsAttached(now_ms=self.now_ms, runs=tuple(run(name) for name in names)))
 
     def cancel(self, name: str, *, kill: bool) -> None:
         self.hear(RunCancelled(now_ms=self.now_ms, name=name, kill=kill))
@@ -186,7 +185,7 @@ def test_a_launch_that_came_to_nothing_is_followed_by_another_under_another_id()
         assert [task.task_id for task in rig.offer()] == [f"a+{launch}"]
     rig.say(task_name("a", MAX_LAUNCHES), TaskState.DROPPED, source=Source.MASTER, message="no offer")
     [(_, ending)] = rig.ends
-    assert ending == Outcome(End.REFUSED, message="it was launched in vain: no offer", begun=False)
+    assert ending == Lost("", False, f"it was launched {MAX_LAUNCHES} times in vain: no offer")
 
 
 def test_an_executor_that_refuses_gives_way_to_another() -> None:
@@ -427,15 +426,23 @@ def test_ends_that_nobody_asks_for_are_bounded() -> None:
     assert rig.found(AcknowledgeUpdates) == [AcknowledgeUpdates(statuses=(status,))]
 
 
-def test_a_launch_of_an_earlier_life_that_came_to_nothing_did_not_begin() -> None:
+def test_a_launch_of_an_earlier_life_that_came_to_nothing_is_followed_by_another() -> None:
     rig = Rig()
     rig.attach("a")
     rig.say("a", TaskState.DROPPED, source=Source.AGENT, message="its offer was void")
-    assert rig.ends == [], "it may have been launched again"
+    assert rig.demands == [], "it may have been launched again"
     for launch in range(2, MAX_LAUNCHES + 1):
         rig.answer(task_name("a", launch), TaskState.UNKNOWN)
-    [(_, ending)] = rig.ends
-    assert (ending.end, ending.begun) == (End.REFUSED, False), "it may be run as if it had never been given away"
+    assert rig.ends == []
+    assert [task.task_id for task in rig.offer()] == ["a+2"]
+
+
+def test_a_task_of_an_earlier_life_that_comes_to_nothing_after_all_is_followed_by_another() -> None:
+    rig = Rig()
+    rig.attach("a")
+    rig.answer("a+2", TaskState.STAGING)
+    rig.say("a+2", TaskState.DROPPED, source=Source.AGENT)
+    assert [task.task_id for task in rig.offer()] == ["a+3"]
 
 
 @pytest.mark.parametrize("is_asked_for_first", [True, False])
