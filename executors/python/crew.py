@@ -23,6 +23,9 @@ from .zygote import KILL, NOTE, ORDER, START, STARTED, Zygote, fork_zygote
 _KILLED: Final = int(signal.SIGKILL)
 #: What a worker with something preloaded has for its end (`Hooks.end`): to close connections, and to say goodbye.
 END_GRACE_MS: Final = 5_000
+#: Zygotes in a row that ended before they said anything: what they were to load ends them. The next one loads nothing, and each
+#: call meets it by itself.
+MAX_SILENT_ZYGOTES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ class Crew:
         self.links: Final[dict[int, WorkerLink]] = {}
         #: Process ids of those that have started.
         self.pids: Final[dict[int, int]] = {}
+        #: Zygotes in a row that have said nothing.
+        self._silent = 0
         self._last_number = 0
         loop.add_reader(zygote.socket.fileno(), self._hear)
 
@@ -147,6 +152,7 @@ class Crew:
             if not note:
                 self._replace_zygote()
                 return
+            self._silent = 0
             what, number, pid, status, peak_kib = NOTE.unpack(note)
             if number not in self.links:
                 continue
@@ -160,7 +166,8 @@ class Crew:
     def _replace_zygote(self) -> None:
         lost = list(self.links)
         self._part_with_zygote()
-        self._zygote = fork_zygote(self._sandbox)
+        self._silent += 1
+        self._zygote = fork_zygote(self._sandbox, preloads=self._silent <= MAX_SILENT_ZYGOTES)
         self._loop.add_reader(self._zygote.socket.fileno(), self._hear)
         for number in lost:
             if number in self.links:

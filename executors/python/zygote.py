@@ -52,11 +52,12 @@ class Zygote:
     socket: socket.socket
 
 
-def fork_zygote(sandbox: Path) -> Zygote:
+def fork_zygote(sandbox: Path, *, preloads: bool = True) -> Zygote:
     """Fork one from this process, which must have one thread and nothing of users.
 
     Args:
         sandbox: Where workers are to be.
+        preloads: Load what the environment asks for, if it does.
 
     Raises:
         OSError: No process or no sockets are to be had.
@@ -71,7 +72,7 @@ def fork_zygote(sandbox: Path) -> Zygote:
         return Zygote(pid, ours)
     try:
         _close_all_but(its.fileno())
-        _Forker(its, sandbox).run()
+        _Forker(its, sandbox, preloads=preloads and bool(wanted())).run()
     finally:
         # A copy of main, which must not go on as main whatever happened.
         os._exit(0)
@@ -87,8 +88,9 @@ def _close_all_but(kept: int) -> None:
 class _Forker:
     """The process."""
 
-    def __init__(self, main: socket.socket, sandbox: Path) -> None:
+    def __init__(self, main: socket.socket, sandbox: Path, *, preloads: bool) -> None:
         self._main: Final = main
+        self._preloads: Final = preloads
         self._sandbox: Final = sandbox
         #: Workers that were not reaped: their pids by their numbers.
         self._pids: Final[dict[int, int]] = {}
@@ -126,8 +128,11 @@ class _Forker:
         from .worker import run
 
         self._run = run
-        if wanted():
+        if self._preloads:
+            # It takes its time, in which main is not heard: also not that it is gone.
+            self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             self._hooks = preload()
+            self._libc.prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
         else:
             with contextlib.suppress(ImportError):
                 __import__("cloudpickle")

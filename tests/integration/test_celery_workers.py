@@ -304,6 +304,19 @@ def test_an_application_that_breaks_when_imported_is_told_with_its_traceback(
     assert 'leaves.py", line 2' in report.text
 
 
+def test_an_application_that_ends_whoever_imports_it_costs_each_task_a_worker_and_nothing_more(
+    tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "app"
+    folder.mkdir()
+    (folder / "ends.py").write_text("import os\nos._exit(4)\n")
+    environment = {protocol.APP_VARIABLE: "ends", protocol.PATH_VARIABLE: str(folder)}
+    with celery_rig(tmp_path, redis_url, monkeypatch, environment=environment) as rig:
+        for _ in range(3):
+            ran = rig.run("parity.add", 1, 2)
+            assert (ran.outcome.end, "exited with code 4" in ran.outcome.message) == (End.DIED, True), ran.outcome
+
+
 def test_something_else_than_an_application_is_none(
     tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
