@@ -240,6 +240,9 @@ CONFIG_TABLES: Final[Mapping[str, type[Struct]]] = {
     "up": UpConfig,
 }
 
+#: Tables of tables, one for each group of something, which the command of that name reads for itself: [celery-workers.NAME].
+GROUP_TABLES: Final = ("celery-workers",)
+
 ConfigT = TypeVar("ConfigT", bound=Struct)
 
 
@@ -270,21 +273,39 @@ def read_config_file(path: Path) -> dict[str, dict[str, object]]:
     Raises:
         ConfigError: The file cannot be read, is not TOML, or has an unknown setting.
     """
+    document = _document(path)
+    shared = {name: value for name, value in document.items() if name not in (*CONFIG_TABLES, *GROUP_TABLES)}
+    for name in shared:
+        if name not in ClusterConfig.__struct_fields__:
+            names = (*CONFIG_TABLES, *GROUP_TABLES, *ClusterConfig.__struct_fields__)
+            raise ConfigError(f"unknown setting {name!r} in {path}{suggestion(name, names)}")
+    return {table: _table(path, table, document.get(table, {}), shared) for table in CONFIG_TABLES}
+
+
+def read_groups(path: Path, table: str) -> dict[str, dict[str, object]]:
+    """Read the groups of a table of tables; what stands in each is unchecked.
+
+    Raises:
+        ConfigError: The file cannot be read, is not TOML, or the table holds something else.
+    """
+    content = _document(path).get(table, {})
+    groups = cast("dict[str, object]", content) if isinstance(content, dict) else {"": content}
+    for name, group in groups.items():
+        if not isinstance(group, dict):
+            raise ConfigError(f"{name!r} in [{table}] of {path} is no group; write [{table}.NAME] above its settings")
+    return cast("dict[str, dict[str, object]]", groups)
+
+
+def _document(path: Path) -> dict[str, object]:
     try:
         text = path.read_bytes()
         if len(text) > MAX_CONFIG_BYTES:
             raise ConfigError(f"{path} has {len(text)} bytes; a configuration file has at most {MAX_CONFIG_BYTES}")
-        document: dict[str, object] = tomllib.loads(text.decode())
+        return tomllib.loads(text.decode())
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}; give another with --config") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
-    shared = {name: value for name, value in document.items() if name not in CONFIG_TABLES}
-    for name in shared:
-        if name not in ClusterConfig.__struct_fields__:
-            names = (*CONFIG_TABLES, *ClusterConfig.__struct_fields__)
-            raise ConfigError(f"unknown setting {name!r} in {path}{suggestion(name, names)}")
-    return {table: _table(path, table, document.get(table, {}), shared) for table in CONFIG_TABLES}
 
 
 def suggestion(name: str, known: tuple[str, ...]) -> str:

@@ -46,7 +46,9 @@ BROAD_EXCEPTS: Final[dict[str, str]] = {
     "frameworks/sparklite/broadcasts.py": "pickling runs the code of whatever is pickled; the caller is told",
     "frameworks/sparklite/shared_data.py": "what adds is a param of the user's; it is logged, and other jobs go on",
     "frameworks/sparklite/stage_function.py": "pickling runs the code of whatever is pickled; the caller is told",
+    "frameworks/celery_workers/application.py": "loading an application runs code of the user's; the caller is told",
     "frameworks/driver/shell.py": "a thread has nobody to raise to; `join` raises it",
+    "mesolite/cli/celery_workers.py": "a thread has nobody to raise to; the command raises it",
     "tests/simulation/stoppable.py": "a process of the simulated cluster ends in a thread; whoever waits for it raises it",
 }
 

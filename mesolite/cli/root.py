@@ -37,6 +37,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "master": ("daemons", "master", "Run a master in the foreground."),
     "agent": ("daemons", "agent", "Run an agent in the foreground."),
     "flower": ("flower", "flower", "Run Flower in the foreground."),
+    "celery-workers": ("celery_workers", "celery_workers", "Run Celery workers, as many as their queues need."),
     "completion": ("completion", "completion", "Print the completion script of a shell."),
 }
 
