@@ -147,9 +147,9 @@ class TaskLedger:
             return [replace(task) for task in self._live.values() if (task.started_s is not None) == running]
 
     def running_count(self) -> int:
-        """Count the tasks that run."""
+        """Count the tasks that run, but for workers of pools (`TaskView.is_slot`)."""
         with self._lock:
-            return sum(task.started_s is not None for task in self._live.values())
+            return sum(task.started_s is not None and not task.view.is_slot for task in self._live.values())
 
     def totals(self) -> dict[str, int]:
         """Return how many tasks of each name have arrived."""

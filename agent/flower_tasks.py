@@ -9,6 +9,7 @@ uuid is "framework id/task id": neither half can hold a slash (`mesolite.ids`), 
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from mesolite.executors.python.tasks import SLOT_DATA
 from mesolite.ids import FrameworkId, TaskId
 from mesolite.protocol import CommandInfo, FrameworkInfo, TaskInfo, TaskState, TaskStatus
 from mesolite.resources import Resource
@@ -44,6 +45,8 @@ class TaskView:
     #: Scalar amounts by name, in thousandths.
     resources_milli: tuple[tuple[str, int], ...] = ()
     image: str | None = None
+    #: A pool's worker, which runs while it waits for calls too: those count as running, not this.
+    is_slot: bool = False
 
     @classmethod
     def of(cls, framework: FrameworkInfo, task: TaskInfo) -> "TaskView":
@@ -58,6 +61,7 @@ class TaskView:
             command=command,
             resources_milli=_scalars(task.resources),
             image=task.container.image if task.container is not None else None,
+            is_slot=task.executor is not None and task.data == SLOT_DATA,
         )
 
     @property

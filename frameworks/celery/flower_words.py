@@ -94,7 +94,7 @@ def ending_event(attempt: Attempt, kind: str, fields: dict[str, Any], at_s: floa
     if fields.get("traceback"):
         # What was raised stands at its end.
         said["traceback"] = str(fields["traceback"])[-MAX_TRACEBACK_CHARS:]
-    if attempt.peak_kib is not None:
+    if attempt.peak_kib:
         said["peak_memory"] = f"{attempt.peak_kib / 1024:.1f} MiB"
     return kind, {
         **said,

@@ -72,4 +72,7 @@ def info_of(error: BaseException) -> Any:
     try:
         raise error
     except type(error):
-        return ExceptionInfo()
+        info = ExceptionInfo()
+    # Not in the wrapping for other processes: events show its name alone.
+    info.exception = error
+    return info

@@ -1,6 +1,7 @@
 """What Flower is told: views of tasks and endings, the ledger behind inspections, sampling, and the answers."""
 
 import pytest
+from msgspec.structs import replace
 
 from mesolite.agent.flower_answers import ControlAnswers
 from mesolite.agent.flower_ledger import (
@@ -20,11 +21,13 @@ from mesolite.agent.flower_tasks import (
     parse_shown_id,
     shown_id,
 )
-from mesolite.ids import AgentId, FrameworkId, TaskId
+from mesolite.executors.python.tasks import SLOT_DATA
+from mesolite.ids import AgentId, ExecutorId, FrameworkId, TaskId
 from mesolite.protocol import (
     CommandInfo,
     ContainerInfo,
     ContainerStatus,
+    ExecutorInfo,
     FrameworkInfo,
     Reason,
     Source,
@@ -90,6 +93,19 @@ def test_a_task_is_named_by_itself_or_by_its_command(
 
 def test_resources_of_all_roles_are_summed_and_shown_readable() -> None:
     assert TaskView.of(FRAMEWORK, task(None)).kwargs() == {"cpus": "0.5", "framework": "batch", "image": "python:3.11"}
+
+
+def test_a_pools_worker_does_not_count_as_running() -> None:
+    """It waits as a rule; what it runs is counted by itself (`flower_totals.py`)."""
+    executor = ExecutorInfo(executor_id=ExecutorId("e"), command=CommandInfo(value="python3"))
+    ledger = TaskLedger(lambda: 1.0)
+    for name, data in (("worker", SLOT_DATA), ("call", b"C...")):
+        info = replace(task(None), task_id=TaskId(name), executor=executor, data=data)
+        seen = TaskView.of(FRAMEWORK, info)
+        ledger.received(seen, shown=True)
+        ledger.started(seen.shown_id)
+    assert len(ledger.live(running=True)) == 2
+    assert ledger.running_count() == 1
 
 
 def test_a_long_command_is_cut() -> None:

@@ -141,8 +141,8 @@ class Bench:
     def error(self) -> BaseException:
         """The exception of the failure that the request was told."""
         [[info]] = [arguments for what, arguments in self.told if what == "failure"]
-        # billiard keeps the texts of the traceback beside it.
-        error = info.exception.exc
+        # As it is: what wraps it for other processes is what events would show.
+        error = info.exception
         assert isinstance(error, BaseException)
         return error
 
