@@ -72,7 +72,7 @@ def info_of(error: BaseException) -> Any:
     try:
         raise error
     except type(error):
-        info = ExceptionInfo()
+        info: Any = ExceptionInfo()
     # Not in the wrapping for other processes: events show its name alone.
     info.exception = error
     return info
