@@ -26,8 +26,8 @@ from mesolite.logs import get_logger
 from .calls import Ending, Place, Runner, TaskOptions, call_name
 from .crossing import Crossing
 from .dispatching import Dispatching, prepared
-from .requests import Callbacks, asks_back, tell
-from .verdicts import Failed, NotBegun, Raised, TaskRules, Verdict, refused_options, rules_of, verdict
+from .requests import Callbacks, asks_back, log_success, tell
+from .verdicts import Failed, NotBegun, Raised, Succeeded, TaskRules, Verdict, refused_options, rules_of, verdict
 
 #: How often it is looked how many workers there are, and so how many messages are to be at hand.
 FOLLOW_EVERY_S: Final = 0.25
@@ -293,6 +293,8 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
             self._parts.ownership.set_aside(call.tag, decided.aside)
         if isinstance(decided, Raised) and asks_back(decided.report):
             self._parts.ownership.asked_back(call.tag)
+        if isinstance(decided, Succeeded):
+            log_success(call.run, decided)
         self._tell(call, lambda: tell(call.callbacks, decided))
         self._parts.ownership.end(call.tag)
 

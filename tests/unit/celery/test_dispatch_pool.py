@@ -1,5 +1,6 @@
 """The dispatcher's pool between Celery's requests, a runner and the ownership of messages."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -177,6 +178,16 @@ def test_a_task_that_returns_is_accepted_first_and_ends_its_message_last(bench: 
     assert bench.told[-1] == ("success", ((0, "3", 0.25),))
     assert bench.ownership.told == [("give", _TAG), ("end", _TAG)]
     assert bench.watcher.told == [("given", _NAME), ("started", _NAME), ("ended", _NAME)]
+
+
+def test_a_success_is_logged_as_a_prefork_child_logs_it(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Workers leave it to the dispatcher: each would need a log of its own for that one line."""
+    bench.apply(shadow="shown as this")
+    with caplog.at_level(logging.INFO, "celery.app.trace"):
+        bench.runner.cells.succeed(_NAME, "3", 0.25)
+        bench.turn()
+
+    assert "Task shown as this[id-1] succeeded in 0.25s: 3" in caplog.text
 
 
 def test_the_request_travels_without_its_arguments_which_are_in_the_body(bench: Bench) -> None:
