@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "demo": ("demo", "demo", "Show the whole of it at work in a minute."),
     "run": ("run", "run", "Run a command on the cluster and show its output."),
     "celery": ("celery", "celery", "Run the tasks of a Celery application on the cluster."),
+    "celery-aside": ("celery_aside", "celery_aside", "List Celery messages that were set aside."),
     "ps": ("tasks", "ps", "List tasks."),
     "logs": ("logs", "logs", "Show the output of a task, a call or an executor."),
     "kill": ("tasks", "kill", "Kill a task."),

@@ -6,7 +6,7 @@
 import json
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import redis
@@ -17,12 +17,16 @@ from .book import Book
 from .decoding import Layout, arrival
 from .reconciling import write_all
 from .redis_store import RedisStore
-from .requests import OWNERS_KEY, Guard, Life, owner_keys
+from .requests import MAX_ASIDE, OWNERS_KEY, Guard, Life, owner_keys
 
 #: A release takes far less; a dispatcher of the same name that starts meanwhile waits.
 _LEASE_MS: Final = 30_000
-#: Entries that are put back in one step.
-_STEP: Final = 100
+#: Puts an entry back, unless another operator did.
+_PUT_BACK: Final = """
+if redis.call('LREM', KEYS[1], -1, ARGV[1]) == 0 then return 0 end
+redis.call('LPUSH', KEYS[2], ARGV[2])
+return 1
+"""
 
 _Argument: TypeAlias = str | bytes | int
 
@@ -48,6 +52,11 @@ class Aside(NamedTuple):
     #: Wall clock, seconds.
     at_s: float
     message: bytes
+    #: Celery's id and name of its task, as far as the message can be read.
+    task_id: str
+    task: str
+    #: As Redis has it.
+    entry: bytes
 
 
 def standings(client: redis.Redis, prefix: str = "") -> list[Standing]:
@@ -110,29 +119,44 @@ def aside(client: redis.Redis, owner: str, *, prefix: str = "", most: int = 100)
     return [_aside_of(entry) for entry in entries]
 
 
-def put_back(client: redis.Redis, owner: str, *, prefix: str = "") -> int:
+def put_back(client: redis.Redis, owner: str, *, prefix: str = "", chosen: Sequence[Aside] | None = None) -> int:
     """Put what was set aside back into its queues, last to be taken, as new messages; return how many.
 
     A message that cannot be read goes back as it is, and will be set aside again.
+
+    Args:
+        client: Of the broker.
+        owner: Whose.
+        prefix: kombu's `global_keyprefix`.
+        chosen: Of what `aside` returned; None: all, the oldest first.
     """
     run: Callable[..., Any] = client.execute_command
-    key, count = owner_keys(prefix, owner).aside, 0
-    for _ in range(0, int(run("LLEN", key)), _STEP):
-        entries: list[bytes] = run("LRANGE", key, -_STEP, -1)
-        pipeline: Any = client.pipeline(transaction=True)
-        for entry in reversed(entries):
-            found = _aside_of(entry)
-            pipeline.execute_command("LPUSH", found.key, _renewed(found.message))
-            pipeline.execute_command("LREM", key, -1, entry)
-            count += 1
-        pipeline.execute()
-    return count
+    key = owner_keys(prefix, owner).aside
+    if chosen is None:
+        chosen = aside(client, owner, prefix=prefix, most=MAX_ASIDE)[::-1]
+    return sum(run("EVAL", _PUT_BACK, 2, key, each.key, each.entry, _renewed(each.message)) for each in chosen)
+
+
+def drop(client: redis.Redis, owner: str, chosen: Sequence[Aside], *, prefix: str = "") -> int:
+    """Forget what was set aside, of what `aside` returned; return how many."""
+    run: Callable[..., Any] = client.execute_command
+    key = owner_keys(prefix, owner).aside
+    return sum(run("LREM", key, -1, each.entry) for each in chosen)
 
 
 def _aside_of(entry: bytes) -> Aside:
     head, _, message = entry.partition(b"\n")
     said: dict[str, Any] = json.loads(head)
-    return Aside(str(said["key"]), str(said["why"]), float(said["at_s"]), message)
+    headers = _headers(message)
+    task_id, task = str(headers.get("id") or ""), str(headers.get("task") or "")
+    return Aside(str(said["key"]), str(said["why"]), float(said["at_s"]), message, task_id, task, entry)
+
+
+def _headers(message: bytes) -> dict[str, Any]:
+    try:
+        return dict(json.loads(message)["headers"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return {}
 
 
 def _renewed(message: bytes) -> _Argument:
@@ -140,6 +164,6 @@ def _renewed(message: bytes) -> _Argument:
     try:
         known: dict[str, Any] = json.loads(message)
         known["properties"]["delivery_tag"] = str(uuid.uuid4())
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return message
     return json.dumps(known)

@@ -1,5 +1,6 @@
 """What a task asks for is what it gets, and what ends it is told to its caller."""
 
+import json
 from typing import Any
 
 import pytest
@@ -32,6 +33,11 @@ def error_of(result: Any) -> BaseException:
     with pytest.raises(Exception) as raised:
         result.get(timeout=WITHIN_S)
     return raised.value
+
+
+def state_of(limits: Limits, task_id: str) -> str:
+    """What the backend says of it now."""
+    return str(limits.app.AsyncResult(task_id).state)
 
 
 # Containers of their own
@@ -122,3 +128,19 @@ def test_a_poison_message_is_run_three_times_and_set_aside(limits: Limits) -> No
     assert isinstance(error, Poisoned)
     assert "3 times a worker was lost under it" in str(error)
     assert (limits.folder / "poison").read_text() == "begun\n" * 3
+
+
+def test_a_message_that_was_set_aside_is_listed_with_its_reason_and_runs_again_when_it_is_put_back(
+    limits: Limits,
+) -> None:
+    result = sent(limits, "poison", "forgivable")
+    assert isinstance(error_of(result), Poisoned)
+    command = ("celery-aside", "--broker", limits.broker)
+    listed = json.loads(limits.cluster.mesolite(*command, "--json", check=True).stdout)
+    [entry] = [each for each in listed if each["task_id"] == result.id]
+    assert (entry["task"], entry["queue"]) == ("limits.poison", "celery")
+    assert entry["why"].startswith("3 times a worker was lost under it")
+    (limits.folder / "forgiven").touch()
+    assert "1 put back" in limits.cluster.mesolite(*command, "--requeue", result.id, check=True).stdout
+    eventually(lambda: state_of(limits, result.id) == "SUCCESS", within_s=WITHIN_S)
+    assert result.id not in limits.cluster.mesolite(*command).stdout
