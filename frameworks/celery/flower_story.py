@@ -114,7 +114,8 @@ class TaskStories:
             attempt = self._given.pop(call.name, None)
             if attempt is not None:
                 attempt.peak_kib = peak_kib
-                _remember(self._spoken_of, attempt.task_id, attempt, MAX_SPOKEN_OF)
+                if attempt.ending is None:
+                    _remember(self._spoken_of, attempt.task_id, attempt, MAX_SPOKEN_OF)
                 self._leave(attempt)
 
     # What Celery says

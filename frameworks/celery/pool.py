@@ -58,6 +58,7 @@ class DispatchedCall:
         "pid",
         "place",
         "pool",
+        "revoked",
         "rules",
         "run",
         "signum",
@@ -92,6 +93,8 @@ class DispatchedCall:
         self.place: Place | None = None
         self.accepted = False
         self.over = False
+        #: It was revoked, or became too late, while it waited for a worker: Celery knows all about it.
+        self.revoked = False
         #: The signal by which somebody told it to end; None while nobody did.
         self.signum: int | None = None
 
@@ -244,7 +247,7 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
 
     def accept(self, call: DispatchedCall, place: Place | None) -> None:
         """A worker has it."""
-        if call.over or call.accepted:
+        if call.over or call.accepted or call.revoked:
             return
         call.accepted = True
         call.place = place or call.place
@@ -277,7 +280,7 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
 
     def _decide(self, call: DispatchedCall, decided: Verdict) -> None:
         """Do what a verdict says: tell Celery, and close the book on the message."""
-        if isinstance(decided, NotBegun):
+        if isinstance(decided, NotBegun) and not call.revoked:
             if self._stopping:
                 self._forget(call)
                 self._parts.watcher.given_back(call)
@@ -285,6 +288,11 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
             else:
                 _log.info("celery.given_again", call=call.name, why=decided.why)
                 self._gather(call)
+            return
+        if call.revoked:
+            self._forget(call)
+            self._parts.watcher.ended(call, None)
+            self._parts.ownership.end(call.tag)
             return
         self.accept(call, call.place)
         self._forget(call)
@@ -354,12 +362,20 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
 
     def _follow(self) -> None:
         """Have as many messages at hand as the workers need that there are, and a few more, for which others are started."""
+        self._drop_revoked()
         workers = sum(view.workers for runner in self._parts.runners.values() for view in runner.executors())
         limit = min(self._most, max(LEAST_LIMIT, workers + workers // 4 + 1))
         change, self.limit = limit - (self.limit or 0), limit
         consumer = getattr(self._parts.controller, "consumer", None)
         if change and consumer is not None and consumer.qos is not None:
             consumer._update_prefetch_count(change)
+
+    def _drop_revoked(self) -> None:
+        """End what was revoked or is too late, and has not begun: Celery's own pools are given nothing before it is its turn."""
+        for call in list(self._by_pid.values()):
+            if not call.accepted and not call.revoked and call.callbacks.revoked():
+                call.revoked = True
+                self._runner(call).kill(call.name)
 
     def _finish(self) -> None:
         self._parts.finish()

@@ -30,6 +30,8 @@ class Callbacks:
     failure: Callable[..., Any]
     #: With (whether the limit was the soft one, the limit in seconds).
     timeout: Callable[..., Any]
+    #: Asks whether it was revoked, or is too late; where so Celery has said it, stored it and acknowledged when this returns.
+    revoked: Callable[[], bool] = bool
 
     @staticmethod
     def of(given: Mapping[str, Any]) -> "Callbacks":
@@ -39,6 +41,8 @@ class Callbacks:
             given.get("callback") or _nothing,
             given.get("error_callback") or _nothing,
             given.get("timeout_callback") or _nothing,
+            # Not among what pools are given: others are given a request once a process is free, and it is asked just before.
+            getattr(getattr(given.get("accept_callback"), "__self__", None), "revoked", bool),
         )
 
 

@@ -316,3 +316,30 @@ def test_statistics_name_executors_and_what_runs(bench: Bench) -> None:
 
     assert (info["max-concurrency"], info["workers"], info["tasks"], info["begun"]) == (10, 1, 1, 1)
     assert [each["agent"] for each in info["executors"]] == ["fake-agent"]
+
+
+def test_a_task_that_is_revoked_while_it_waits_never_runs_and_is_acknowledged(bench: Bench) -> None:
+    """Goal: as with Celery's own pools, which ask just before they run it. Method: a request that says that it was revoked."""
+    asked: list[str] = []
+
+    class Request:
+        """As far as the pool asks it."""
+
+        def accepted(self, *_: Any) -> None:
+            asked.append("accepted")
+
+        def revoked(self) -> bool:
+            asked.append("revoked")
+            return True
+
+    bench.pool.apply_async(
+        None,
+        args=("work", "id-1", {"properties": {"delivery_tag": _TAG}}, b"", None, None),
+        accept_callback=Request().accepted,
+    )
+    bench.turn()
+    bench.pool._follow()
+    bench.turn()
+    assert asked == ["revoked"]
+    assert ("end", _TAG) in bench.ownership.told
+    assert [what for what, _ in bench.watcher.told] == ["given", "ended"]
