@@ -4,6 +4,7 @@ Where the zygote has loaded the application (preload.py) the process was forked 
 """
 
 import os
+import time
 import traceback
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,21 +17,26 @@ if TYPE_CHECKING:
     from .worker_process import WorkerProcess
 
 
+#: What an application needs to be imported may be back in a moment: so long after a failure its next task has it tried again.
+RETRY_AFTER_S: Final = 5.0
+
+
 class Entry:
     """The state of one process: an application, or why there is none."""
 
     def __init__(self) -> None:
-        self._loaded = False
+        #: When loading was last tried; None: never.
+        self._tried_s: float | None = None
         self._begun = False
         self._process: WorkerProcess | None = None
         #: Why no task can run here; empty where they can.
         self.why = ""
 
     def load(self) -> None:
-        """Load the application, once."""
-        if self._loaded:
+        """Load the application, unless that was done, or failed a moment ago."""
+        now_s = time.monotonic()
+        if self._process is not None or (self._tried_s is not None and now_s - self._tried_s < RETRY_AFTER_S):
             return
-        self._loaded = True
         try:
             application: Application = load(os.environ)
             from .worker_process import WorkerProcess
@@ -40,6 +46,8 @@ class Entry:
             self.why = str(error)
         except ValueError as error:
             self.why = f"{RECYCLE_VARIABLE} cannot be read: {error}"
+        finally:
+            self._tried_s = time.monotonic()
 
     def begin(self) -> None:
         """Become a worker, once in each process."""
@@ -64,7 +72,9 @@ class Entry:
 
     def after_call(self) -> str:
         """See `Hooks`."""
-        return self._process.after_call() if self._process is not None else ""
+        if self._process is None:
+            return "it could not begin" if self._begun else ""
+        return self._process.after_call()
 
     def end(self) -> None:
         """See `Hooks`."""

@@ -317,6 +317,23 @@ def test_an_application_that_ends_whoever_imports_it_costs_each_task_a_worker_an
             assert (ran.outcome.end, "exited with code 4" in ran.outcome.message) == (End.DIED, True), ran.outcome
 
 
+def test_an_application_whose_needs_are_met_later_is_loaded_then(
+    tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mesolite.executors.celery.entry.RETRY_AFTER_S", 0.1)
+    folder, needed = tmp_path / "app", tmp_path / "needed"
+    folder.mkdir()
+    (folder / "late.py").write_text(
+        f"from pathlib import Path\nPath({str(needed)!r}).read_text()\nfrom parity_tasks import app\n"
+    )
+    environment = {protocol.APP_VARIABLE: "late", protocol.PATH_VARIABLE: f"{folder}:{APPS}"}
+    with celery_rig(tmp_path, redis_url, monkeypatch, environment=environment) as rig:
+        report = rig.run("parity.add", 1, 2).report
+        assert (report.kind, "FileNotFoundError" in report.text) == (ReportKind.NO_APP, True)
+        needed.touch()
+        assert eventually(lambda: rig.run("parity.add", 1, 2).report.kind is ReportKind.SUCCEEDED)
+
+
 def test_something_else_than_an_application_is_none(
     tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
