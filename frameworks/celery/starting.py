@@ -1,5 +1,6 @@
 """From the settings of `mesolite celery` to Celery's own worker, joined to the cluster."""
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -12,7 +13,7 @@ from celery.worker import state as worker_state
 
 from mesolite.errors import BadInput
 
-from .broker.opening import SCHEMES, install
+from .broker.opening import SCHEMES, claim, install
 from .broker.plain import PlainOwnership
 from .dispatching import use
 from .owning import Ownership
@@ -69,7 +70,11 @@ def _ownership_of(app: Any, settings: DispatchSettings, worker_options: Sequence
         return PlainOwnership()
     chosen = any(option.startswith(_PREFETCH_OPTION) for option in worker_options)
     ahead = not chosen and not _is_set(app, _PREFETCH_SETTING) and not app.conf.worker_disable_prefetch
-    return install(settings.name, ahead=ahead, while_waiting=_leave_if_told)
+    ownership = install(settings.name, ahead=ahead, while_waiting=_leave_if_told)
+    # Where the broker is away, Celery waits for it by its own rules, and the first consumer claims the name.
+    with app.connection_for_read() as connection, contextlib.suppress(*connection.connection_errors):
+        claim(ownership, connection)
+    return ownership
 
 
 def _is_set(app: Any, setting: str) -> bool:

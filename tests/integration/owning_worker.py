@@ -33,6 +33,10 @@ def main() -> None:
     def note(key: str, number: int) -> None:
         notes.rpush(key, number)
 
+    @task(name="quick")
+    def quick() -> None:
+        """Do nothing."""
+
     @task(name="hold", acks_late=True)
     def hold(key: str, number: int, until: str) -> None:
         """Note the beginning, and wait until somebody says to go on."""

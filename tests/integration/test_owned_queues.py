@@ -8,8 +8,8 @@ from typing import Any, Final, cast
 import pytest
 import redis
 
-from mesolite.errors import Superseded
-from mesolite.frameworks.celery.broker import standing
+from mesolite.errors import ConfigError, Superseded
+from mesolite.frameworks.celery.broker import opening, standing
 from mesolite.frameworks.celery.broker.decoding import Layout
 from mesolite.frameworks.celery.broker.requests import owner_keys
 from mesolite.transport.redis_client import connect
@@ -346,3 +346,36 @@ def test_after_a_flush_of_redis_what_was_owned_is_owned_again(redis_url: str, li
         consumer.ownership.end("t")
         consumer.settle()
         assert line.owned() == 0
+
+
+def test_a_name_is_claimed_before_anything_is_consumed(redis_url: str, line: Line) -> None:
+    line.push(raw_message("t"))
+    with owning_consumer(redis_url, line.owner, prefetch=1, acks=False, options=line.options) as consumer:
+        opening.claim(consumer.ownership, consumer.connection)
+        assert line.length() == 1
+        assert line.client.exists(line.keys.lease)
+        consumer.until(1)
+        assert consumer.tags == ["t"]
+
+
+def test_what_is_owned_of_a_queue_that_is_not_consumed_any_more_goes_back(
+    redis_url: str, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line.push(raw_message("t"), queue="former")
+    first = OwningConsumer(redis_url, line.owner, ["former"], prefetch=1, acks=False, options=line.options)
+    first.until(1)
+    first.die()
+    monkeypatch.setattr("mesolite.frameworks.celery.broker.consuming.UNCONSUMED_S", 0.2)
+    with owning_consumer(redis_url, line.owner, options=line.options) as second:
+        second.drain_until(lambda: line.length("former") == 1)
+        assert line.owned() == 0
+        assert line.first("former")["properties"]["delivery_info"]["redelivered"]
+
+
+def test_a_redis_that_is_too_old_is_refused(redis_url: str, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mesolite.frameworks.celery.broker.redis_store.MIN_VERSION", (99, 0))
+    with (
+        owning_consumer(redis_url, line.owner, options=line.options) as consumer,
+        pytest.raises(ConfigError, match=r"needs 99\.0 or newer"),
+    ):
+        opening.claim(consumer.ownership, consumer.connection)

@@ -208,6 +208,10 @@ class Book:
         """Return how many messages wait for consumers of these queues."""
         return sum(self._waiting_counts[queue] for queue in queues)
 
+    def unconsumed(self, queues: Collection[str]) -> set[str]:
+        """Return queues but these of which messages wait."""
+        return {queue for queue, count in self._waiting_counts.items() if count and queue not in queues}
+
     def closed(self, channel: int, still_held: Callable[[str], bool]) -> None:
         """Let what this channel delivered wait again, as Celery forgets it with its connection: not what was given or is held."""
         again = [

@@ -39,6 +39,11 @@ _REFUSED_PAUSE_S: Final = 1.0
 _PRIMARY_CHECK_S: Final = 1.0
 
 
+#: What an earlier life owned of queues that this one does not consume goes back to them after so long: consumers come one by one
+#: as Celery starts, and later by `celery control add_consumer`.
+UNCONSUMED_S: Final = 30.0
+
+
 class Way(NamedTuple):
     """How a channel reaches its broker."""
 
@@ -77,6 +82,7 @@ class Consumption(Flusher):
         self._asked_s = 0.0
         self._paused_until_s = 0.0
         self._primary_checked_s = 0.0
+        self._unconsumed_after_s = 0.0
         self._is_closed = False
         #: Messages delivered so far.
         self.delivered = 0
@@ -136,6 +142,7 @@ class Consumption(Flusher):
             line = self.line or self._connect()
             self._check(line)
             self._deliver()
+            self._give_back_unconsumed()
             self.flush()
             self._ask(line)
         except (redis.RedisError, OSError, Superseded):
@@ -192,6 +199,7 @@ class Consumption(Flusher):
         self._transport.cycle.watch(self, line)
         self.ownership.flusher = self
         self._hungry, self._asked_s, self._paused_until_s = True, 0.0, 0.0
+        self._unconsumed_after_s = time.monotonic() + UNCONSUMED_S
         return line
 
     def _drop_line(self) -> None:
@@ -226,6 +234,17 @@ class Consumption(Flusher):
                 for owned in found:
                     self._deliver_one(owned)
                 left -= len(found)
+
+    def _give_back_unconsumed(self) -> None:
+        now_s = time.monotonic()
+        if now_s < self._unconsumed_after_s:
+            return
+        self._unconsumed_after_s = now_s + UNCONSUMED_S
+        consumed = {queue for source in self._sources for queue in source.queues}
+        idle = self.ownership.book.unconsumed(consumed)
+        if idle:
+            count = self.ownership.book.let_go(idle)
+            _log.warning("celery.unconsumed", queues=sorted(idle), given_back=count)
 
     def _deliver_one(self, owned: Owned) -> None:
         message = decode(owned.raw) if owned.message is None else owned.message

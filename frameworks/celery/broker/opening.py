@@ -43,6 +43,22 @@ def install(
     return made
 
 
+def claim(ownership: RedisOwnership, connection: Any) -> None:
+    """Have the name before anything else is done: wait where another dispatcher has it.
+
+    Without this it is claimed by the first consumer, in Celery's event loop, which then waits with it.
+
+    Args:
+        ownership: As installed.
+        connection: Of kombu, to the application's broker; it may be closed afterwards.
+
+    Raises:
+        ConfigError: The broker is too old, or its options make no sense.
+        redis.RedisError: It does not answer.
+    """
+    ownership.connect(connection.default_channel.owner_way().place)
+
+
 def uninstall() -> None:
     """Undo it: for tests."""
     installed.set_ownership(None)
