@@ -9,9 +9,12 @@ import pytest
 
 from mesolite.embedded_redis import EmbeddedRedis
 from mesolite.executors.sparklite.task_data import TaskMetrics
+from mesolite.frameworks.sparklite import SparkConf, SparkContext
+from mesolite.frameworks.sparklite.errors import JobFailed
 from mesolite.frameworks.sparklite.flower import FlowerListener, driver_worker
 from mesolite.frameworks.sparklite.listener import JobFinished, SparkEvent, StageFinished
 from mesolite.frameworks.sparklite.recorder import Recorder
+from tests.contract.futures_pools import process_cluster
 from tests.unit.sparklite.event_stories import job_began, now_ms, stage_began, task_finished, task_started
 from tests.waiting import eventually
 
@@ -133,3 +136,41 @@ def test_what_happened_while_redis_was_away_is_shown_when_it_is_back(tmp_path: P
         context.ends()
         server.start()
         eventually_shows(flower, **ENDED)
+
+
+@pytest.mark.xdist_group("sparklite")
+def test_a_whole_program_is_shown_with_its_jobs_stages_and_tasks(tmp_path: Path) -> None:
+    """Goal: from SparkContext to Flower's page, with nothing played. Method: a real cluster; a shuffle, and a task that fails."""
+    with process_cluster() as address, Flower(address.redis_url, tmp_path / "flower.log") as flower:
+        conf = SparkConf().setAll(
+            [("spark.executor.memory", "200m"), ("spark.executor.cores", "1"), ("spark.cores.max", "2")]
+        )
+        with SparkContext(address.redis_url, "shown", conf=conf) as sc:
+            pairs = sc.parallelize(range(100), 4).map(lambda number: (number % 10, number))
+            assert len(pairs.reduceByKey(lambda a, b: a + b, 2).collect()) == 10
+            with pytest.raises(JobFailed):
+                sc.parallelize([0], 1).map(lambda number: 1 // number).collect()
+
+            def shown() -> dict[str, list[str]]:
+                """States of this program's things by kind."""
+                states: dict[str, list[str]] = {"job": [], "stage": [], "task": []}
+                for uuid, state in flower.states().items():
+                    kind = uuid.rpartition("/")[2].partition("-")[0]
+                    if uuid.startswith(sc.applicationId) and kind in states:
+                        states[kind].append(state)
+                return {kind: sorted(found) for kind, found in states.items()}
+
+            expected = {
+                "job": ["FAILURE", "SUCCESS"],
+                "stage": ["FAILURE", "SUCCESS", "SUCCESS"],
+                # Spark tries a task four times.
+                "task": ["FAILURE"] * 4 + ["SUCCESS"] * 6,
+            }
+            eventually(lambda: shown() == expected, within_s=2 * SHOWN_WITHIN_S)
+            tasks = flower.get("/api/tasks?limit=1000")
+            ran_at = {task["worker"] for uuid, task in tasks.items() if "/task-" in uuid}
+            assert ran_at <= {"mesolite@agent-1", "mesolite@agent-2"}
+            failed = [
+                task for task in tasks.values() if task["state"] == "FAILURE" and "ZeroDivisionError" in str(task)
+            ]
+            assert failed
