@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 from uuid import uuid4
 
@@ -39,25 +40,30 @@ class Site:
         folder: Made, for the application's module; anybody can read it.
         url: Of the Redis that all workers share, as Mesolite writes it, with database 0.
         number: Tells sites apart: each has two databases.
+        module: Makes the application by its `make_app`, and needs nothing that containers have not.
+        more: Further arguments of `make_app`.
     """
 
     #: The module in the folder, as `celery -A` takes it.
     APP: Final = "benchapp"
 
-    def __init__(self, folder: Path, url: str, number: int) -> None:
+    def __init__(
+        self, folder: Path, url: str, number: int, module: ModuleType = celery_tasks, more: Sequence[str] = ()
+    ) -> None:
         self.folder: Final = folder
-        broker, backend = (_with_database(url, 2 * number + which) for which in (1, 2))
+        broker, backend = (with_database(url, 2 * number + which) for which in (1, 2))
         self.broker_url: Final = broker
         self.backend_url: Final = backend
-        settings = (kombu_url(broker), kombu_url(backend), _transport_options(broker))
+        settings = (kombu_url(broker), kombu_url(backend), _transport_options(broker), *more)
         folder.mkdir(parents=True)
         folder.chmod(_OPEN_FOLDER)
-        module = folder / f"{self.APP}.py"
-        shutil.copyfile(celery_tasks.__file__, module)
-        with module.open("a") as file:
+        assert module.__file__ is not None, "it is a file's"
+        written = folder / f"{self.APP}.py"
+        shutil.copyfile(module.__file__, written)
+        with written.open("a") as file:
             file.write(f"\n\napp = make_app{settings!r}\n")
         #: The client's end of the same application.
-        self.app: Final[Any] = celery_tasks.make_app(*settings)
+        self.app: Final[Any] = module.make_app(*settings)
 
     def task(self, name: str) -> Any:
         """The client's end of a task."""
@@ -163,7 +169,8 @@ def let_go(results: Iterable[Any]) -> None:
         result.backend = None
 
 
-def _with_database(url: str, number: int) -> str:
+def with_database(url: str, number: int) -> str:
+    """Return the address of another database of the same Redis, both as Mesolite writes them."""
     if scheme_of(url) == SENTINEL_SCHEME:
         return url.replace("/0?", f"/{number}?")
     return f"{url.rpartition('/')[0]}/{number}"

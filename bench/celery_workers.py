@@ -72,15 +72,14 @@ def plain(pool: str) -> WorkerSpec:
     )
 
 
-def dispatcher(address: ClusterAddress, concurrency: int | None = None) -> WorkerSpec:
+def dispatcher(address: ClusterAddress, *more: str) -> WorkerSpec:
     """`mesolite celery` on a cluster.
 
     Args:
         address: Of the cluster.
-        concurrency: The most tasks at once, where it is not the command's own.
+        more: Options; those that stand twice count as they stand last.
     """
-    ours = ["celery", "-A", Site.APP, "--cpus", str(CPUS), "--mem", str(MEM_MIB), "--idle", str(IDLE_S)]
-    ours += [] if concurrency is None else ["-c", str(concurrency)]
+    ours = ["celery", "-A", Site.APP, "--cpus", str(CPUS), "--mem", str(MEM_MIB), "--idle", str(IDLE_S), *more]
     return WorkerSpec(
         name="Mesolite",
         setting=f"mesolite celery, {CONCURRENCY} warm workers of {CPUS} CPUs and {MEM_MIB} MiB, each a container",
