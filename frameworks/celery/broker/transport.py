@@ -8,10 +8,12 @@ others are kombu's too, visibility timeout and all.
 # kombu has no types: what is `Any` here is its.
 # mypy: disallow-untyped-calls=False, disallow-subclassing-any=False
 
+import time
 from queue import Empty
 from typing import Any, Final
 
 import redis
+from celery.worker.state import maybe_shutdown
 from kombu.transport import redis as kombu_redis
 from kombu.transport.virtual import base as virtual
 from kombu.utils.scheduling import cycle_by_name, priority_cycle, round_robin_cycle, sorted_cycle
@@ -39,6 +41,11 @@ _SENTINEL_SOCKET_TIMEOUT_S: Final = 2.0
 _SENTINEL_CONNECT_TIMEOUT_S: Final = 1.0
 #: How often kombu's poller comes back where it waits by itself: to see whether the line still answers.
 _POLL_TURN_S: Final = 1.0
+
+#: How long an election is waited for, once servers are down for Sentinels, and how often they are asked. Then Celery says that it
+#: cannot connect, and waits as it does.
+_ELECTION_S: Final = 5.0
+_ELECTION_POLL_S: Final = 0.05
 
 _LINE: Final = "OWNER-LINE"
 _BELL: Final = "OWNER-BELL"
@@ -365,10 +372,33 @@ class OwningTransport(_Redis.Transport):
 
 
 class OwningSentinelTransport(_Redis.SentinelTransport):
-    """kombu's Sentinel transport, owning."""
+    """kombu's Sentinel transport, owning.
+
+    Once it was connected it waits for the next primary: Celery tries again after 2 s and after 6 s, just before and long
+    after Sentinels have elected one.
+    """
 
     Channel = OwningSentinelChannel
+    #: Whether Sentinels that this process knows have ever named a primary that answered.
+    _has_connected = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.cycle = OwningPoller()
+
+    def establish_connection(self) -> Any:
+        """Connect; behind a failover, as soon as there is a primary again."""
+        kind = type(self)
+        deadline_s = time.monotonic() + (_ELECTION_S if kind._has_connected else 0)
+        while True:
+            try:
+                connected = super().establish_connection()
+            except self.connection_errors:
+                if time.monotonic() > deadline_s:
+                    raise
+            else:
+                kind._has_connected = True
+                return connected
+            # As Celery does between its tries: who was told to end need not wait.
+            maybe_shutdown()
+            time.sleep(_ELECTION_POLL_S)
