@@ -6,6 +6,7 @@ It is copied into a folder of the test with a last line that makes `app` (`bench
 import os
 import threading
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any
@@ -51,9 +52,7 @@ def make_app(broker: str, backend: str, options: dict[str, Any], folder: str, co
         return sum(numbers)
 
     def counted(task: Any, number: int, how: str) -> int:
-        client: redis.Redis = redis.Redis.from_url(counters)
-        client.hincrby(STARTS, task.request.id, 1)
-        client.close()
+        _client(counters).hincrby(STARTS, task.request.id, 1)
         _die(how)
         return number
 
@@ -62,6 +61,12 @@ def make_app(broker: str, backend: str, options: dict[str, Any], folder: str, co
     app.task(name="gathered")(gathered)
     app.task(name="counted", bind=True)(counted)
     return app
+
+
+@cache
+def _client(url: str) -> redis.Redis:
+    """One for each worker process: it is first asked for by a task."""
+    return redis.Redis.from_url(url)
 
 
 def _written(journal: Path, number: int, seconds: float) -> int:
