@@ -173,7 +173,7 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
         options, refusal = self._options_of(name, fields)
         hard_limit_s = given.get("timeout") or self.options.get("timeout")
         if hard_limit_s and (options.max_time_s is None or hard_limit_s < options.max_time_s):
-            options = replace(options, max_time_s=float(hard_limit_s))
+            options = replace(options, max_time_s=hard_limit_s)
         ownership, number = self._parts.ownership, next(self._numbers)
         called = call_name(task_id, tag, ownership.returns(tag))
         losses = ownership.losses(tag)

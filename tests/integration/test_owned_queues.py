@@ -13,6 +13,7 @@ from mesolite.frameworks.celery.broker import opening, standing
 from mesolite.frameworks.celery.broker.decoding import Layout
 from mesolite.frameworks.celery.broker.requests import owner_keys
 from mesolite.transport.redis_client import connect
+from tests.waiting import eventually
 
 from .owning_rig import OwningConsumer, owning_consumer, producer, raw_message
 
@@ -87,6 +88,23 @@ def test_a_message_wakes_an_idle_consumer_at_once(redis_url: str, line: Line) ->
             line.push(raw_message())
             consumer.until(number + 1)
             assert time.monotonic() - began_s < 0.5
+
+
+def test_a_message_that_comes_between_a_take_and_its_answer_is_not_missed(redis_url: str, line: Line) -> None:
+    """Method: the bell is heard before the answer to the take that found nothing, as when a loop reads both in one turn."""
+    with owning_consumer(redis_url, line.owner, options=line.options) as consumer:
+        consumer.drain()
+        consumption: Any = consumer.connection.transport.cycle.consumption
+        consumption._hungry = True
+        consumption.turn()
+        eventually(lambda: consumption.line.line.connection.can_read(timeout=0))
+        line.push(raw_message())
+        eventually(lambda: consumption.line.bell.connection.can_read(timeout=0))
+        consumption.on_bell()
+        consumption.on_line()
+        began_s = time.monotonic()
+        consumer.until(1)
+        assert time.monotonic() - began_s < 0.5
 
 
 def test_messages_of_higher_priority_come_first_and_queues_take_turns(redis_url: str, line: Line) -> None:

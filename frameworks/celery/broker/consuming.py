@@ -263,6 +263,8 @@ class Consumption(Flusher):
             return
         take = self._next_take() if self._hungry or now_s - self._asked_s >= _ASK_EVERY_S else None
         if take is not None:
+            # From now on, and not from its answer: the bell may ring after the take and be heard before it is answered.
+            self._hungry = False
             line.send(take, take_command(self.ownership.keys, self.ownership.guard, take))
         elif self._has_more() or now_s - self._asked_s >= _ASK_EVERY_S:
             line.send(_Nudge(), ["PING"])
@@ -304,7 +306,7 @@ class Consumption(Flusher):
                 _log.warning("celery.aside_full", dropped=value)
         elif isinstance(request, Take):
             found = taken(request, value)
-            self._hungry = not found.drained
+            self._hungry = self._hungry or not found.drained
             self.ownership.take_in(found)
             self._rotate(found)
 
@@ -318,6 +320,7 @@ class Consumption(Flusher):
             raise redis.ConnectionError("another connection, or another dispatcher, took over")
         _log.error("celery.refused", request=type(request).__name__, reason=str(refusal))
         self._paused_until_s = time.monotonic() + _REFUSED_PAUSE_S
+        self._hungry = True
         if isinstance(request, Writes):
             # All that was sent and is not answered goes again, in order; answers to come find nothing to tick off.
             raise redis.ConnectionError(f"the broker refuses what is written: {refusal}")

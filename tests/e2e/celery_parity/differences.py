@@ -55,6 +55,13 @@ DIFFERENCES: Final = (
         "fails with `MemoryLimitExceeded`, a `WorkerLostError` that says limit and peak",
         "the reason this exists",
     ),
+    # HARD_LIMIT
+    Difference(
+        "a hard time limit",
+        "told twice: two `task-failed`, two `task_failure`, errbacks called twice, `Request.on_failure` and `on_timeout`",
+        "told once, by `on_timeout`; no `task_postrun`, since nothing of the task goes on",
+        "prefork's pool sets a failure beside the time-out that Celery 5.7 handles whole",
+    ),
     Difference(
         "`worker_init`, `worker_ready`, `task_received`, `task_revoked`, `task_unknown`, `task_rejected`",
         "in the main process, which the children are forked from",

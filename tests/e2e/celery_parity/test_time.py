@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from .client import Client, same
+from .client import Client, both, same
 from .conftest import MARKS
 from .parity_app import failing, gates, plain
 
@@ -38,8 +38,8 @@ def test_a_task_that_expired_is_revoked(clients: Clients) -> None:
 
     def scenario(client: Client) -> Any:
         key = client.key()
-        result = plain.unheard.apply_async((key,), countdown=1, expires=0.3)
-        heard = plain.add.apply_async((1, 1), countdown=1, expires=0.3)
+        result = plain.unheard.apply_async((key,), countdown=1.5, expires=1)
+        heard = plain.add.apply_async((1, 1), countdown=1.5, expires=1)
         client.wait(lambda: client.witness.has_ended([result.id, heard.id]), "both are revoked")
         return client.end(heard)["status"], client.notes(key)
 
@@ -73,8 +73,13 @@ def test_a_soft_limit_is_raised_in_the_task(clients: Clients, caught: bool) -> N
 
 
 def test_a_hard_limit_ends_the_task(clients: Clients) -> None:
-    story = same(clients, lambda client: client.end(failing.hard_limited.delay(client.key())))
-    assert (story.told["status"], story.told["result"]) == ("FAILURE", "TimeLimitExceeded(1,)")
+    """Method: results are compared whole, what is told by the difference HARD_LIMIT."""
+    one, other = both(clients, lambda client: client.end(failing.hard_limited.delay(client.key())))
+    assert other.told == one.told
+    assert (one.told["status"], one.told["result"]) == ("FAILURE", "TimeLimitExceeded(1,)")
+    assert set(one.events_of("parity.hard_limited")) == set(other.events_of("parity.hard_limited"))
+    assert other.events_of("parity.hard_limited") == ("task-failed", "task-received", "task-started")
+    assert [each[0] for each in other.signals] == ["task_failure", "task_prerun", "task_received"]
 
 
 def test_a_limit_of_the_call_goes_before_that_of_the_task(clients: Clients) -> None:
@@ -83,4 +88,4 @@ def test_a_limit_of_the_call_goes_before_that_of_the_task(clients: Clients) -> N
         result = gates.held.apply_async((gate,), time_limit=0.7)
         return client.end(result)["result"]
 
-    assert same(clients, scenario).told == "TimeLimitExceeded(0.7,)"
+    assert [story.told for story in both(clients, scenario)] == ["TimeLimitExceeded(0.7,)"] * 2
