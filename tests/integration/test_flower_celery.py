@@ -130,6 +130,22 @@ def test_metrics_are_right_to_the_task_though_most_are_left_out(
         assert sum(processed.values()) == count + failing
 
 
+def test_flower_keeps_so_many_tasks_and_counts_all(
+    cluster: EmbeddedRedis, broker: EmbeddedRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: its memory has a bound, though nothing is left out. Method: 500 tasks where 100 are kept."""
+    monkeypatch.setenv("FLOWER_MAX_TASKS", "100")
+    with (
+        Flower(cluster.url, tmp_path / "flower.log") as flower,
+        worker(broker.url, cluster.url, tmp_path / "worker.log") as shop,
+    ):
+        for number in range(500):
+            shop.call("add", number, 1)
+        eventually(lambda: metrics(flower).events("succeeded") == 500, within_s=60)
+        eventually(lambda: len(flower.states()) == 100)
+        assert metrics(flower).events("received") == 500
+
+
 def workers_of(flower: Flower) -> dict[str, dict[str, Any]]:
     """The rows of Flower's page of workers."""
     rows: list[dict[str, Any]] = flower.get("/workers?json=1")["data"]
