@@ -119,7 +119,7 @@ def _own_group(ctx: click.Context, app: str) -> Group:
     }
     if params["queues"]:
         said["queues"] = [each.strip() for each in params["queues"].split(",") if each.strip()]
-    return read_group(names[0] if names else _name_of(app), said, "the command line")
+    return read_group(names[0] if names else name_of(app), said, "the command line")
 
 
 def _groups_of_file(ctx: click.Context) -> list[Group]:
@@ -214,7 +214,7 @@ class _Board:
                 click.echo(line(status))
 
 
-def _name_of(app: str) -> str:
+def name_of(app: str) -> str:
     """Make a name for a group of its application's: "proj" of "proj.celery:app"."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", re.split(r"[.:]", app, maxsplit=1)[0])[:40].strip("-_") or "celery"
 

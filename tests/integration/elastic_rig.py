@@ -6,6 +6,7 @@ with ElasticRig(directory, redis_url) as rig:
     eventually(lambda: rig.done() == rig.sent)
 """
 
+import http.client
 import json
 import os
 import secrets
@@ -18,14 +19,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+import msgspec
 import redis
 from celery import Celery
 
 from mesolite.cli.processes import stop_process
 from mesolite.cli.startup import Startup
 from mesolite.config import UpConfig
-from mesolite.discovery import ClusterAddress, read_cluster
+from mesolite.discovery import ClusterAddress, read_cluster, write_cluster
 from mesolite.operator import OperatorClient
+from mesolite.ports import free_port
 from mesolite.transport.kombu_address import kombu_url
 from tests.source_tree import ROOT
 from tests.waiting import eventually
@@ -80,6 +83,7 @@ class ElasticRig:
         self._app.conf.task_default_queue = self.queue
         self._app.conf.broker_transport_options = {"global_keyprefix": f"{self.queue}/"}
         self._process: subprocess.Popen[bytes] | None = None
+        self._master: subprocess.Popen[bytes] | None = None
         self._output: Final = directory / "output"
         self.errors: Final = directory / "errors"
         self.sent = Counter[int]()
@@ -103,6 +107,9 @@ class ElasticRig:
             self._kill_workers()
         for record in reversed(self.address.processes):
             stop_process(record)
+        if self._master is not None:
+            self._master.kill()
+            self._master.wait()
         self._app.close()
         self._redis.close()
 
@@ -156,6 +163,16 @@ class ElasticRig:
         """How often each was done."""
         return Counter(int(each) for each in self._redis.lrange(f"{self.queue}.done", 0, -1))
 
+    def wait_until_done(self, within_s: float = 60.0) -> None:
+        """Wait until all that was sent was done, each once; where it was not, say what became of it."""
+        try:
+            eventually(lambda: self.done() == self.sent, within_s=within_s)
+        except AssertionError:
+            done = self.done()
+            kept = {name: self._redis.hlen(f"{self.queue}/{name}") for name in ("unacked",)}
+            told = (self.sent - done, done - self.sent, self._redis.llen(f"{self.queue}/{self.queue}"), kept)
+            raise AssertionError("missing {}, more than once {}, {} wait, {}".format(*told)) from None
+
     def statuses(self) -> list[dict[str, Any]]:
         """All that the command said."""
         return [json.loads(line) for line in self._output.read_text().splitlines() if line.endswith("}")]
@@ -165,6 +182,19 @@ class ElasticRig:
         said = self.statuses()
         workers: list[dict[str, Any]] = said[-1]["workers"] if said else []
         return [worker for worker in workers if phase is None or worker["phase"] == phase]
+
+    def replace_master(self) -> None:
+        """Kill the master when another stands by, and wait until that leads."""
+        address = self.address
+        port = free_port()
+        settings = {"MESOLITE_REDIS_URL": address.redis_url, "MESOLITE_CLUSTER": address.cluster}
+        argv = [sys.executable, "-m", "mesolite.cli", "master", "--http-port", str(port)]
+        self._master = subprocess.Popen(argv, env={**os.environ, **settings}, stderr=subprocess.DEVNULL)
+        url = f"http://127.0.0.1:{port}"
+        eventually(lambda: _answers(url), within_s=30)
+        os.kill(next(record.pid for record in address.processes if record.name == "master"), signal.SIGKILL)
+        write_cluster(self.home, msgspec.structs.replace(address, master_url=url))
+        eventually(lambda: _leads(url), within_s=30)
 
     def tasks(self) -> list[str]:
         """Ids of the tasks that the master knows and that have not ended."""
@@ -187,3 +217,23 @@ class ElasticRig:
                 for pid in self.pids(row.task_id):
                     os.kill(pid, signal.SIGKILL)
         eventually(lambda: not client.tasks(), within_s=15)
+
+
+def _health(url: str) -> dict[str, Any]:
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=5)
+    try:
+        connection.request("GET", "/health")
+        health: dict[str, Any] = json.loads(connection.getresponse().read() or b"{}")
+    except OSError:
+        return {}
+    finally:
+        connection.close()
+    return health
+
+
+def _answers(url: str) -> bool:
+    return "leads" in _health(url)
+
+
+def _leads(url: str) -> bool:
+    return _health(url).get("leads") is True
