@@ -3,7 +3,7 @@
 Method: a book and the broker in memory, with connections that break between a request and its answer, dispatchers that die, and
 failovers after which the broker is as it was a while ago. After each step every message that was sent and had no last word must
 lie in a queue or be owned; and one that is delivered must not be delivered again before it went back, its connection was lost, or
-its dispatcher died.
+its dispatcher died. At the end all is well, and every message comes to its last word.
 """
 
 import copy
@@ -46,6 +46,8 @@ class OwnedMessages(RuleBasedStateMachine):
         self.out: set[str] = set()
         self.given: set[str] = set()
         self.done_in_this_life: set[str] = set()
+        #: Had their last word, and the broker knows: no failover since.
+        self.settled: set[str] = set()
         self.salts = self.tags = 0
         self.live()
 
@@ -57,6 +59,8 @@ class OwnedMessages(RuleBasedStateMachine):
         self.guard, self.book, self.channel = Guard(life, 0), Book(life), 1
         begin(self.store, self.take_in)
         self.out, self.given, self.done_in_this_life = set(), set(), set()
+        #: Given, and came over an earlier connection.
+        self.survived: set[str] = set()
 
     def take_in(self, held: Sequence[Held]) -> None:
         self.book.arrived(
@@ -70,8 +74,10 @@ class OwnedMessages(RuleBasedStateMachine):
         assert self.store.enter(self.guard, 1)
         self.book.closed(self.channel, lambda _: False)
         self.out &= self.given
+        self.survived = set(self.out)
         self.channel += 1
         reconcile(self.store, self.guard, self.book, self.take_in)
+        self.settle()
 
     def remember(self) -> None:
         self.past = [*self.past[-3:], copy.deepcopy(self.broker)]
@@ -81,16 +87,17 @@ class OwnedMessages(RuleBasedStateMachine):
 
     # -- the world
 
-    @rule(queue=st.sampled_from(QUEUES))
-    def producer_sends(self, queue: str) -> None:
-        self.tags += 1
-        tag = f"t{self.tags}"
-        self.sent.add(tag)
-        self.broker.push(queue, message(tag))
+    @rule(queue=st.sampled_from(QUEUES), count=st.integers(1, 3))
+    def producer_sends(self, queue: str, count: int) -> None:
+        for _ in range(count):
+            self.tags += 1
+            tag = f"t{self.tags}"
+            self.sent.add(tag)
+            self.broker.push(queue, message(tag))
         self.remember()
 
-    @rule(count=st.integers(1, 4), rotating=st.booleans(), answered=st.booleans())
-    def dispatcher_takes(self, count: int, rotating: bool, answered: bool) -> None:
+    @rule(count=st.integers(1, 4), rotating=st.booleans(), answered=st.booleans(), room=st.integers(0, 4))
+    def dispatcher_takes(self, count: int, rotating: bool, answered: bool, room: int) -> None:
         take = Take(self.book.next_take(), [QUEUES], count, 1_000, rotating)
         taken = self.store.take(self.guard, take)
         self.remember()
@@ -98,6 +105,7 @@ class OwnedMessages(RuleBasedStateMachine):
             self.take_taken(taken)
         else:
             self.connect()
+        self.celery_gets(room)
 
     def take_taken(self, taken: Taken) -> None:
         self.book.arrived(arrival(item_id, key, raw, LAYOUT) for item_id, key, raw in taken.items)
@@ -107,6 +115,7 @@ class OwnedMessages(RuleBasedStateMachine):
         for owned in self.book.deliver(QUEUES, self.channel, count):
             assert owned.own_tag not in self.out, "delivered while it is out"
             assert owned.own_tag not in self.done_in_this_life, "delivered after its last word"
+            assert owned.own_tag not in self.settled, "delivered though its last word was written"
             self.out.add(owned.own_tag)
 
     @precondition(lambda self: self.out)
@@ -125,6 +134,7 @@ class OwnedMessages(RuleBasedStateMachine):
         self.finish(tag)
 
     def finish(self, tag: str) -> None:
+        self.survived.discard(tag)
         assert self.book.find(tag) is None
         self.out.discard(tag)
         self.given.discard(tag)
@@ -136,6 +146,7 @@ class OwnedMessages(RuleBasedStateMachine):
     def celery_returns(self, number: int, first: bool) -> None:
         tag = self.pick(self.out, number)
         self.book.return_(tag, first=first)
+        self.survived.discard(tag)
         self.out.discard(tag)
         self.given.discard(tag)
 
@@ -152,6 +163,10 @@ class OwnedMessages(RuleBasedStateMachine):
         tag = self.pick(self.given, number)
         self.book.take_back(tag)
         self.given.discard(tag)
+        if tag in self.survived:
+            # Celery has forgotten it with the connection over which it came.
+            self.survived.discard(tag)
+            self.out.discard(tag)
 
     @rule(answered=st.booleans(), arrives=st.booleans())
     def dispatcher_writes(self, answered: bool, arrives: bool) -> None:
@@ -163,8 +178,13 @@ class OwnedMessages(RuleBasedStateMachine):
             self.remember()
         if answered:
             self.book.written()
+            self.settle()
         else:
             self.connect()
+
+    def settle(self) -> None:
+        if self.book.unwritten == 0:
+            self.settled |= self.done_in_this_life
 
     @rule()
     def connection_breaks(self) -> None:
@@ -192,12 +212,30 @@ class OwnedMessages(RuleBasedStateMachine):
     def redis_fails_over(self, back: int) -> None:
         """What was acknowledged to producers may be forgotten, which nobody here can help; what we hold may not."""
         now_ms = self.broker.now_ms
+        self.settled = set()
         self.broker = copy.deepcopy(self.past[-1 - min(back, len(self.past) - 1)])
         self.broker.now_ms = now_ms
         held = {owned.own_tag for owned in self.book}
         self.sent = {tag for tag in self.sent if tag in held or tag in self.in_redis() or tag in self.done}
         self.connect()
         self.remember()
+
+    def teardown(self) -> None:
+        """All is well from now on: every message comes to its last word, and nothing is left."""
+        if not hasattr(self, "broker"):
+            return
+        for _ in range(3):
+            self.connect()
+            self.take_taken(self.store.take(self.guard, Take(self.book.next_take(), [QUEUES], 1_000, 1_000_000, True)))
+            self.celery_gets(1_000)
+            for tag in sorted(self.out):
+                self.book.acknowledge(tag)
+                self.book.end(tag)
+                self.finish(tag)
+        self.connect()
+        assert self.sent <= self.done
+        assert len(self.book) == 0
+        assert (self.in_redis(), self.broker.states) == (set(), {})
 
     # -- what is always true
 

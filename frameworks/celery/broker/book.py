@@ -118,6 +118,8 @@ class Book:
         self._waiting: deque[str] = deque()
         #: Of messages that wait, by queue.
         self._waiting_counts: Counter[str] = Counter()
+        #: Channels that delivered something and are not closed.
+        self._open: set[int] = set()
         #: What is to be written, by id.
         self._todo: dict[str, _Word] = {}
         #: What was sent and not answered, oldest first.
@@ -186,6 +188,7 @@ class Book:
 
         What an earlier life gave away runs already, and comes whatever the count: it was the first to arrive.
         """
+        self._open.add(channel)
         found: list[Owned] = []
         kept: list[str] = []
         while self._waiting:
@@ -214,16 +217,19 @@ class Book:
 
     def closed(self, channel: int, still_held: Callable[[str], bool]) -> None:
         """Let what this channel delivered wait again, as Celery forgets it with its connection: not what was given or is held."""
-        again = [
+        self._open.discard(channel)
+        self._wait_again(
             owned
             for owned in self._owned.values()
             if owned.channel == channel and not (owned.given or still_held(owned.tag))
-        ]
+        )
+
+    def _wait_again(self, messages: Iterable[Owned]) -> None:
+        again = sorted(messages, key=lambda owned: (not owned.was_given, id_order(owned.item_id)))
         for owned in again:
             owned.channel = 0
             owned.redelivered = True
             self._waiting_counts[owned.queue] += 1
-        again.sort(key=lambda owned: (not owned.was_given, id_order(owned.item_id)))
         self._waiting.extendleft(owned.item_id for owned in reversed(again))
 
     # -- what Celery and the pool say
@@ -256,11 +262,15 @@ class Book:
         return self._settle(owned)
 
     def take_back(self, tag: str) -> None:
-        """What was given did not begin."""
+        """What was given, or held over a lost connection, did not begin. What came over a closed channel Celery forgot."""
         owned = self._by_tag.get(tag)
-        if owned is not None and (owned.given or owned.was_given):
+        if owned is None:
+            return
+        if owned.given or owned.was_given:
             owned.given = owned.was_given = owned.acknowledged = owned.was_acknowledged = False
             self._note_state(owned)
+        if owned.channel and owned.channel not in self._open:
+            self._wait_again([owned])
 
     def asked_back(self, tag: str) -> None:
         """Its task asks to go back to the queue."""

@@ -90,6 +90,16 @@ def test_what_was_given_and_did_not_begin_is_as_before() -> None:
     assert book.acknowledge("t")
 
 
+def test_what_did_not_begin_and_came_over_a_connection_that_was_lost_since_is_delivered_again() -> None:
+    book = holding(arrival("t"))
+    book.give("t")
+    book.closed(1, lambda _: False)
+    assert book.deliver({"celery"}, 2, 1) == []
+    book.take_back("t")
+    book.check()
+    assert [owned.tag for owned in book.deliver({"celery"}, 2, 1)] == ["t"]
+
+
 def test_a_message_goes_back_last_with_its_losses_counted_for_its_own_tag() -> None:
     book = holding(arrival("t"))
     book.give("t")
