@@ -1,7 +1,8 @@
 """What an executor does for its client: takes calls off the link, hands them to the runner, says how they ended.
 
 One client at a time: the newest session of the framework (`session`). When a newer one speaks, calls of the old that have not
-begun are cancelled, and nobody hears of those that have.
+begun are cancelled. Those that have run on, and the newer session may attach to them by the names that the old one gave them; how
+those ended that have a name is remembered for it, too (`ended_calls`).
 
 A call is begun at most once: numbers on the link are taken once (`link`), and each number is one call. What becomes of what this
 executor has taken, if the executor ends, is for the client to say.
@@ -14,13 +15,16 @@ from collections.abc import Callable
 from typing import Final
 
 from .calls import Call, CallRunner, End, Function, Outcome
+from .ended_calls import EndedCalls
 from .link import Frame, Link
 from .session import session_order
 from .wire import (
+    Attach,
     BadEntry,
     Begun,
     Cancel,
     Define,
+    Earlier,
     Ended,
     Envelope,
     ExecutorItem,
@@ -28,6 +32,7 @@ from .wire import (
     Options,
     Returned,
     Run,
+    Unknown,
     Workers,
     cut_body,
     decode_client_body,
@@ -72,6 +77,15 @@ class Service:
         self._functions: dict[int, Function] = {}
         #: Calls of this session that have not ended, by number.
         self._calls: dict[int, Call] = {}
+        #: Calls of earlier sessions that run on, by key.
+        self._earlier: dict[object, Call] = {}
+        #: Numbers in this session of those that it attached to, by key.
+        self._attached: dict[object, int] = {}
+        self._ends: Final = EndedCalls()
+        #: When the client was last heard; and, for one that took over, the one before it.
+        self._heard_ms = self._heard_before_ms = float("-inf")
+        #: The time, as of the last word.
+        self._now_ms = float("-inf")
         #: What is to be said, in order, for as long as the link's window is full.
         self._items: deque[ExecutorItem] = deque()
         #: When to say who this is; None where everybody knows.
@@ -85,8 +99,8 @@ class Service:
 
     @property
     def active(self) -> int:
-        """Calls of the client that have not ended."""
-        return len(self._calls)
+        """Calls of clients that have not ended."""
+        return len(self._calls) + len(self._earlier)
 
     @property
     def doubtful(self) -> bool:
@@ -121,6 +135,7 @@ class Service:
 
     def hear(self, payloads: list[bytes], now_ms: float) -> None:
         """Take entries as they stand in the stream."""
+        self._now_ms = now_ms
         calls: list[Call] = []
         for payload in payloads:
             try:
@@ -138,6 +153,7 @@ class Service:
             return  # for an earlier life of an executor of this name
         if envelope.sender != self._client and not self._adopt(envelope.sender, calls):
             return
+        self._heard_ms = now_ms
         if not envelope.receiver:
             self._asked_who(now_ms)
             return
@@ -150,6 +166,8 @@ class Service:
                     self._define(item)
                 elif type(item) is Cancel:
                     self._cancel(item, calls)
+                elif type(item) is Attach:
+                    self._attach(item)
 
     def _adopt(self, session: str, calls: list[Call]) -> bool:
         """Follow a session, if it is newer than the one followed so far."""
@@ -161,18 +179,37 @@ class Service:
             return False
         for call in calls:
             # Taken in this very batch from the old one, and not handed on yet: they begin nowhere.
-            self._calls.pop(_number_of(call), None)
+            self._calls.pop(_first_number_of(call), None)
         calls.clear()
         old, self._calls = self._calls, {}
-        for call in list(old.values()):
+        self._attached.clear()
+        self._earlier.update((call.key, call) for call in old.values())
+        for call in old.values():
             self._runner.cancel(call.key, kill=False)
+        self._heard_before_ms = self._heard_ms
         self._client = session
         self._generation += 1
         self._link = Link()
         self._functions.clear()
         self._items.clear()
-        self._items.append(Workers(self._workers))
+        self._items += [Workers(self._workers), Earlier(len(self._earlier))]
         return True
+
+    def _attach(self, item: Attach) -> None:
+        number, name = item
+        if number in self._calls:
+            return
+        call = next((each for each in self._earlier.values() if each.name == name), None)
+        if call is not None:
+            del self._earlier[call.key]
+            self._attached[call.key] = number
+            self._calls[number] = call
+            self._say(Begun(number))
+            self._say(Earlier(len(self._earlier)))
+        elif (outcome := self._ends.get(name)) is not None:
+            self._say(Ended(number, outcome))
+        else:
+            self._say(Unknown(number, self._ends.settled(self._heard_before_ms)))
 
     def _asked_who(self, now_ms: float) -> None:
         self._hello_due_ms = max(now_ms, self._last_hello_ms + HELLO_AGAIN_MS)
@@ -216,26 +253,37 @@ class Service:
     # From the runner
 
     def _begun(self, call: Call) -> None:
-        if self._is_current(call):
-            self._say(Begun(_number_of(call)))
+        number = self._number_of(call)
+        if number is not None:
+            self._say(Begun(number))
 
     def _ended(self, call: Call, outcome: Outcome) -> None:
         if outcome.end is End.RETURNED:
             self.succeeded += 1
         elif outcome.begun:
             self.failed += 1
-        if not self._is_current(call):
+        number = self._number_of(call)
+        self._keep_end(call, outcome)
+        if number is None:
+            if self._earlier.pop(call.key, None) is not None:
+                self._say(Earlier(len(self._earlier)))
             return
-        number = _number_of(call)
         del self._calls[number]
+        self._attached.pop(call.key, None)
         if outcome.end is End.RETURNED and not outcome.message and not outcome.peak_bytes:
             self._say(Returned(number, outcome.payload, outcome.ran_us))
         else:
             self._say(Ended(number, outcome))
 
-    def _is_current(self, call: Call) -> bool:
-        """Whether the client that is followed waits for this call."""
-        return self._calls.get(_number_of(call)) is call
+    def _keep_end(self, call: Call, outcome: Outcome) -> None:
+        """Remember how a call ended that has a name; one that did not begin here may have begun elsewhere since."""
+        if outcome.begun and call.name != str(_first_number_of(call)):
+            self._ends.keep(call.name, outcome, self._now_ms)
+
+    def _number_of(self, call: Call) -> int | None:
+        """What the client that is followed knows this call by; None where it is none of its."""
+        number = self._attached.get(call.key, _first_number_of(call))
+        return number if self._calls.get(number) is call else None
 
     def _say(self, item: ExecutorItem) -> None:
         if self._client:
@@ -246,6 +294,7 @@ class Service:
 
     def take(self, now_ms: float) -> list[bytes]:
         """Return the entries to append to the results now."""
+        self._now_ms = now_ms
         entries: list[bytes] = []
         if self._hello_due_ms is not None and now_ms >= self._hello_due_ms:
             entries.append(self._say_hello(now_ms))
@@ -263,6 +312,9 @@ class Service:
     def check(self) -> None:
         """Assert its invariants."""
         self._link.check()
+        self._ends.check()
+        assert self._attached.keys() <= {call.key for call in self._calls.values()}
+        assert not self._earlier.keys() & {call.key for call in self._calls.values()}
         assert self._client or not (self._calls or self._items or self._functions), "without a client there is nothing"
         assert len(self._calls) <= MAX_CALLS
         assert len(self._functions) <= MAX_FUNCTIONS
@@ -274,15 +326,15 @@ class Service:
             self._hello_due_ms = now_ms + self._hello_pause_ms
             self._hello_pause_ms = min(2 * self._hello_pause_ms, MAX_HELLO_EVERY_MS)
         self._last_hello_ms = now_ms
-        body = encode_body([self._hello._replace(workers=self._workers)])
+        body = encode_body([self._hello._replace(workers=self._workers, earlier=len(self._earlier))])
         return encode_envelope(Envelope(self._session, self._client, 0, 0, False, body))
 
     def _entry(self, frame: Frame) -> bytes:
         return encode_envelope(Envelope(self._session, self._client, *frame))
 
 
-def _number_of(call: Call) -> int:
-    """The client's number of a call: keys are made here."""
+def _first_number_of(call: Call) -> int:
+    """The number of a call in the session that sent it: keys are made here."""
     key = call.key
     assert isinstance(key, tuple)
     number: int = key[1]

@@ -81,7 +81,14 @@ class Cancel(NamedTuple):
     kill: bool
 
 
-ClientItem: TypeAlias = Define | Run | Cancel
+class Attach(NamedTuple):
+    """The call that had this name (`Options.name`) in an earlier session is this number from here on, if it is known."""
+
+    number: int
+    name: str
+
+
+ClientItem: TypeAlias = Define | Run | Cancel | Attach
 
 
 # What an executor says.
@@ -99,6 +106,8 @@ class Hello(NamedTuple):
     #: Where clients put large arguments, over HTTP, and what they show there; empty where the agent serves none to them.
     blocks_url: str = ""
     blocks_token: str = ""
+    #: See `Earlier`.
+    earlier: int = 0
 
 
 class Returned(NamedTuple):
@@ -128,7 +137,21 @@ class Workers(NamedTuple):
     workers: int
 
 
-ExecutorItem: TypeAlias = Hello | Returned | Ended | Begun | Workers
+class Earlier(NamedTuple):
+    """So many calls of earlier sessions run on, to which nobody is attached."""
+
+    calls: int
+
+
+class Unknown(NamedTuple):
+    """A call that was to be attached neither runs here nor is its end remembered."""
+
+    number: int
+    #: Nor did it begin here: whatever ended and is forgotten, the client of that time had heard of it long before it was over.
+    certain: bool
+
+
+ExecutorItem: TypeAlias = Hello | Returned | Ended | Begun | Workers | Earlier | Unknown
 Item: TypeAlias = ClientItem | ExecutorItem
 ItemT = TypeVar("ItemT", bound=Item)
 
@@ -154,11 +177,14 @@ class Envelope(NamedTuple):
 _DEFINE: Final = 1
 _RUN: Final = 2
 _CANCEL: Final = 3
+_ATTACH: Final = 4
 _HELLO: Final = 32
 _RETURNED: Final = 33
 _ENDED: Final = 34
 _BEGUN: Final = 35
 _WORKERS: Final = 36
+_EARLIER: Final = 37
+_UNKNOWN: Final = 38
 
 
 def encode_envelope(envelope: Envelope) -> bytes:
@@ -259,6 +285,12 @@ def _fields_of(item: Item) -> tuple[object, ...]:
             return (_CANCEL, number, kill)
         case Workers(workers):
             return (_WORKERS, workers)
+        case Attach(number, name):
+            return (_ATTACH, number, name)
+        case Earlier(calls):
+            return (_EARLIER, calls)
+        case Unknown(number, certain):
+            return (_UNKNOWN, number, certain)
         case Hello():
             return (_HELLO, *item)
         case _:
@@ -307,6 +339,10 @@ def _client_item(fields: tuple[object, ...]) -> ClientItem:
         _, number, kill = fields[:3]
         if type(number) is int and type(kill) is bool:
             return Cancel(number, kill)
+    elif kind == _ATTACH and len(fields) >= 3:
+        _, number, name = fields[:3]
+        if type(number) is int and _is_short(name):
+            return Attach(number, name)
     raise BadEntry(f"an item of kind {kind!r:.32} that no client of this version says")
 
 
@@ -327,12 +363,25 @@ def _executor_item(fields: tuple[object, ...]) -> ExecutorItem:
     elif kind == _ENDED and len(fields) >= 9:
         return _ended(fields)
     elif kind == _HELLO and len(fields) >= 8:
-        texts = [text for text in (*fields[1:5], *fields[6:8]) if type(text) is str and len(text) <= _SHORT_TEXT]
-        workers = fields[5]
-        if len(texts) == 6 and type(workers) is int and workers >= 0:
-            executor_id, agent_id, container_id, python, url, token = texts
-            return Hello(executor_id, agent_id, container_id, python, workers, url, token)
+        return _hello(fields)
+    elif kind == _EARLIER and len(fields) >= 2:
+        calls = fields[1]
+        if type(calls) is int and calls >= 0:
+            return Earlier(calls)
+    elif kind == _UNKNOWN and len(fields) >= 3:
+        _, number, certain = fields[:3]
+        if type(number) is int and type(certain) is bool:
+            return Unknown(number, certain)
     raise BadEntry(f"an item of kind {kind!r:.32} that no executor of this version says")
+
+
+def _hello(fields: tuple[object, ...]) -> Hello:
+    texts = [text for text in (*fields[1:5], *fields[6:8]) if type(text) is str and len(text) <= _SHORT_TEXT]
+    workers, earlier = fields[5], fields[8] if len(fields) > 8 else 0
+    if len(texts) != 6 or not (type(workers) is int and workers >= 0 and type(earlier) is int and earlier >= 0):
+        raise BadEntry("a hello that cannot be read")
+    executor_id, agent_id, container_id, python, url, token = texts
+    return Hello(executor_id, agent_id, container_id, python, workers, url, token, earlier)
 
 
 def _ended(fields: tuple[object, ...]) -> Ended:

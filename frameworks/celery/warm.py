@@ -4,6 +4,7 @@ Two parts work side by side, as in a pool of futures. The scheduler holds worker
 the engine sends calls to the executors that the scheduler has named to it, and tells their ends.
 """
 
+import secrets
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from typing import ClassVar, Final, assert_never
 from mesolite.executors.python.calls import BlockRef, End, Function, Outcome
 from mesolite.executors.python.settings import PythonSettings
 from mesolite.executors.python.wire import Options
-from mesolite.ids import ExecutorId
+from mesolite.ids import AgentId, ExecutorId
 from mesolite.protocol import FrameworkInfo
 from mesolite.resources import MILLI
 from mesolite.transport.keys import key_prefix
@@ -30,6 +31,7 @@ from ..futures.effects import (
     DrainExecutor,
     ExecutorOver,
     ExecutorUp,
+    KeepExecutor,
     LaunchSlots,
     RefuseKind,
     WorkersChanged,
@@ -37,16 +39,18 @@ from ..futures.effects import (
 from ..futures.engine import Engine, PoolCall
 from ..futures.engine_call import Ending as EngineEnding
 from ..futures.engine_call import Lost
+from ..futures.engine_takeover import OutlivingCore
 from ..futures.errors import BlockLost, CallError, NotPicklable
-from ..futures.events import CallsGiven, CoarseEvent, LoadChanged
+from ..futures.events import Adopted, CallsGiven, CoarseEvent, LoadChanged
 from ..futures.holding import Holding
 from ..futures.loads import Load, Loads
 from ..futures.options import Kind
 from ..futures.programs import Program
 from ..futures.scheduler import PoolScheduler
-from ..futures.settings import CONNECT_TIMEOUT_MS
+from ..futures.settings import CONNECT_TIMEOUT_MS, LOOK_MS
 from . import task_function
 from .calls import Ending, ExecutorView, TaskCall
+from .warm_records import WarmRecords
 from .warm_settings import MAX_INLINE_REPORT_BYTES, WarmSettings
 
 #: How long Redis may take to answer a new connection of the engine.
@@ -54,6 +58,8 @@ _SOCKET_TIMEOUT_S: Final = 5.0
 #: Reports that lie in block stores are fetched by so many threads; there are next to none.
 _FETCHERS: Final = 2
 _MEBIBYTE: Final = 1024 * 1024
+#: A dispatcher asks for what those before it gave away as its broker delivers it again: within this, however much it is.
+ATTACH_WITHIN_MS: Final = 600_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +93,18 @@ class _WarmCall(PoolCall):
 class WarmRunner:
     """See `Runner`. Nothing is held before `start`.
 
+    It outlives its process: what it holds is kept in Redis, and the runner that follows it, with the same framework id within the
+    failover timeout, holds it further. That one attaches to calls by their names before it submits any.
+
     Args:
         place: The cluster.
         framework_info: Who the dispatcher is there. Its id is the same in each of its lives.
         settings: What workers are.
         broke: Told why, from any thread, when it cannot go on: the framework has ended, or another dispatcher has taken over.
         function: What runs a task in a worker.
+
+    Raises:
+        RedisUnavailable: The cluster's Redis does not answer.
     """
 
     def __init__(
@@ -116,6 +128,15 @@ class WarmRunner:
         #: Beside its workers, what an executor has.
         self._share: Final = settings.executor_share
         self._fetchers: Final = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch reports")
+        self._broke: Final = broke
+        self._records: Final = WarmRecords(place.open_store(), framework_info.framework_id)
+        #: What is lost with the executor that is over just now; None while none is. The driver's thread's.
+        self._losing: list[tuple[_WarmCall, Lost]] | None = None
+        self._began_ms = 0
+        self._driver_thread = 0
+        self._lost_before: Final = frozenset(self._records.lost)
+        #: Every executor that may have calls of earlier lives.
+        self._earlier_ids: Final = [record.info.executor_id for record in self._records.earlier]
         program = Program(
             name=settings.name,
             # What is sent any version of Python reads: pickles of plain values.
@@ -133,22 +154,30 @@ class WarmRunner:
             share=settings.executor_share,
             max_age_ms=settings.max_age_ms,
             drains=True,
+            life=f"-{secrets.token_hex(3)}",
         )
         self._scheduler: Final = PoolScheduler[CoarseEvent, CoarseRest](
-            CoarseCore(program, settings.kind, holding), self._carry_out, broke, CONNECT_TIMEOUT_MS, self._look
+            CoarseCore(program, settings.kind, holding),
+            self._carry_out,
+            broke,
+            CONNECT_TIMEOUT_MS,
+            self._look,
+            self._subscribed,
         )
         self._engine: Final = Engine(
             partial(connect_raw, place.redis_url, timeout_s=_SOCKET_TIMEOUT_S),
             key_prefix(place.cluster),
             framework_info.framework_id,
             on_broken=lambda error: broke(f"the connection to the workers failed: {error}"),
+            core=OutlivingCore(),
         )
-        self._connection: Final = Connection(place, framework_info, self._scheduler, broke)
+        self._connection: Final = Connection(place, framework_info, self._scheduler, broke, self._records.known_tasks())
+        self._adopt()
 
     def start(self) -> None:
         """Begin."""
         self._engine.start()
-        self._connection.start(self._scheduler.begin)
+        self._connection.start(self._begin)
 
     def submit(self, calls: Sequence[TaskCall]) -> None:
         """See `Runner`."""
@@ -158,19 +187,19 @@ class WarmRunner:
                 sendable.append(self._call_of(task, task_function.arguments(task.run)))
             except NotPicklable as error:
                 task.ended(error, None)
-        with self._lock:
-            for call in sendable:
-                self._calls[call.task.name] = call
-                call.load = self._loads.count(call.task.options.kind)
-            tell = self._loads.is_to_be_told()
-        if tell:
-            self._connection.post(self._look)
+        self._take_on(sendable)
         self._engine.submit(sendable)
 
     def attach(self, calls: Sequence[TaskCall]) -> None:
-        """See `Runner`."""
+        """See `Runner`. What certainly never began ends as an outcome `REFUSED`, not begun: it may be submitted."""
+        looked_for: list[_WarmCall] = []
         for task in calls:
-            task.ended(Lost("", False, "the dispatcher that gave it away is over"), None)
+            if task.name in self._lost_before:
+                task.ended(Lost("", False, "its executor ended before this dispatcher began"), None)
+            else:
+                looked_for.append(self._call_of(task, b""))
+        self._take_on(looked_for)
+        self._engine.attach(looked_for, self._earlier_ids)
 
     def kill(self, name: str) -> None:
         """See `Runner`."""
@@ -192,13 +221,14 @@ class WarmRunner:
             self._connection.leave()
         else:
             self._connection.close()
-        self._engine.close()
+        self._engine.close(leave=leave_running)
         self._fetchers.shutdown(wait=False, cancel_futures=True)
 
     def join(self, timeout_s: float | None = None) -> None:
         """Wait until what was closed has let go, and the cluster has been told where it is to end."""
         self._connection.join(timeout_s)
         self._engine.join(timeout_s)
+        self._records.close()
 
     def place_of(self, executor_id: str) -> _Place | None:
         """Where an executor is; None where none has the call, or it is over."""
@@ -206,6 +236,15 @@ class WarmRunner:
             return self._places.get(ExecutorId(executor_id))
 
     # Calls
+
+    def _take_on(self, calls: list[_WarmCall]) -> None:
+        with self._lock:
+            for call in calls:
+                self._calls[call.task.name] = call
+                call.load = self._loads.count(call.task.options.kind)
+            tell = self._loads.is_to_be_told()
+        if tell:
+            self._connection.post(self._look)
 
     def _call_of(self, task: TaskCall, arguments: bytes) -> _WarmCall:
         limit_s = task.options.max_time_s
@@ -227,9 +266,11 @@ class WarmRunner:
     def _engine_ended(self, call: PoolCall, ending: EngineEnding) -> None:
         """From whichever thread the engine tells it."""
         assert isinstance(call, _WarmCall)
-        if call.refusal is not None and isinstance(ending, Outcome) and not ending.begun:
+        if isinstance(ending, Lost):
+            self._lose(call, ending)
+        elif call.refusal is not None and not ending.begun:
             self._end(call, call.refusal)
-        elif isinstance(ending, Outcome) and isinstance(ending.payload, BlockRef):
+        elif isinstance(ending.payload, BlockRef):
             try:
                 self._fetchers.submit(self._fetch_and_end, call, ending, ending.payload)
             except RuntimeError:
@@ -254,6 +295,60 @@ class WarmRunner:
             place = self._places.get(ExecutorId(call.executor_id))
         call.task.ended(ending, place)
 
+    # Outliving
+
+    def _adopt(self) -> None:
+        """Take over what earlier lives had, before anybody asks for calls."""
+        for record in self._records.earlier:
+            if not record.over:
+                self._hold(record.info.executor_id, record.kind, record.agent_id, record.hostname)
+                self._workers[record.info.executor_id] = len(record.tasks)
+
+    def _is_settled(self, driver: SchedulerDriver) -> bool:
+        """Whether whatever earlier lives gave away was asked for."""
+        return driver.now_ms - self._began_ms >= ATTACH_WITHIN_MS
+
+    def _begin(self, driver: SchedulerDriver) -> None:
+        self._driver_thread, self._began_ms = threading.get_ident(), driver.now_ms
+        self._scheduler.begin(driver)
+        living = tuple(record for record in self._records.earlier if not record.over)
+        self._scheduler.apply(driver, Adopted(now_ms=driver.now_ms, records=living))
+
+    def _subscribed(self, driver: SchedulerDriver) -> None:
+        """The master, or Redis, may be another."""
+        self._records.rewrite()
+        self._check_records(driver)
+
+    def _check_records(self, driver: SchedulerDriver) -> None:
+        if self._records.superseded:
+            self._broke("another dispatcher of this name has taken over")
+        elif not self._records.is_saved:
+            driver.wake_at(driver.now_ms + LOOK_MS)
+
+    def _lose(self, call: _WarmCall, lost: Lost) -> None:
+        """A call is lost: that is written first, so that no life takes it for one that never began, and then said."""
+        if self._losing is not None and threading.get_ident() == self._driver_thread:
+            self._losing.append((call, lost))
+        else:
+            self._connection.post(partial(self._lose_now, call, lost))
+
+    def _lose_now(self, call: _WarmCall, lost: Lost, driver: SchedulerDriver) -> None:
+        self._records.lose([call.task.name], driver.now_ms)
+        self._end(call, lost)
+
+    def _executor_over(self, driver: SchedulerDriver, effect: ExecutorOver) -> None:
+        is_earlier = effect.executor_id in self._earlier_ids and not self._is_settled(driver)
+        is_asked = is_earlier or self._engine.searches_in(effect.executor_id)
+        self._losing = []
+        self._engine.executor_over(effect.executor_id, effect.message)
+        losing, self._losing = self._losing, None
+        self._records.over(effect.executor_id, [call.task.name for call, _ in losing], driver.now_ms, keep=is_asked)
+        for call, lost in losing:
+            self._end(call, lost)
+        with self._lock:
+            self._places.pop(effect.executor_id, None)
+            self._workers.pop(effect.executor_id, None)
+
     # On the driver's thread
 
     def _look(self, driver: SchedulerDriver) -> None:
@@ -266,24 +361,28 @@ class WarmRunner:
         # After what the loads led to: whoever is to be drained gets no more calls, and is counted after it.
         given = {place: count for place in known if (count := self._engine.given_to(place))}
         self._scheduler.apply(driver, CallsGiven(now_ms=driver.now_ms, calls=given))
+        self._records.save()
+        if not self._engine.searches and self._is_settled(driver):
+            self._records.searched()
+        self._check_records(driver)
 
     def _carry_out(self, driver: SchedulerDriver, effect: CoarseRest) -> None:
         match effect:
             case LaunchSlots():
-                self._scheduler.launch(driver, effect.offer_ids, effect.tasks)
+                if not self._records.superseded:
+                    self._scheduler.launch(driver, effect.offer_ids, effect.tasks)
+            case KeepExecutor():
+                self._records.keep(effect.record)
+                self._check_records(driver)
             case ExecutorUp():
-                self._up(effect)
+                self._hold(effect.executor_id, effect.kind, effect.agent_id, effect.hostname)
             case WorkersChanged():
                 with self._lock:
                     self._workers[effect.executor_id] = effect.workers
             case DrainExecutor():
                 self._engine.drain(effect.executor_id)
             case ExecutorOver():
-                # Its place is known until its calls' ends are told.
-                self._engine.executor_over(effect.executor_id, effect.message)
-                with self._lock:
-                    self._places.pop(effect.executor_id, None)
-                    self._workers.pop(effect.executor_id, None)
+                self._executor_over(driver, effect)
             case RefuseKind():
                 self._refuse(effect)
             case AgentGone():
@@ -291,13 +390,11 @@ class WarmRunner:
             case _:
                 assert_never(effect)
 
-    def _up(self, effect: ExecutorUp) -> None:
-        place = _Place(
-            agent_id=effect.agent_id, hostname=effect.hostname, executor_id=effect.executor_id, kind=effect.kind
-        )
+    def _hold(self, executor_id: ExecutorId, kind: Kind, agent_id: AgentId, hostname: str) -> None:
+        place = _Place(agent_id=agent_id, hostname=hostname, executor_id=executor_id, kind=kind)
         with self._lock:
-            self._places[effect.executor_id] = place
-        self._engine.executor_up(effect.executor_id, effect.kind)
+            self._places[executor_id] = place
+        self._engine.executor_up(executor_id, kind)
 
     def _refuse(self, refusal: RefuseKind) -> None:
         with self._lock:

@@ -28,6 +28,7 @@ from .effects import (
     DrainExecutor,
     ExecutorOver,
     ExecutorUp,
+    KeepExecutor,
     KillTask,
     LaunchSlots,
     RefuseKind,
@@ -38,8 +39,20 @@ from .effects import (
 )
 from .endings import WORD_OF_STATE, Word, end_without_word
 from .errors import CallError, CallLost, CannotRun, TooLargeForCluster
-from .events import CallsGiven, CoarseEvent, ExecutorEnded, LoadChanged, Offered, Rescinded, Ticked, TooLarge, Updated
+from .events import (
+    Adopted,
+    CallsGiven,
+    CoarseEvent,
+    ExecutorEnded,
+    LoadChanged,
+    Offered,
+    Rescinded,
+    Ticked,
+    TooLarge,
+    Updated,
+)
 from .executors import ExecutorBook, HeldExecutor
+from .held_record import HeldRecord
 from .holding import Holding
 from .options import Kind
 from .programs import Program, carve_executor, shape_with_executor
@@ -70,6 +83,8 @@ class CoarseCore:
         self._first = kind
         self._holding = holding
         self._max_workers = MAX_WORKERS if holding.max_workers is None else holding.max_workers
+        #: An earlier life may have been allowed more.
+        self._most = self._max_workers
         self._loads: dict[Kind, Load] = {kind: Load()}
         self._slots: dict[TaskId, Slot] = {}
         self._executors = ExecutorBook[Kind](holding.life)
@@ -101,6 +116,9 @@ class CoarseCore:
                 self._refuse_shape(event)
             case CallsGiven():
                 self._count_given(event.calls)
+            case Adopted():
+                for record in event.records:
+                    self._adopt(record)
             case Ticked():
                 self._tick(now_ms)
             case _:
@@ -134,7 +152,7 @@ class CoarseCore:
             held = self._executors.get(slot.executor_id)
             assert held is not None, f"worker {task_id} is of an executor that is over"
             assert task_id in held.tasks, f"executor {slot.executor_id} does not know its worker {task_id}"
-        assert sum(slot.counts for slot in self._slots.values()) <= self._max_workers
+        assert sum(slot.counts for slot in self._slots.values()) <= self._most
 
     # What is needed
 
@@ -201,6 +219,8 @@ class CoarseCore:
                 needed = needed - len(slots) if slots else 0
         if tasks:
             offer_ids = tuple(offer.offer_id for offer in offers)
+            for executor_id in dict.fromkeys(task.executor.executor_id for task in tasks if task.executor is not None):
+                self._keep(executor_id)
             self._effects.append(LaunchSlots(offer_ids=offer_ids, tasks=tuple(tasks)))
         return bool(tasks)
 
@@ -234,7 +254,7 @@ class CoarseCore:
         )
         # Said before it runs: calls that are sent to it wait for it where it will look first.
         self._effects.append(ExecutorUp(executor_id=info.executor_id, kind=kind, agent_id=agent_id, hostname=hostname))
-        return self._executors.add(info, agent_id, kind, self._looked_ms)
+        return self._executors.add(info, agent_id, kind, self._looked_ms, hostname)
 
     def _new_slot(self, executor: HeldExecutor[Kind], share: tuple[Resource, ...]) -> TaskInfo:
         self._number += 1
@@ -250,6 +270,27 @@ class CoarseCore:
             executor=executor.info,
             data=SLOT_DATA,
         )
+
+    # Outliving
+
+    def _keep(self, executor_id: ExecutorId) -> None:
+        """Have an executor with its workers kept for the framework's next life, where there is to be one."""
+        held = self._executors.get(executor_id)
+        if held is not None and self._holding.life:
+            record = HeldRecord(held.info, held.agent_id, held.hostname, held.sort, tuple(held.tasks), held.launched_ms)
+            self._effects.append(KeepExecutor(record=record))
+
+    def _adopt(self, record: HeldRecord) -> None:
+        """Hold what an earlier life held; its launch may have come to nothing."""
+        if self._executors.get(record.info.executor_id) is not None:
+            return
+        held = self._executors.add(record.info, record.agent_id, record.kind, record.launched_ms, record.hostname)
+        self._loads.setdefault(record.kind, Load())
+        for task_id in record.tasks:
+            self._slots[task_id] = Slot(record.kind, held.executor_id, running=True)
+            held.tasks[task_id] = None
+        held.idle_since_ms = None if record.tasks else self._looked_ms
+        self._most = max(self._most, sum(slot.counts for slot in self._slots.values()))
 
     # Shrinking
 
@@ -340,7 +381,7 @@ class CoarseCore:
         word = WORD_OF_STATE[status.state]
         if slot is None:
             if word is Word.ALIVE:
-                self._effects.append(KillTask(task_id=status.task_id))
+                self._end_stranger(status)
             return
         if status.source is not Source.MASTER:
             self._executors.confirm(slot.executor_id)
@@ -357,6 +398,14 @@ class CoarseCore:
         else:
             self._slot_ended(slot, status, word, now_ms)
 
+    def _end_stranger(self, status: TaskStatus) -> None:
+        """End a worker that nobody knows, and its executor, which would stay."""
+        self._effects.append(KillTask(task_id=status.task_id))
+        executor_id, agent_id = status.executor_id, status.agent_id
+        known = not self._holding.life or executor_id is None or self._executors.get(executor_id) is not None
+        if not known and agent_id is not None and executor_id is not None:
+            self._effects.append(ShutdownExecutor(agent_id=agent_id, executor_id=executor_id))
+
     def _slot_ended(self, slot: Slot, status: TaskStatus, word: Word, now_ms: int) -> None:
         del self._slots[status.task_id]
         held = self._executors.get(slot.executor_id)
@@ -371,8 +420,10 @@ class CoarseCore:
         elif self._executors.get(slot.executor_id) is None:
             # Its launch came to nothing.
             self._effects.append(ExecutorOver(executor_id=held.executor_id, message=status.message))
-        elif slot.running and not slot.leaving:
-            self._say_workers(slot.executor_id)
+        else:
+            self._keep(slot.executor_id)
+            if slot.running and not slot.leaving:
+                self._say_workers(slot.executor_id)
 
     def _failed(self, kind: Kind, status: TaskStatus, word: Word) -> None:
         """A worker ended before it ran: see whether any will."""

@@ -24,6 +24,7 @@ from .effects import (
     DrainExecutor,
     ExecutorOver,
     ExecutorUp,
+    KeepExecutor,
     LaunchSlots,
     RefuseKind,
     WorkersChanged,
@@ -178,7 +179,7 @@ class CoarsePool:
                 self._engine.executor_over(effect.executor_id, effect.message)
             case RefuseKind():
                 self._refuse(effect)
-            case WorkersChanged() | DrainExecutor() | AgentGone():
+            case WorkersChanged() | DrainExecutor() | KeepExecutor() | AgentGone():
                 pass  # executors say themselves how many workers they have, and nothing is kept on agents
             case _:
                 assert_never(effect)

@@ -8,6 +8,7 @@ from mesolite.ids import AgentId, ExecutorId, OfferId, TaskId
 from mesolite.protocol import Demand, TaskInfo
 
 from .errors import CallError
+from .held_record import HeldRecord
 from .options import Kind
 
 
@@ -94,6 +95,13 @@ class WorkersChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeepExecutor:
+    """Keep this for the framework's next life, before anything that follows is done. Only with `Holding.life`."""
+
+    record: HeldRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DrainExecutor:
     """Give an executor no more calls, and say from then on how many it has (`CallsGiven`). Only with `Holding.drains`."""
 
@@ -128,7 +136,7 @@ ClusterEffect: TypeAlias = StateDemand | DeclineOffers | ReviveOffers | KillTask
 #: What is not the driver's to do.
 FineRest: TypeAlias = LaunchCalls | EndCall
 CoarseRest: TypeAlias = (
-    LaunchSlots | ExecutorUp | WorkersChanged | DrainExecutor | ExecutorOver | AgentGone | RefuseKind
+    LaunchSlots | KeepExecutor | ExecutorUp | WorkersChanged | DrainExecutor | ExecutorOver | AgentGone | RefuseKind
 )
 FineEffect: TypeAlias = ClusterEffect | FineRest
 CoarseEffect: TypeAlias = ClusterEffect | CoarseRest

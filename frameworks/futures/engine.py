@@ -38,6 +38,7 @@ from mesolite.retries import Retries
 from .engine_blocks import BlockCarrier
 from .engine_call import Ending, EngineStats, Lost, PoolCall, StorePlace, Upload
 from .engine_core import EngineCore
+from .engine_takeover import OutlivingCore
 
 __all__ = ["Ending", "Engine", "EngineStats", "Lost", "PoolCall"]
 
@@ -88,6 +89,7 @@ class Engine:
         prefix: Of the cluster's keys (`key_prefix`).
         framework_id: Whose pool it is.
         on_broken: Told why, once, from the engine's thread, when it cannot go on: an error of ours. Nothing is ended then.
+        core: What decides; an `OutlivingCore` where calls outlive their engine.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Engine:
         framework_id: str,
         *,
         on_broken: Callable[[BaseException], None] | None = None,
+        core: EngineCore | None = None,
     ) -> None:
         self._open_socket: Final = open_socket
         self._prefix: Final = prefix
@@ -105,7 +108,8 @@ class Engine:
         self._on_broken: Final = on_broken
         #: Guards the core, and the writing connection.
         self._lock: Final = threading.Lock()
-        self._core: Final = EngineCore()
+        self._core: Final = core or EngineCore()
+        self._leaves = False
         self._wires: _Wires | None = None
         self._reader: StreamReader | None = None
         self._appending: dict[str, Appending] = {}
@@ -128,6 +132,26 @@ class Engine:
             endings = self._core.take_endings()
         if endings:
             _tell(endings)
+
+    def attach(self, calls: Sequence[PoolCall], executor_ids: Sequence[str]) -> None:
+        """Await the ends of calls that an earlier engine gave to one of these (`OutlivingCore.attach`)."""
+        core = self._core
+        assert isinstance(core, OutlivingCore), "only where calls outlive their engine"
+        with self._lock:
+            core.attach(calls, executor_ids)
+            self._flush(_now_ms())
+            endings = core.take_endings()
+        _tell(endings)
+
+    def searches_in(self, executor_id: str) -> bool:
+        """See `OutlivingCore`."""
+        with self._lock:
+            return isinstance(self._core, OutlivingCore) and self._core.searches_in(executor_id)
+
+    @property
+    def searches(self) -> int:
+        """How many calls of earlier engines are looked for."""
+        return self._core.searches if isinstance(self._core, OutlivingCore) else 0
 
     def cancel(self, call: PoolCall, *, kill: bool = False) -> bool:
         """End a call that has not begun, and with `kill` also one that has.
@@ -179,8 +203,13 @@ class Engine:
         with self._lock:
             return self._core.stats()
 
-    def close(self) -> None:
-        """Let go of Redis and of all calls, which are not ended. May be repeated."""
+    def close(self, *, leave: bool = False) -> None:
+        """Let go of Redis and of all calls, which are not ended. May be repeated.
+
+        Args:
+            leave: Another engine follows: executors keep what they have and what is on its way to them.
+        """
+        self._leaves = leave
         self._closing.set()
         with self._lock:
             self._carrier.close()
@@ -427,7 +456,7 @@ class Engine:
     def _let_go(self, wires: _Wires) -> None:
         with self._lock:
             self._wires = None
-            if self._closing.is_set():
+            if self._closing.is_set() and not self._leaves:
                 self._say_goodbye(wires)
             wires.close()
 

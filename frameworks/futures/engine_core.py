@@ -162,8 +162,8 @@ class EngineCore:
             self._opened(end)
 
     def given_to(self, executor_id: str) -> int:
-        """Return how many calls an executor has."""
-        return len(end.given) if (end := self._executors.get(executor_id)) else 0
+        """Return how many calls an executor has, also of earlier lives."""
+        return end.busy if (end := self._executors.get(executor_id)) else 0
 
     # Redis
 
@@ -321,7 +321,7 @@ class EngineCore:
 
     def _give(self, queue: CallQueue, end: ExecutorEnd) -> None:
         """Give it one call for each idle worker, or a few ahead."""
-        idle = end.workers - len(end.given)
+        idle = end.workers - end.busy
         for _ in range(idle if idle > 0 else GO if len(queue.open) == 1 else max(1, min(GO, end.workers))):
             if not queue.waiting or not end.has_room:
                 break

@@ -83,6 +83,8 @@ class ExecutorEnd:
         self._link = Link()
         #: What it has, by number.
         self.given: dict[int, Given] = {}
+        #: Calls of earlier lives of the client that its workers run, beside these.
+        self.earlier = 0
         #: How many it had and has no more.
         self.ended = 0
         #: The sum of their estimates.
@@ -111,7 +113,7 @@ class ExecutorEnd:
     @property
     def has_room(self) -> bool:
         """Whether it is to be given another call now."""
-        workers, given = self.workers, len(self.given)
+        workers, given = self.workers, self.busy
         if not self.announced or self.draining or self.rests_until_ms is not None or self.hello is None:
             return False
         if self._waiting_bytes >= MAX_WAITING_BYTES:
@@ -119,9 +121,14 @@ class ExecutorEnd:
         return given < workers or (self.load_us < AHEAD_US * workers and given < MAX_AHEAD * workers)
 
     @property
+    def busy(self) -> int:
+        """How many calls it has, whoever gave them."""
+        return len(self.given) + self.earlier
+
+    @property
     def fullness(self) -> float:
         """How it compares with others that have room: below 1 while workers are idle."""
-        given = len(self.given)
+        given = self.busy
         return given / self.workers if given < self.workers else 1 + self.load_us / self.workers
 
     @property
@@ -154,6 +161,7 @@ class ExecutorEnd:
         """It said who it is."""
         self.hello = hello
         self.workers = hello.workers
+        self.earlier = hello.earlier
         self._ask_due_ms = None
 
     def reconnected(self, now_ms: float) -> None:

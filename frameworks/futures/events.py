@@ -8,6 +8,7 @@ from mesolite.ids import AgentId, ExecutorId, OfferId
 from mesolite.protocol import Demand, Offer, TaskStatus
 from mesolite.resources import Resource
 
+from .held_record import HeldRecord
 from .options import Kind
 
 
@@ -66,6 +67,14 @@ class CallsGiven:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Adopted:
+    """An earlier life of the framework had these executors; what became of their workers the master will say."""
+
+    now_ms: int
+    records: tuple[HeldRecord, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Offered:
     """Offers came."""
 
@@ -118,4 +127,4 @@ class Ticked:
 
 ClusterEvent: TypeAlias = Offered | Rescinded | Updated | ExecutorEnded | TooLarge | Ticked
 FineEvent: TypeAlias = ClusterEvent | CallsArrived | CallsWithdrawn | CallKilled
-CoarseEvent: TypeAlias = ClusterEvent | LoadChanged | CallsGiven
+CoarseEvent: TypeAlias = ClusterEvent | LoadChanged | CallsGiven | Adopted

@@ -27,6 +27,7 @@ class HeldExecutor(Generic[Sort]):
     confirmed: bool = False
     #: It was asked to end: nothing new goes there.
     leaving: bool = False
+    hostname: str = ""
     launched_ms: int = 0
     #: Calls that it has, as last heard (`CallsGiven`).
     calls: int = 0
@@ -74,9 +75,12 @@ class ExecutorBook(Generic[Sort]):
         self._lives += 1
         return executor_id_of(self._sorts.setdefault(sort, len(self._sorts) + 1), self._lives, agent_id, self._life)
 
-    def add(self, info: ExecutorInfo, agent_id: AgentId, sort: Sort, now_ms: int = 0) -> HeldExecutor[Sort]:
+    def add(
+        self, info: ExecutorInfo, agent_id: AgentId, sort: Sort, now_ms: int = 0, hostname: str = ""
+    ) -> HeldExecutor[Sort]:
         """It is being launched."""
-        held = self._held[info.executor_id] = HeldExecutor(info, agent_id, sort, launched_ms=now_ms)
+        held = HeldExecutor(info, agent_id, sort, launched_ms=now_ms, hostname=hostname)
+        self._held[info.executor_id] = held
         self._current[agent_id, sort] = held
         return held
 

@@ -48,6 +48,7 @@ class PoolScheduler(Scheduler, Generic[Event, Rest]):
         ended: Told when the framework is over, with the reason.
         connect_timeout_ms: How long a master has to answer, from `begin`.
         look: Tells the core what is not worth waking it for; called before each tick.
+        subscribed: Told each time that a subscription stands, after whatever may have been forgotten meanwhile.
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class PoolScheduler(Scheduler, Generic[Event, Rest]):
         ended: Callable[[str], None],
         connect_timeout_ms: int,
         look: Callable[[SchedulerDriver], None] | None = None,
+        subscribed: Callable[[SchedulerDriver], None] | None = None,
     ) -> None:
+        self._subscribed = subscribed
         self._core = core
         self._carry_out = carry_out
         self._ended = ended
@@ -105,6 +108,8 @@ class PoolScheduler(Scheduler, Generic[Event, Rest]):
         self._connected, self._connect_by_ms = True, None
         # States the first demand, be it for nothing: without one everything would be offered.
         self.apply(driver, Ticked(now_ms=driver.now_ms))
+        if self._subscribed is not None:
+            self._subscribed(driver)
 
     def offers(self, driver: SchedulerDriver, offers: Sequence[Offer]) -> None:
         """See `Scheduler`."""

@@ -31,6 +31,7 @@ from ..futures.effects import (
     DrainExecutor,
     ExecutorOver,
     ExecutorUp,
+    KeepExecutor,
     LaunchSlots,
     RefuseKind,
     WorkersChanged,
@@ -352,7 +353,7 @@ class ClusterBackend:
                 # It is to be told of the same number again, if that is wanted again.
                 self._told = 0
                 self._listener.refused(str(effect.error))
-            case DrainExecutor():
+            case DrainExecutor() | KeepExecutor():
                 pass  # not held so
             case _:
                 assert_never(effect)

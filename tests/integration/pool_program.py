@@ -29,7 +29,8 @@ def main(
     runner = Runner(loop, zygote, Path(sandbox), Limits(MAX_INLINE_BYTES, MAX_INLINE_BYTES), log=say)
     runner.resize(int(workers))
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    hello = Hello(executor_id, "agent", session, python, int(workers), *blocks)
+    blocks_url, blocks_token = blocks or ("", "")
+    hello = Hello(executor_id, "agent", session, python, int(workers), blocks_url, blocks_token)
     Pool(loop, runner, PoolPlace(framework_id=framework_id, hello=hello, door_path=door, log=say)).start()
     loop.run()
 

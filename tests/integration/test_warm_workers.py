@@ -43,8 +43,9 @@ def test_each_worker_has_an_executor_of_its_own(rig: WarmRig) -> None:
     tasks = rig.tasks(4, "wait")
     runner.submit(tasks)
     rig.await_begun(tasks)
+    eventually(lambda: all(task.places for task in tasks))
     assert len({place.executor_id for task in tasks for place in task.places if place is not None}) == 4
-    assert [(view.workers, view.calls) for view in runner.executors()] == [(1, 1)] * 4
+    eventually(lambda: [(view.workers, view.calls) for view in runner.executors()] == [(1, 1)] * 4)
     rig.open_gate()
     assert len({task.returned()[1] for task in tasks}) == 4
 

@@ -4,6 +4,7 @@ import itertools
 import os
 import pickle
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -24,6 +25,7 @@ from mesolite.frameworks.futures.options import CallOptions, Kind
 from mesolite.frameworks.futures.pickling import FunctionCache
 from mesolite.ids import FrameworkId
 from mesolite.protocol import FrameworkInfo
+from tests.source_tree import ROOT
 from tests.waiting import eventually
 
 KIND: Final = CallOptions(cpus=0.5, mem_mib=128, python=sys.executable).kind
@@ -97,9 +99,9 @@ class Task:
 class WarmRig:
     """Runners on one cluster."""
 
-    def __init__(self, address: ClusterAddress, folder: Path) -> None:
-        self.place: Final = ClusterPlace(address.redis_url, address.cluster, address.principal)
-        self.address: Final = address
+    def __init__(self, place: ClusterAddress | ClusterPlace, folder: Path, framework_id: str = "") -> None:
+        self.place: Final = ClusterPlace(place.redis_url, place.cluster, place.principal)
+        self.folder: Final = folder
         self.journal: Final = folder / "journal"
         self.gate: Final = folder / "gate"
         # Workers are other users.
@@ -109,7 +111,7 @@ class WarmRig:
         self.broken: Final[list[str]] = []
         self._runners: Final[list[WarmRunner]] = []
         self._names: Final = itertools.count(1)
-        self.framework_id: Final = FrameworkId(f"warm-{next(_framework_numbers)}-{os.getpid()}")
+        self.framework_id: Final = FrameworkId(framework_id or f"warm-{next(_framework_numbers)}-{os.getpid()}")
 
     def runner(self, **settings: Any) -> WarmRunner:
         """Start one life of a dispatcher's runner."""
@@ -134,6 +136,17 @@ class WarmRig:
         """Make so many."""
         return [self.task(what) for _ in range(count)]
 
+    def dispatcher(self, max_workers: int, *tasks: Task) -> "subprocess.Popen[bytes]":
+        """Start a process with a runner of its own, to which these are submitted; `kill` ends it without a word."""
+        place = (self.place.redis_url, self.place.cluster, self.place.principal)
+        names = [f"{task.run.name}={task.name}" for task in tasks]
+        arguments = [*place, str(self.folder), self.framework_id, str(max_workers), *names]
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.warm_program", *arguments],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            cwd=ROOT,
+        )
+
     def open_gate(self) -> None:
         """Let those that wait end."""
         self.gate.touch()
@@ -146,6 +159,10 @@ class WarmRig:
         """Wait until all of these have begun."""
         wanted = {task.run.task_id for task in tasks}
         eventually(lambda: wanted <= set(self.begun()), within_s=within_s)
+
+    def await_count(self, count: int, within_s: float = 30.0) -> None:
+        """Wait until so many have begun."""
+        eventually(lambda: len(self.begun()) >= count, within_s=within_s)
 
     def close(self) -> None:
         """End what is left on the cluster."""

@@ -20,6 +20,7 @@ from mesolite.frameworks.futures.effects import (
     DrainExecutor,
     ExecutorOver,
     ExecutorUp,
+    KeepExecutor,
     KillTask,
     LaunchSlots,
     RefuseKind,
@@ -112,7 +113,7 @@ class BadCluster:
                 self.given.clear()
             case WorkersChanged():
                 assert effect.executor_id in self.up, "of what is over nothing is said"
-            case ReviveOffers() | AgentGone() | DrainExecutor():
+            case ReviveOffers() | AgentGone() | DrainExecutor() | KeepExecutor():
                 pass
 
     def launch(self, launch: LaunchSlots) -> None:
