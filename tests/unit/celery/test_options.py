@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.app.task import Context
 
 from mesolite.errors import ConfigError
 from mesolite.executors.celery.protocol import PATH_VARIABLE
@@ -279,6 +280,18 @@ def test_a_real_application_says_it_by_decorator_class_and_settings() -> None:
     mem_mib = {task.name: book.of(task, {}, "celery").kind.mem_mib for task in (decorated, based, routed)}
     assert mem_mib == {"proj.decorated": 512, "proj.based": 64, "proj.routed": 1024}
     assert book.of(decorated, {}, "celery").kind.cpus_milli == 500
+
+
+def test_a_retry_asks_for_what_its_message_asked_for() -> None:
+    app = Celery("proj", set_as_current=False)
+
+    def nothing() -> None: ...
+
+    task: Any = app.task(name="proj.retried")(nothing)
+    asked = {"mesolite": {"mem": "2GiB"}}
+    headers = {**app.amqp.as_task_v2("id", "proj.retried").headers, **asked}
+    again = task.signature_from_request(Context(headers), (), {}, retries=1)
+    assert again.options["headers"] == asked
 
 
 def test_the_framework_is_to_have_every_role_that_is_spoken_of() -> None:
