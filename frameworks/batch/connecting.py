@@ -20,10 +20,11 @@ from mesolite.transport.contract import Store
 from mesolite.transport.keys import DEFAULT_CLUSTER, DEFAULT_PRINCIPAL
 from mesolite.transport.opening import open_store as open_store_at
 
+from ..driver.settings import REMOVED
 from .cluster import Cluster
 from .journal import SqliteJournal
 from .records import Journal, Kept
-from .settings import CONNECT_TIMEOUT_MS, FAILOVER_TIMEOUT_MS, REMOVED
+from .settings import CONNECT_TIMEOUT_MS, FAILOVER_TIMEOUT_MS
 
 
 def connect(

@@ -18,5 +18,3 @@ CONNECT_TIMEOUT_MS: Final = 15_000
 KILL_PATIENCE_MS: Final = 5000
 #: How long a connection that failed is waited for to let go; its calls to Redis end by their own timeouts.
 STOP_PATIENCE_MS: Final = 5000
-#: How a master's refusal begins of a framework that was ended, by whomever (Mesos's own words, src/master/master.cpp).
-REMOVED: Final = "Framework has been removed"

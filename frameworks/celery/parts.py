@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from mesolite.errors import MesoliteError
@@ -24,6 +25,7 @@ from mesolite.executors.python import preload
 from mesolite.logs import get_logger
 from mesolite.protocol import FrameworkInfo
 
+from ..driver.settings import REMOVED
 from .broker.redis_ownership import RedisOwnership
 from .dispatching import Dispatching, Holds
 from .flower import CeleryFlower
@@ -76,12 +78,13 @@ def prepare(
     roles = options.roles(tasks)
     warm_settings = _warm_settings(settings, options, controller)
     info = _framework(settings, KIND, roles)
+    ended = partial(broke, settings)
     flower = _flower(settings, controller, str(info.framework_id)) if settings.flower else None
-    warm = WarmRunner(settings.place, info, warm_settings, _broke)
+    warm = WarmRunner(settings.place, info, warm_settings, ended)
     single_settings = SingleSettings(
         name=warm_settings.name, environment=warm_settings.environment, own_python=warm_settings.own_python
     )
-    single = SingleRunner(settings.place, _framework(settings, SINGLE_KIND, roles), single_settings, _broke)
+    single = SingleRunner(settings.place, _framework(settings, SINGLE_KIND, roles), single_settings, ended)
 
     def finish() -> None:
         for runner in (warm, single):
@@ -171,8 +174,14 @@ def _forget(settings: DispatchSettings) -> None:
             KeptIdentity(store, kind, settings.name).forget()
 
 
-def _broke(reason: str) -> None:
-    """The cluster has nothing for this dispatcher any more: it ends, and what it owns waits for its next life."""
+def broke(settings: DispatchSettings, reason: str) -> None:
+    """The cluster has nothing for this dispatcher any more: it ends, and what it owns waits for its next life.
+
+    A framework that was removed, as one is that was away for longer than its failover timeout, never comes back: the next life is
+    another.
+    """
     _log.error("celery.cluster_lost", reason=reason)
+    if reason.startswith(REMOVED):
+        _forget(settings)
     # To the process, so that Celery hears it as from an operator: its own quick shutdown, from whatever thread this is.
     os.kill(os.getpid(), signal.SIGQUIT)

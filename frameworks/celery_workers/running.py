@@ -17,8 +17,8 @@ from mesolite.protocol import FrameworkInfo
 from mesolite.retries import Retries
 from mesolite.transport.contract import Store
 
-from ..batch.settings import REMOVED
 from ..driver.driver import SchedulerDriver
+from ..driver.settings import REMOVED
 from ..driver.shell import DriverShell
 from .core import WorkersCore
 from .effects import Remember

@@ -12,7 +12,7 @@ import pytest
 
 from mesolite.errors import ConfigError, FrameworkError
 from mesolite.frameworks import batch
-from mesolite.frameworks.batch.settings import REMOVED
+from mesolite.frameworks.driver.settings import REMOVED
 from mesolite.ids import FrameworkId
 from mesolite.protocol import TERMINAL_STATES, TaskState
 from mesolite.transport import MemoryBroker, MemoryStore, Store, open_store
