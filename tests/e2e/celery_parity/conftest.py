@@ -75,6 +75,9 @@ def clients(
     made = plain_server.client(), mesolite_server.client()
     plain_server.wait_until_up(made[0].app)
     mesolite_server.wait_until_up(made[1].app)
+    # The first task waits for the first container and its imports, which on a busy machine take longer than any test.
+    begun = [client.begin(lambda client: client.end(client.app.tasks["parity.add"].delay(1, 1))) for client in made]
+    assert [each.result().told["result"] for each in begun] == [2, 2]
     yield made
     for client in made:
         client.close()

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-#: What a task's last event is. A retry is not: it is received again.
+#: What a task's last event is. A retry is not: the task is received again.
 LAST = frozenset({"task-succeeded", "task-failed", "task-revoked", "task-rejected"})
 
 
@@ -49,12 +49,12 @@ class Witness:
 
     def unended(self) -> list[str]:
         """Names of tasks that were received and have no last event since."""
-        last = {each.task_id: each.kind for each in self.events()}
+        last = self._last_kinds()
         return sorted(self._name(task_id) for task_id, kind in last.items() if kind not in LAST)
 
     def has_ended(self, task_ids: Iterable[str]) -> bool:
         """Whether the last event of each of these was heard."""
-        last = {each.task_id: each.kind for each in self.events()}
+        last = self._last_kinds()
         return all(last.get(task_id) in LAST for task_id in task_ids)
 
     def told(self) -> list[tuple[str, tuple[str, ...]]]:
@@ -68,6 +68,10 @@ class Witness:
         """Stop listening."""
         self._receiver.should_stop = True
         self._thread.join(10)
+
+    def _last_kinds(self) -> dict[str, str]:
+        """Each task's last event but for retries: one may be told after the next try, in another process, has ended."""
+        return {each.task_id: each.kind for each in self.events() if each.kind != "task-retried"}
 
     def _name(self, task_id: str) -> str:
         return self._names.get(task_id, "?")
