@@ -81,6 +81,8 @@ class _Run:
     kill_wanted: bool = False
     #: Tasks of which the master has yet to say whether they are it; only of one that was attached to.
     asked: set[TaskId] = field(default_factory=set[TaskId])
+    #: Words that launches came to nothing. Not acknowledged before it has ended: the next life must learn which ids are used.
+    in_vain: list[TaskStatus] = field(default_factory=list[TaskStatus])
     #: When it is given up, while its agent is out of sight.
     deadline_ms: int | None = None
 
@@ -112,13 +114,14 @@ class SingleCore:
         self._kept: Final[deque[tuple[int, TaskStatus]]] = deque()
         #: Offers were refused for a while since the last revival.
         self._refused = False
+        self._now_ms = 0
         self._effects: list[SingleEffect] = []
 
     def apply(self, event: SingleEvent) -> list[SingleEffect]:
         """Take one event in. Total: what makes no sense changes nothing."""
         effects: list[SingleEffect] = []
         self._effects = effects
-        now_ms = event.now_ms
+        now_ms = self._now_ms = event.now_ms
         match event:
             case RunsArrived():
                 self._arrive(event.runs)
@@ -185,11 +188,13 @@ class SingleCore:
         for each in runs:
             run = self._runs[each.name] = _Run(each)
             names = [task_name(each.name, launch) for launch in range(1, MAX_LAUNCHES + 1)]
-            known = next((name for name in names if name in self._strangers or name in self._living), None)
+            known = next((name for name in names if self._is_known(name)), None)
             if known is None:
                 run.asked = set(names)
                 self._tasks.update((name, run) for name in names)
-                unheard += names
+                unheard += [name for name in names if name not in self._strangers]
+                for name in [each for each in names if each in self._strangers]:
+                    self._answered(run, self._strangers.pop(name)[0], Word.UNSTARTED, now_ms)
                 continue
             self._adopt(run, known)
             living = self._living.pop(known, None)
@@ -197,6 +202,13 @@ class SingleCore:
             self._heard(run, status, WORD_OF_STATE[status.state], now_ms)
         if unheard:
             self._effects.append(AskFor(task_ids=tuple(unheard)))
+
+    def _is_known(self, task_id: TaskId) -> bool:
+        """Whether an earlier life's task was heard to live or to have ended after it began."""
+        if task_id in self._living:
+            return True
+        status, _ = self._strangers.get(task_id, (None, 0))
+        return status is not None and WORD_OF_STATE[status.state] is not Word.UNSTARTED
 
     def _cancel(self, name: str, *, kill: bool) -> None:
         run = self._runs.get(name)
@@ -323,10 +335,6 @@ class SingleCore:
         self._living.pop(status.task_id, None)
         if status.uuid is None:
             return  # an answer of the master's: nothing that somebody will ask for
-        if word is Word.UNSTARTED:
-            # Another of its names may be the run.
-            self._effects.append(AcknowledgeUpdates(statuses=(status,)))
-            return
         if status.task_id not in self._strangers:
             self._shut_down(status)
         self._strangers[status.task_id] = status, now_ms + STRANGER_MS
@@ -350,7 +358,7 @@ class SingleCore:
         run.asked.discard(status.task_id)
         del self._tasks[status.task_id]
         if status.uuid is not None:
-            self._effects.append(AcknowledgeUpdates(statuses=(status,)))
+            run.in_vain.append(status)
         if not run.asked and run.launches:
             self._again(run, "its dispatcher ended before it began")
         elif not run.asked:
@@ -370,12 +378,14 @@ class SingleCore:
 
     def _ended(self, run: _Run, status: TaskStatus, now_ms: int) -> None:
         """Its task is no more."""
-        if status.uuid is not None:
-            self._kept.append((now_ms + KEEP_MS, status))
         self._shut_down(status)
         if WORD_OF_STATE[status.state] is Word.UNSTARTED:
+            if status.uuid is not None:
+                run.in_vain.append(status)
             self._again(run, status.message)
             return
+        if status.uuid is not None:
+            self._kept.append((now_ms + KEEP_MS, status))
         ending = ending_of(status)
         # An executor that has just ended may have been counted on: then the master refuses a task for want of resources.
         is_refusal = isinstance(ending, CannotRun) and status.source is Source.MASTER
@@ -443,6 +453,7 @@ class SingleCore:
         place = run.place
         self._strike_out(run)
         del self._runs[run.run.name]
+        self._kept.extend((self._now_ms + KEEP_MS, status) for status in run.in_vain)
         self._effects.append(EndRun(name=run.run.name, ending=ending, place=place))
 
     def _unqueue(self, run: _Run) -> None:

@@ -451,8 +451,24 @@ def test_a_launch_that_came_to_nothing_does_not_hide_the_one_that_followed(is_as
     if is_asked_for_first:
         rig.attach("a")
     dropped = rig.say("a", TaskState.DROPPED, source=Source.AGENT)
-    assert rig.found(AcknowledgeUpdates) == [AcknowledgeUpdates(statuses=(dropped,))]
     if not is_asked_for_first:
         rig.attach("a")
-    rig.say("a+2", TaskState.FINISHED, RETURNED)
+    finished = rig.say("a+2", TaskState.FINISHED, RETURNED)
     assert rig.ends == [("a", RETURNED)]
+    rig.wait(KEEP_MS)
+    assert {status for effect in rig.found(AcknowledgeUpdates) for status in effect.statuses} == {dropped, finished}
+
+
+def test_ids_of_launches_in_vain_are_not_forgotten_before_their_run_has_ended() -> None:
+    """Whichever of two lives hears of it: an id that was used is not used again."""
+    rig = launched("a")
+    rig.say("a", TaskState.DROPPED)
+    rig.wait(KEEP_MS)
+    assert rig.found(AcknowledgeUpdates) == []
+    again = Rig()
+    again.say("a+2", TaskState.DROPPED)
+    again.say("a", TaskState.DROPPED)
+    again.attach("a")
+    for launch in range(3, MAX_LAUNCHES + 1):
+        again.answer(task_name("a", launch), TaskState.UNKNOWN)
+    assert [task.task_id for task in again.offer()] == ["a+3"]
