@@ -50,6 +50,7 @@ class DispatchedCall:
     __slots__ = (
         "__weakref__",
         "accepted",
+        "attached",
         "callbacks",
         "losses",
         "name",
@@ -92,6 +93,8 @@ class DispatchedCall:
         self.callbacks = callbacks
         self.place: Place | None = None
         self.accepted = False
+        #: It was asked for as one of an earlier life's. If it had not begun there, it is one of this.
+        self.attached = False
         self.over = False
         #: It was revoked, or became too late, while it waited for a worker: Celery knows all about it.
         self.revoked = False
@@ -328,7 +331,9 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
         if not gathered:
             return
         ownership = self._parts.ownership
-        earlier = [call for call in gathered if ownership.was_given(call.tag)]
+        earlier = [call for call in gathered if not call.attached and ownership.was_given(call.tag)]
+        for call in earlier:
+            call.attached = True
         fresh = [call for call in gathered if call not in earlier] if earlier else gathered
         ownership.give([call.tag for call in fresh])
         for isolation, runner in self._parts.runners.items():

@@ -40,13 +40,6 @@ def world(request: pytest.FixtureRequest) -> Generator[World]:
         yield made
 
 
-@pytest.fixture(params=["fake", pytest.param("single", marks=REAL)])
-def lasting_world(request: pytest.FixtureRequest) -> Generator[World]:
-    """Of runners whose runs outlive them."""
-    with opened(request.param, request.getfixturevalue("process_cluster_address")) as made:
-        yield made
-
-
 def test_each_task_runs_once_and_has_its_end_told_once_with_its_place(world: World) -> None:
     runner = world.runner()
     tasks = [world.task() for _ in range(4)]
@@ -140,8 +133,7 @@ def again(task: Task) -> Task:
     return Task(task.name, task.run, task.options)
 
 
-def test_what_runs_on_is_heard_of_by_the_next_life(lasting_world: World) -> None:
-    world = lasting_world
+def test_what_runs_on_is_heard_of_by_the_next_life(world: World) -> None:
     first = world.runner()
     task = world.task("wait")
     first.submit([task])
@@ -157,8 +149,7 @@ def test_what_runs_on_is_heard_of_by_the_next_life(lasting_world: World) -> None
     assert task.endings == []
 
 
-def test_an_end_that_nobody_heard_is_heard_by_the_next_life(lasting_world: World) -> None:
-    world = lasting_world
+def test_an_end_that_nobody_heard_is_heard_by_the_next_life(world: World) -> None:
     first = world.runner()
     task = world.task("wait")
     first.submit([task])
@@ -171,8 +162,7 @@ def test_an_end_that_nobody_heard_is_heard_by_the_next_life(lasting_world: World
     assert known.returned()[0] == task.run.task_id
 
 
-def test_a_task_of_an_earlier_life_can_be_killed(lasting_world: World) -> None:
-    world = lasting_world
+def test_a_task_of_an_earlier_life_can_be_killed(world: World) -> None:
     first = world.runner()
     task = world.task("wait")
     first.submit([task])
@@ -186,14 +176,17 @@ def test_a_task_of_an_earlier_life_can_be_killed(lasting_world: World) -> None:
     assert known.outcome().end is End.CANCELLED
 
 
-def test_what_nobody_knows_is_lost_and_is_not_run(lasting_world: World) -> None:
-    world = lasting_world
+def test_what_nobody_knows_is_not_run_and_ends_as_one_that_did_not_begin(world: World) -> None:
+    """Lost; or refused, which says that it certainly did not begin, and may be submitted."""
     runner = world.runner()
     task = world.task()
     runner.attach([task])
     ending = task.ending()
-    assert isinstance(ending, Lost)
-    assert not ending.begun
+    assert (
+        not ending.begun
+        if isinstance(ending, Lost)
+        else (task.outcome().end, task.outcome().begun) == (End.REFUSED, False)
+    )
     assert world.begun() == []
 
 

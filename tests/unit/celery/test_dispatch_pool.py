@@ -267,6 +267,20 @@ def test_what_an_earlier_life_gave_away_is_attached_to_and_not_started(bench: Be
     assert bench.ownership.told == [("end", _TAG)], "nothing was given"
 
 
+def test_what_an_earlier_life_gave_away_in_vain_is_given_by_this_one(bench: Bench) -> None:
+    earlier = bench.apply()
+    bench.pool._forget(earlier)  # pyright: ignore[reportPrivateUsage] # as if that life were over
+    bench.ownership.of_earlier_life.add(_TAG)
+    bench.ownership.told.clear()
+    bench.apply()
+    bench.turn()
+    bench.runner.cells.end(_NAME, Outcome(End.REFUSED, begun=False))
+    bench.turn()
+
+    assert bench.ownership.told == [("give", _TAG)]
+    assert bench.runner.cells.waiting == [_NAME], "it is asked for once, and then run"
+
+
 def test_a_message_that_kills_its_workers_again_and_again_is_set_aside() -> None:
     bench = Bench(acks_late=True, reject_on_worker_lost=True)
     bench.ownership.lost[_TAG] = 2
