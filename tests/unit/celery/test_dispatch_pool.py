@@ -352,7 +352,7 @@ def test_a_task_that_is_revoked_while_it_waits_never_runs_and_is_acknowledged(be
         accept_callback=Request().accepted,
     )
     bench.turn()
-    bench.pool._follow()
+    bench.pool._follow()  # pyright: ignore[reportPrivateUsage]
     bench.turn()
     assert asked == ["revoked"]
     assert ("end", _TAG) in bench.ownership.told
