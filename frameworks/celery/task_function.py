@@ -13,6 +13,8 @@ from mesolite.executors.python.codec import BadBytes, loads
 
 from ..futures.errors import NotPicklable
 
+#: Names of tasks that are told apart; an application has some hundred.
+MAX_TASK_NAMES: Final = 1_000
 #: As SHA-256 is used in `Function`.
 _DIGEST_BYTES: Final = 16
 
@@ -25,6 +27,28 @@ def _entry() -> Function:
 
 #: The one function of all calls.
 ENTRY: Final = _entry()
+
+
+class FunctionsByTask:
+    """One function, told apart by the tasks that it is called for: pools learn of each function how long its calls take.
+
+    Args:
+        function: The function.
+    """
+
+    def __init__(self, function: Function) -> None:
+        self._function: Final = function
+        self._known: Final[dict[str, Function]] = {}
+
+    def of(self, task_name: str) -> Function:
+        """Return the function for a task."""
+        known = self._known.get(task_name)
+        if known is None:
+            if len(self._known) >= MAX_TASK_NAMES:
+                self._known.clear()
+            digest = hashlib.sha256(self._function.digest + task_name.encode(errors="replace")).digest()
+            known = self._known[task_name] = Function(digest[:_DIGEST_BYTES], self._function.pickled)
+        return known
 
 
 def arguments(run: TaskRun) -> bytes:

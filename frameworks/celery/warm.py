@@ -116,7 +116,7 @@ class WarmRunner:
         *,
         function: Function = task_function.ENTRY,
     ) -> None:
-        self._function: Final = function
+        self._functions: Final = task_function.FunctionsByTask(function)
         self._lock: Final = threading.Lock()
         #: Calls that have not ended, by name.
         self._calls: Final[dict[str, _WarmCall]] = {}
@@ -253,7 +253,9 @@ class WarmRunner:
             timeout_ms=None if limit_s is None else max(1, round(limit_s * 1000)),
             by_reference_from=MAX_INLINE_REPORT_BYTES,
         )
-        call = _WarmCall(self._function, arguments, self._engine_ended, kind=task.options.kind, options=options)
+        call = _WarmCall(
+            self._functions.of(task.run.name), arguments, self._engine_ended, kind=task.options.kind, options=options
+        )
         call.task, call.runner, call.refusal = task, self, None
         return call
 
