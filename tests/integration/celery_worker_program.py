@@ -71,7 +71,8 @@ class Call:
     options: TaskOptions = field(default_factory=lambda: TaskOptions(kind=Kind(500, 256, "*", "app:1", None)))
 
     def __post_init__(self) -> None:
-        self.name = f"{self.run.task_id}.tag"
+        # A retry is another run.
+        self.name = f"{self.run.task_id}.{self.run.request.get('retries') or 0}"
 
 
 class PlayedPool(TaskPool):  # type: ignore[misc] # Celery has no types
@@ -80,6 +81,8 @@ class PlayedPool(TaskPool):  # type: ignore[misc] # Celery has no types
     flower: CeleryFlower
     crossing: Crossing
     controller: Any
+    #: As in the dispatcher, whose event loop has one thread: what is said of a call and Celery's callback are one step.
+    one_by_one: Final = threading.RLock()
     places: Final = itertools.cycle(map(At, AGENTS))
 
     def on_start(self) -> None:
@@ -118,12 +121,14 @@ class PlayedPool(TaskPool):  # type: ignore[misc] # Celery has no types
 
         def accepted(*more: Any) -> None:
             call.place = next(self.places)
-            self.flower.started(call)
-            accept_callback(*more)
+            with self.one_by_one:
+                self.flower.started(call)
+                accept_callback(*more)
 
         def ended(*more: Any) -> None:
-            self.flower.ended(call, PEAK_KIB)
-            callback(*more)
+            with self.one_by_one:
+                self.flower.ended(call, PEAK_KIB)
+                callback(*more)
 
         return super().on_apply(target, args, kwargs, ended, accepted, **options)
 

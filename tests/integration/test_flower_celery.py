@@ -75,7 +75,7 @@ def test_tasks_are_shown_at_the_agents_that_they_ran_on_with_what_they_were_give
             f"{task['worker'].removeprefix('mesolite@')} (host-a)",
             "celery",
         )
-        assert task["output"] == f"mesolite logs celery-shop/celery-1/{good}.tag"
+        assert task["output"] == f"mesolite logs celery-shop/celery-1/{good}.0"
         page = flower.text(f"/task/{good}")
         for detail in ("mesolite logs", "20.0 MiB", "cpus 0.5", "app:1", "agent-"):
             assert detail in page, detail
