@@ -21,6 +21,19 @@ class Ownership(Protocol):
         """
         ...
 
+    @property
+    def knows_earlier_lives(self) -> bool:
+        """Whether `was_given` tells. Otherwise a message that is delivered again may have been given away, or may not."""
+        ...
+
+    def is_over(self, tag: str) -> bool:
+        """Whether its task had its last word in this life: if it comes again, its acknowledgement was lost with a connection."""
+        ...
+
+    def over(self, tag: str) -> None:
+        """Its task had its last word, and Celery wants nothing more of its message; told before `end`."""
+        ...
+
     def end(self, tag: str) -> None:
         """The last word on its task is out: with its acknowledgement, before or after, the message is forgotten."""
         ...

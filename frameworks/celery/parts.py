@@ -25,13 +25,14 @@ from mesolite.executors.python import preload
 from mesolite.logs import get_logger
 from mesolite.protocol import FrameworkInfo
 
-from ..driver.settings import REMOVED
+from ..driver.settings import FAILED_OVER, REMOVED
 from .broker.redis_ownership import RedisOwnership
 from .dispatching import Dispatching, Holds
 from .flower import CeleryFlower
 from .identity import KeptIdentity
 from .options import OptionsBook
 from .owning import Ownership
+from .replacing import Replacement
 from .settings import DispatchSettings, celery_version
 from .single import SingleRunner, SingleSettings
 from .verdicts import MAX_LOSSES_SETTING, max_losses_of
@@ -53,13 +54,19 @@ _log = get_logger("mesolite.celery")
 
 
 def prepare(
-    settings: DispatchSettings, ownership: Ownership, controllers: Sequence[Any], app: Any, holds: Holds
+    settings: DispatchSettings,
+    ownership: Ownership,
+    replacement: Replacement,
+    controllers: Sequence[Any],
+    app: Any,
+    holds: Holds,
 ) -> Dispatching:
     """Make the parts.
 
     Args:
         settings: Of the dispatcher.
         ownership: Of messages; the broker's transports know it.
+        replacement: Told where another dispatcher takes over.
         controllers: Celery's `WorkController`, the only one.
         app: The application.
         holds: Says whether the pool has a message.
@@ -78,7 +85,7 @@ def prepare(
     roles = options.roles(tasks)
     warm_settings = _warm_settings(settings, options, controller)
     info = _framework(settings, KIND, roles)
-    ended = partial(broke, settings)
+    ended = partial(broke, settings, replacement)
     flower = _flower(settings, controller, str(info.framework_id)) if settings.flower else None
     warm = WarmRunner(settings.place, info, warm_settings, ended)
     single_settings = SingleSettings(
@@ -87,13 +94,18 @@ def prepare(
     single = SingleRunner(settings.place, _framework(settings, SINGLE_KIND, roles), single_settings, ended)
 
     def finish() -> None:
+        # What another dispatcher has taken over is not this one's to end.
+        leaves = settings.leave_running or replacement.has_come
         for runner in (warm, single):
-            runner.close(leave_running=settings.leave_running)
+            runner.close(leave_running=leaves)
         for runner in (warm, single):
             runner.join(LEAVE_PATIENCE_S)
-        if not settings.leave_running:
+        if not leaves:
             _forget(settings)
-        ownership.close(release=not settings.leave_running)
+        if replacement.has_come and isinstance(ownership, RedisOwnership):
+            ownership.abandon()
+        else:
+            ownership.close(release=not leaves)
         if flower is not None:
             flower.close()
 
@@ -174,12 +186,15 @@ def _forget(settings: DispatchSettings) -> None:
             KeptIdentity(store, kind, settings.name).forget()
 
 
-def broke(settings: DispatchSettings, reason: str) -> None:
+def broke(settings: DispatchSettings, replacement: Replacement, reason: str) -> None:
     """The cluster has nothing for this dispatcher any more: it ends, and what it owns waits for its next life.
 
     A framework that was removed, as one is that was away for longer than its failover timeout, never comes back: the next life is
     another.
     """
+    if reason.startswith(FAILED_OVER):
+        replacement.hear()
+        return
     _log.error("celery.cluster_lost", reason=reason)
     if reason.startswith(REMOVED):
         _forget(settings)

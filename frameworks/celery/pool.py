@@ -17,17 +17,30 @@ from dataclasses import replace
 from typing import Any, Final
 
 from celery.concurrency.base import BasePool
+from celery.utils.quorum_queues import detect_quorum_queues
 from celery.worker import state as worker_state
 
 from mesolite.errors import ConfigError
 from mesolite.executors.celery.protocol import TaskRun
 from mesolite.logs import get_logger
 
+from ..futures.engine_call import Lost
 from .calls import Ending, Place, Runner, TaskOptions, call_name
 from .crossing import Crossing
 from .dispatching import Dispatching, prepared
-from .requests import Callbacks, asks_back, log_success, tell
-from .verdicts import Failed, NotBegun, Raised, Succeeded, TaskRules, Verdict, refused_options, rules_of, verdict
+from .requests import Callbacks, acknowledge_again, asks_back, log_success, tell
+from .verdicts import (
+    Failed,
+    NotBegun,
+    Raised,
+    Succeeded,
+    TaskRules,
+    Verdict,
+    is_last,
+    refused_options,
+    rules_of,
+    verdict,
+)
 
 #: How often it is looked how many workers there are, and so how many messages are to be at hand.
 FOLLOW_EVERY_S: Final = 0.25
@@ -52,6 +65,7 @@ class DispatchedCall:
         "accepted",
         "attached",
         "callbacks",
+        "guessed",
         "losses",
         "name",
         "options",
@@ -98,6 +112,8 @@ class DispatchedCall:
         self.over = False
         #: It was revoked, or became too late, while it waited for a worker: Celery knows all about it.
         self.revoked = False
+        #: Nobody knows whether it was given away before: where no worker knows it either, it was not.
+        self.guessed = False
         #: The signal by which somebody told it to end; None while nobody did.
         self.signum: int | None = None
 
@@ -124,7 +140,9 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
         super().__init__(limit, **options)
         #: The most tasks at once, as `-c` says and `celery control pool_grow` changes.
         self._most: int = max(1, limit or 0)
-        self.limit = min(self._most, LEAST_LIMIT)
+        #: Whether the broker lets a consumer have more messages than at first.
+        self._is_static = _is_static(self.app)
+        self.limit = self._most if self._is_static else min(self._most, LEAST_LIMIT)
         self.crossing: Final = Crossing()
         self._numbers = itertools.count(1)
         #: Calls that are not over, by the number that Celery knows, and by the tag of their message.
@@ -150,7 +168,9 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
         hub.add_reader(self.crossing.fileno(), self.crossing.run)
         hub.call_repeatedly(FOLLOW_EVERY_S, self._follow)
 
-    def on_apply(self, target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], **given: Any) -> DispatchedCall:
+    def on_apply(
+        self, target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], **given: Any
+    ) -> DispatchedCall | None:
         """Take a request's task on.
 
         Args:
@@ -170,6 +190,11 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
             if known.accepted:
                 callbacks.accept(known.pid, time.monotonic())
             return known
+        ownership, redelivered = self._parts.ownership, _is_redelivered(request)
+        if redelivered and ownership.is_over(tag):
+            _log.info("celery.acknowledged_again", task=name, id=task_id)
+            acknowledge_again(callbacks)
+            return None
         fields = {key: value for key, value in request.items() if key not in _BODY_FIELDS}
         soft_limit_s = given.get("soft_timeout") or self.options.get("soft_timeout")
         run = TaskRun(name, task_id, fields, body, content_type, content_encoding, soft_limit_s)
@@ -177,10 +202,11 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
         hard_limit_s = given.get("timeout") or self.options.get("timeout")
         if hard_limit_s and (options.max_time_s is None or hard_limit_s < options.max_time_s):
             options = replace(options, max_time_s=hard_limit_s)
-        ownership, number = self._parts.ownership, next(self._numbers)
-        called = call_name(task_id, tag, ownership.returns(tag))
+        number, returns = next(self._numbers), ownership.returns(tag)
+        called = call_name(task_id, tag, returns)
         losses = ownership.losses(tag)
         call = DispatchedCall(self, tag, called, losses, run, options, self._rules_of(name), number, callbacks)
+        call.guessed = redelivered and not returns and not ownership.knows_earlier_lives
         self._by_pid[number] = self._by_tag[tag] = call
         self._parts.watcher.given(call)
         if refusal is not None:
@@ -259,19 +285,21 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
 
     def conclude(self, call: DispatchedCall, ending: Ending, place: Place | None) -> None:
         """It is over, in one way or another."""
-        if not call.over:
-            call.place = place or call.place
-            self._decide(
-                call,
-                verdict(
-                    ending,
-                    call.rules,
-                    call.options,
-                    losses=call.losses,
-                    signum=call.signum,
-                    withdrawn=self._stopping,
-                ),
-            )
+        if call.over:
+            return
+        call.place = place or call.place
+        decided = verdict(
+            ending,
+            call.rules,
+            call.options,
+            losses=call.losses,
+            signum=call.signum,
+            withdrawn=self._stopping,
+        )
+        if isinstance(ending, Lost) and call.guessed and not call.accepted and call.signum is None:
+            decided = NotBegun("no worker knows it")
+        call.guessed = False
+        self._decide(call, decided)
 
     def end_call(self, call: DispatchedCall, signum: int) -> None:
         """End a call, begun or not."""
@@ -302,20 +330,26 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
         self._parts.watcher.ended(call, decided.peak_kib)
         if isinstance(decided, Failed) and decided.aside is not None:
             self._parts.ownership.set_aside(call.tag, decided.aside)
-        if isinstance(decided, Raised) and asks_back(decided.report):
+        asked_back = isinstance(decided, Raised) and asks_back(decided.report)
+        if asked_back:
             self._parts.ownership.asked_back(call.tag)
         if isinstance(decided, Succeeded):
             log_success(call.run, decided)
-        self._tell(call, lambda: tell(call.callbacks, decided))
+        if self._tell(call, lambda: tell(call.callbacks, decided)) and is_last(
+            decided, call.rules, asked_back=asked_back
+        ):
+            self._parts.ownership.over(call.tag)
         self._parts.ownership.end(call.tag)
 
-    def _tell(self, call: DispatchedCall, tell_request: Callable[[], None]) -> None:
-        """Tell a request; whatever it raises stops nobody else, as in Celery's own pools."""
+    def _tell(self, call: DispatchedCall, tell_request: Callable[[], None]) -> bool:
+        """Tell a request; whatever it raises stops nobody else, as in Celery's own pools. True where it raised nothing."""
         try:
             tell_request()
+            return True
         # Celery asks the application's backend, classes and receivers of signals.
         except Exception:  # noqa: BLE001
             _log.exception("celery.callback_failed", call=call.name, task=call.run.name)
+            return False
 
     def _gather(self, call: DispatchedCall) -> None:
         """Give it with what else comes in this turn of the loop."""
@@ -331,11 +365,12 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
         if not gathered:
             return
         ownership = self._parts.ownership
-        earlier = [call for call in gathered if not call.attached and ownership.was_given(call.tag)]
+        earlier = [call for call in gathered if not call.attached and (call.guessed or ownership.was_given(call.tag))]
         for call in earlier:
             call.attached = True
         fresh = [call for call in gathered if call not in earlier] if earlier else gathered
-        ownership.give([call.tag for call in fresh])
+        # What is only guessed to be an earlier life's counts as given by this one.
+        ownership.give([call.tag for call in (fresh if ownership.knows_earlier_lives else gathered)])
         for isolation, runner in self._parts.runners.items():
             if mine := [call for call in fresh if call.options.isolation == isolation]:
                 runner.submit(mine)
@@ -368,6 +403,8 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
     def _follow(self) -> None:
         """Have as many messages at hand as the workers need that there are, and a few more, for which others are started."""
         self._drop_revoked()
+        if self._is_static:
+            return
         workers = sum(view.workers for runner in self._parts.runners.values() for view in runner.executors())
         limit = min(self._most, max(LEAST_LIMIT, workers + workers // 4 + 1))
         change, self.limit = limit - (self.limit or 0), limit
@@ -386,6 +423,18 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
         self._parts.finish()
         for call in list(self._by_pid.values()):
             self._forget(call)
+
+
+def _is_static(app: Any) -> bool:
+    """Whether there is a quorum queue: then RabbitMQ has a consumer keep the prefetch count that it began with."""
+    if not app.conf.worker_detect_quorum_queues:
+        return False
+    found, _ = detect_quorum_queues(app, app.connection_for_read().transport.driver_type)
+    return bool(found)
+
+
+def _is_redelivered(request: Mapping[str, Any]) -> bool:
+    return bool((request.get("delivery_info") or {}).get("redelivered"))
 
 
 def _tag_of(task_id: str, request: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import Any, assert_never
 
 from billiard.einfo import ExceptionInfo
 from celery.app import trace
+from celery.worker import state as worker_state
 
 from mesolite.executors.celery.protocol import How, TaskReport, TaskRun
 
@@ -32,18 +33,29 @@ class Callbacks:
     timeout: Callable[..., Any]
     #: Asks whether it was revoked, or is too late; where so Celery has said it, stored it and acknowledged when this returns.
     revoked: Callable[[], bool] = bool
+    #: Itself; None where it is none of Celery's.
+    request: Any = None
 
     @staticmethod
     def of(given: Mapping[str, Any]) -> "Callbacks":
         """Take them out of what a pool is called with."""
+        request = getattr(given.get("accept_callback"), "__self__", None)
         return Callbacks(
             given.get("accept_callback") or _nothing,
             given.get("callback") or _nothing,
             given.get("error_callback") or _nothing,
             given.get("timeout_callback") or _nothing,
             # Not among what pools are given: others are given a request once a process is free, and it is asked just before.
-            getattr(getattr(given.get("accept_callback"), "__self__", None), "revoked", bool),
+            getattr(request, "revoked", bool),
+            request,
         )
+
+
+def acknowledge_again(callbacks: Callbacks) -> None:
+    """Have a request of a message whose task is over do no more than that its message leaves the broker."""
+    if callbacks.request is not None:
+        worker_state.task_ready(callbacks.request)
+        callbacks.request.acknowledge()
 
 
 def log_success(run: TaskRun, succeeded: Succeeded) -> None:

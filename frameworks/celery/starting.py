@@ -18,6 +18,7 @@ from .broker.plain import PlainOwnership
 from .dispatching import use
 from .owning import Ownership
 from .parts import prepare
+from .replacing import EXIT_CODE, Replacement
 from .settings import DispatchSettings
 
 #: What is for Celery's own pools and processes.
@@ -46,9 +47,16 @@ def start_worker(settings: DispatchSettings, worker_options: Sequence[str]) -> N
         controllers[:] = [sender]
 
     signals.worker_init.connect(remember, weak=False)
-    use(partial(prepare, settings, _ownership_of(app, settings, worker_options), controllers))
+    replacement = Replacement(settings.name)
+    ownership = _ownership_of(app, settings, worker_options, replacement)
+    use(partial(prepare, settings, ownership, replacement, controllers))
     arguments = ["--app", settings.app, "worker", "--pool", "custom", "--concurrency", str(settings.concurrency)]
-    celery_command.main([*arguments, *worker_options], prog_name="mesolite celery", auto_envvar_prefix="CELERY")
+    try:
+        celery_command.main([*arguments, *worker_options], prog_name="mesolite celery", auto_envvar_prefix="CELERY")
+    finally:
+        # Celery's own way to end at once has no code.
+        if replacement.has_come:
+            sys.exit(EXIT_CODE)
     sys.exit(0)
 
 
@@ -62,7 +70,9 @@ def _find(name: str) -> Any:
         ) from None
 
 
-def _ownership_of(app: Any, settings: DispatchSettings, worker_options: Sequence[str]) -> Ownership:
+def _ownership_of(
+    app: Any, settings: DispatchSettings, worker_options: Sequence[str], replacement: Replacement
+) -> Ownership:
     """Own messages where their broker is Redis; elsewhere the broker does."""
     urls = app.conf.broker_read_url or app.conf.broker_url or "amqp://"
     first = urls if isinstance(urls, str) else urls[0]
@@ -70,7 +80,7 @@ def _ownership_of(app: Any, settings: DispatchSettings, worker_options: Sequence
         return PlainOwnership()
     chosen = any(option.startswith(_PREFETCH_OPTION) for option in worker_options)
     ahead = not chosen and not _is_set(app, _PREFETCH_SETTING) and not app.conf.worker_disable_prefetch
-    ownership = install(settings.name, ahead=ahead, while_waiting=_leave_if_told)
+    ownership = install(settings.name, ahead=ahead, while_waiting=_leave_if_told, superseded=replacement.leave)
     # Where the broker is away, Celery waits for it by its own rules, and the first consumer claims the name.
     with app.connection_for_read() as connection, contextlib.suppress(*connection.connection_errors):
         claim(ownership, connection)

@@ -159,6 +159,14 @@ def verdict(
             assert_never(ending)
 
 
+def is_last(decided: Verdict, rules: TaskRules, *, asked_back: bool) -> bool:
+    """Say whether Celery certainly keeps nothing of the message: so that it is not run if the broker delivers it again.
+
+    What is acknowledged early is so when it begins. Of late ones not said here, Celery may want another run.
+    """
+    return not rules.acks_late or (isinstance(decided, Succeeded | Raised) and not asked_back)
+
+
 def refused_options(error: Exception) -> Failed:
     """Say what becomes of a message that asks for what makes no sense, or for what it may not ask for (options.py)."""
     return Failed(CannotRunHere(str(error)))

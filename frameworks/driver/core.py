@@ -86,7 +86,7 @@ from .flow import Flow
 from .offers import OfferBook
 from .outbox import Outbox, weight
 from .reconciliation import Reconciliation
-from .settings import DriverSettings
+from .settings import FAILED_OVER, DriverSettings
 from .subscription import TRANSITIONS, Cause, FollowUp, Phase
 from .tasks import TaskLedger, Verdict
 from .timers import Timers
@@ -210,7 +210,9 @@ class DriverCore:
             self.flow.heard(batch.heard)
             self._take_events(batch.events, now_ms)
         elif any(isinstance(event, Subscribed) for event in batch.events):
-            self._happen(Cause.SUPERSEDED, now_ms, "another scheduler subscribed with the same framework id")
+            self._happen(
+                Cause.SUPERSEDED, now_ms, f"{FAILED_OVER}: another scheduler subscribed with the same framework id"
+            )
 
     def _take_events(self, events: Iterable[Event], now_ms: int) -> None:
         statuses: list[TaskStatus] = []

@@ -6,9 +6,11 @@ What a framework may have reason to change comes in as `DriverSettings`; the con
 from dataclasses import dataclass
 from typing import Final
 
-#: First wait before SUBSCRIBE is sent again, doubling to the cap. Mesos clients wait 1-2 s at first and 15 s at most
 #: How a master's refusal begins of a framework that was ended, by whomever (Mesos's own words, src/master/master.cpp).
 REMOVED: Final = "Framework has been removed"
+#: The same, of a scheduler whose framework another has taken over.
+FAILED_OVER: Final = "Framework failed over"
+#: First wait before SUBSCRIBE is sent again, doubling to the cap. Mesos clients wait 1-2 s at first and 15 s at most
 #: (reference 3.1, appendix A).
 SUBSCRIBE_RETRY_MS: Final = 1000
 SUBSCRIBE_RETRY_CAP_MS: Final = 15_000

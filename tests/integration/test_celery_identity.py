@@ -9,6 +9,7 @@ import pytest
 
 from mesolite.frameworks.celery.identity import KeptIdentity
 from mesolite.frameworks.celery.parts import KIND, broke
+from mesolite.frameworks.celery.replacing import Replacement
 from mesolite.frameworks.celery.settings import DispatchSettings
 from mesolite.frameworks.driver.settings import REMOVED
 from mesolite.frameworks.futures.connection import ClusterPlace
@@ -46,7 +47,7 @@ def test_the_next_life_is_the_same_framework(settings: DispatchSettings) -> None
 def test_a_framework_that_was_removed_is_not_tried_again(settings: DispatchSettings, told: list[int]) -> None:
     before = _framework_id(settings)
 
-    broke(settings, f"{REMOVED}: it was silent for longer than its failover timeout")
+    broke(settings, Replacement(settings.name), f"{REMOVED}: it was silent for longer than its failover timeout")
 
     assert told == [signal.SIGQUIT]
     assert _framework_id(settings) != before
@@ -57,7 +58,7 @@ def test_a_cluster_that_does_not_answer_may_still_know_the_framework(
 ) -> None:
     before = _framework_id(settings)
 
-    broke(settings, "no leading master answered within 15000 ms; is one running?")
+    broke(settings, Replacement(settings.name), "no leading master answered within 15000 ms; is one running?")
 
     assert told == [signal.SIGQUIT]
     assert _framework_id(settings) == before

@@ -25,6 +25,7 @@ def install(
     ahead: bool = True,
     while_waiting: Callable[[], None] = lambda: None,
     still_held: Callable[[str], bool] = lambda _: False,
+    superseded: Callable[[], None] = lambda: None,
 ) -> RedisOwnership:
     """Have `redis://`, `rediss://`, `redis+socket://` and `sentinel://` of this process lead to our transports.
 
@@ -36,8 +37,9 @@ def install(
         ahead: Whether more is taken than Celery's prefetch count while tasks are short: not where the user set one.
         while_waiting: Called twice a second while another dispatcher has the name; what it raises ends the wait.
         still_held: Whether the pool still has a message that was not given: it is not delivered again after a lost connection.
+        superseded: Called when another dispatcher has taken the name; what it raises ends the consumer, in place of `Superseded`.
     """
-    made = RedisOwnership(owner, ahead=ahead, while_waiting=while_waiting, still_held=still_held)
+    made = RedisOwnership(owner, ahead=ahead, while_waiting=while_waiting, still_held=still_held, superseded=superseded)
     installed.set_ownership(made)
     _lead(_OURS)
     return made

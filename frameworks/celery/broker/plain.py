@@ -21,6 +21,10 @@ class _Count:
     def __init__(self) -> None:
         self.given = 0
         self.asked_back = 0
+        #: It is given now. What no worker wanted is given again, and that is no return.
+        self.is_given = False
+        #: Its task had its last word.
+        self.is_over = False
 
 
 class PlainOwnership:
@@ -32,18 +36,38 @@ class PlainOwnership:
     def give(self, tags: Sequence[str]) -> None:
         """See `Ownership`."""
         for tag in tags:
-            self._counts.setdefault(tag, _Count()).given += 1
+            count = self._counts.setdefault(tag, _Count())
+            count.given += not count.is_given
+            # Who sends a task's message anew, under the same id, wants it run anew.
+            count.is_given, count.is_over = True, False
             self._counts.move_to_end(tag)
             if len(self._counts) > _MAX_KNOWN:
                 self._counts.popitem(last=False)
 
+    @property
+    def knows_earlier_lives(self) -> bool:
+        """See `Ownership`."""
+        return False
+
+    def is_over(self, tag: str) -> bool:
+        """See `Ownership`."""
+        return tag in self._counts and self._counts[tag].is_over
+
+    def over(self, tag: str) -> None:
+        """See `Ownership`."""
+        if tag in self._counts:
+            self._counts[tag].is_over = True
+
     def end(self, tag: str) -> None:
         """See `Ownership`. It may come again, so that its count is kept."""
+        if tag in self._counts:
+            self._counts[tag].is_given = False
 
     def take_back(self, tag: str) -> None:
         """See `Ownership`."""
-        if tag in self._counts:
+        if tag in self._counts and self._counts[tag].is_given:
             self._counts[tag].given -= 1
+            self._counts[tag].is_given = False
 
     def was_given(self, tag: str) -> bool:
         """See `Ownership`."""

@@ -56,6 +56,7 @@ class RedisOwnership:
         ahead: Whether more is taken than Celery asks for while tasks are short.
         while_waiting: Called now and then while another dispatcher has the name; may raise to give up.
         still_held: Whether a message that was not given is with the pool all the same, so that it is not delivered again.
+        superseded: Called when another dispatcher has taken the name; may raise to end in its own way.
     """
 
     def __init__(
@@ -65,9 +66,11 @@ class RedisOwnership:
         ahead: bool = True,
         while_waiting: Callable[[], None] = lambda: None,
         still_held: Callable[[str], bool] = lambda _: False,
+        superseded: Callable[[], None] = lambda: None,
     ) -> None:
         self.owner: Final = owner
         self.still_held = still_held
+        self._superseded: Final = superseded
         self._ahead: Final = ahead
         self.while_waiting = while_waiting
         self._pace: Final = Pace()
@@ -92,6 +95,18 @@ class RedisOwnership:
             self.book.give(tag)
         if self.flusher is not None:
             self.flusher.flush()
+
+    @property
+    def knows_earlier_lives(self) -> bool:
+        """See `Ownership`."""
+        return True
+
+    def is_over(self, tag: str) -> bool:
+        """See `Ownership`. Such a message is recognised before it is delivered."""
+        return False
+
+    def over(self, tag: str) -> None:
+        """See `Ownership`."""
 
     def end(self, tag: str) -> None:
         """See `Ownership`."""
@@ -211,6 +226,7 @@ class RedisOwnership:
         life, session = self.guard
         self._guard = Guard(life, session + 1)
         if not self._store.enter(self._guard, LEASE_MS):
+            self._superseded()
             raise Superseded(f"another dispatcher named {self.owner!r} took over")
         self.doubtful.clear()
         self._reconcile(self._store, place.layout)

@@ -32,6 +32,18 @@ class Owned(PlainOwnership):
         self.told: list[tuple[str, str]] = []
         self.of_earlier_life: set[str] = set()
         self.lost: dict[str, int] = {}
+        self.knows = True
+        self.ended: set[str] = set()
+
+    @property
+    def knows_earlier_lives(self) -> bool:
+        return self.knows
+
+    def over(self, tag: str) -> None:
+        self.ended.add(tag)
+
+    def is_over(self, tag: str) -> bool:
+        return tag in self.ended
 
     def give(self, tags: Sequence[str]) -> None:
         self.told += [("give", tag) for tag in tags]
@@ -111,10 +123,21 @@ class Bench:
             finish=finish,
         )
 
-    def apply(self, tag: str = _TAG, *, timeout: float | None = None, **headers: Any) -> DispatchedCall:
+    def apply(self, tag: str = _TAG, **options: Any) -> DispatchedCall:
         """Let Celery ask for a task of a message."""
+        call = self.ask(tag, **options)
+        assert isinstance(call, DispatchedCall)
+        return call
+
+    def ask(
+        self, tag: str = _TAG, *, timeout: float | None = None, redelivered: bool = False, **headers: Any
+    ) -> object:
+        """The same, where it may be that nothing is run."""
         request = {"id": "id-1", "retries": 0, "args": (), "kwargs": {}, **headers}
-        request |= {"properties": {"delivery_tag": tag}, "delivery_info": {"routing_key": "celery"}}
+        request |= {
+            "properties": {"delivery_tag": tag},
+            "delivery_info": {"routing_key": "celery", "redelivered": redelivered},
+        }
 
         def hear(what: str) -> Any:
             def append(*arguments: Any) -> None:
@@ -122,7 +145,7 @@ class Bench:
 
             return append
 
-        call = self.pool.apply_async(
+        asked: object = self.pool.apply_async(
             None,
             args=("work", "id-1", request, b"[]", "application/json", "utf-8"),
             accept_callback=hear("accepted"),
@@ -131,8 +154,7 @@ class Bench:
             timeout_callback=hear("timeout"),
             timeout=timeout,
         )
-        assert isinstance(call, DispatchedCall)
-        return call
+        return asked
 
     def turn(self) -> list[str]:
         """Let the event loop turn; return the kinds of what the request was told since the beginning."""
@@ -279,6 +301,56 @@ def test_what_an_earlier_life_gave_away_in_vain_is_given_by_this_one(bench: Benc
 
     assert bench.ownership.told == [("give", _TAG)]
     assert bench.runner.cells.waiting == [_NAME], "it is asked for once, and then run"
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_has_succeeded_and_is_delivered_again_is_not_run_again(late: bool) -> None:
+    bench = Bench(acks_late=late)
+    bench.apply()
+    bench.runner.cells.succeed(_NAME)
+    told = bench.turn()
+
+    assert bench.ask(redelivered=True) is None
+    assert bench.turn() == told, "Celery has heard of it"
+    assert bench.runner.cells.waiting == bench.runner.cells.running == []
+    bench.pool.crossing.close()
+
+
+def test_who_sends_a_message_anew_has_its_task_run_anew(bench: Bench) -> None:
+    bench.apply()
+    bench.runner.cells.succeed(_NAME)
+    bench.turn()
+
+    assert bench.ask(redelivered=False) is not None
+
+
+def test_a_late_task_that_lost_its_worker_runs_again_when_it_is_delivered_again() -> None:
+    bench = Bench(acks_late=True, reject_on_worker_lost=True)
+    bench.apply()
+    bench.runner.cells.end(_NAME, Outcome(End.DIED, message="gone"))
+    bench.turn()
+
+    bench.apply(redelivered=True)
+    assert bench.runner.cells.waiting == [_NAME]
+    bench.pool.crossing.close()
+
+
+def test_where_nobody_knows_of_earlier_lives_workers_are_asked_first(bench: Bench) -> None:
+    bench.ownership.knows = False
+    earlier = bench.apply()
+    bench.runner.cells.begin(_NAME)
+    bench.pool._forget(earlier)  # pyright: ignore[reportPrivateUsage] # as if that life were over
+
+    bench.apply(redelivered=True)
+    bench.runner.cells.succeed(_NAME)
+    assert bench.turn() == ["accepted", "success"], "it is not run again"
+
+
+def test_what_no_worker_knows_was_not_given_by_an_earlier_life(bench: Bench) -> None:
+    bench.ownership.knows = False
+    bench.apply(redelivered=True)
+    assert bench.turn() == []
+    assert bench.runner.cells.waiting == [_NAME]
 
 
 def test_a_message_that_kills_its_workers_again_and_again_is_set_aside() -> None:
