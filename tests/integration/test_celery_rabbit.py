@@ -115,7 +115,9 @@ def test_what_ended_while_there_was_no_connection_is_not_run_again(
     assert sorted(rig.notes(key)) == sorted(each.id for each in results)
 
 
-def test_after_kill_9_the_next_life_runs_what_had_not_begun_and_nothing_again(rig: DispatcherRig, server: RabbitServer, key: str) -> None:
+def test_after_kill_9_the_next_life_runs_what_had_not_begun_and_nothing_twice(
+    rig: DispatcherRig, server: RabbitServer, key: str
+) -> None:
     held = [rig.task(name).delay(key, f"{key}-go") for name in ("held_late", "held_late", "held", "held")]
     rig.wait_for_notes(key, 4)
     later: Any = rig.task("noted").apply_async((f"{key}-later",), countdown=2)

@@ -65,16 +65,19 @@ class OwningQoS(_Redis.QoS):
         # Celery puts its own question in the place of ours (worker_disable_prefetch).
         if "can_consume" in vars(self):
             return 1 if self.can_consume() else 0
+        return self._room()
+
+    def can_consume(self) -> bool:
+        """Whether there is room. Celery's question, where it has one, asks this one."""
+        return self._room() > 0
+
+    def _room(self) -> int:
         limit: int = self.prefetch_count
         if not limit:
             return 1 << 30
         if self._ownership is not None:
             limit += self._ownership.ahead()
         return limit - (len(self._delivered) - len(self._dirty))
-
-    def can_consume(self) -> bool:
-        """Whether there is room."""
-        return self.room() > 0
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Celery gets a message."""
