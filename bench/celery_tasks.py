@@ -54,5 +54,5 @@ def make_app(broker: str, backend: str, options: dict[str, Any]) -> Any:
         result_backend_transport_options=options,
     )
     for function in (nothing, ordinary, greedy):
-        app.task(name=function.__name__)(function)
+        app.task(name=function.__name__, shared=False)(function)
     return app

@@ -56,10 +56,10 @@ def make_app(broker: str, backend: str, options: dict[str, Any], folder: str, co
         _die(how)
         return number
 
-    app.task(name="late", acks_late=True, reject_on_worker_lost=True)(late)
-    app.task(name="early")(early)
-    app.task(name="gathered")(gathered)
-    app.task(name="counted", bind=True)(counted)
+    app.task(name="late", shared=False, acks_late=True, reject_on_worker_lost=True)(late)
+    app.task(name="early", shared=False)(early)
+    app.task(name="gathered", shared=False)(gathered)
+    app.task(name="counted", shared=False, bind=True)(counted)
     return app
 
 

@@ -47,8 +47,8 @@ def make_app(broker_url: str) -> Any:
         return int(self.request.retries)
 
     for function in (add, fail, nap):
-        app.task(name=f"shop.{function.__name__}")(function)
-    app.task(name="shop.again", bind=True)(again)
+        app.task(name=f"shop.{function.__name__}", shared=False)(function)
+    app.task(name="shop.again", shared=False, bind=True)(again)
     return app
 
 
