@@ -19,6 +19,8 @@ from mesolite.config import UpConfig
 from mesolite.discovery import ClusterAddress, ProcessRecord, read_cluster
 from tests import waiting
 
+from .celery_image import built_image, redis_on_bridge
+
 #: Far beyond what anything here takes; then it hangs.
 COMMAND_TIMEOUT_S = 90
 
@@ -98,3 +100,17 @@ def process_cluster(tmp_path: Path) -> Iterator[Cluster]:
     """One agent with plain processes, for tests that break things."""
     with running(tmp_path, PROCESS_CONFIG) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def image_with_celery(docker_engine: docker.DockerClient) -> Iterator[str]:
+    """An image with Celery and the application of `parity_tasks`."""
+    with built_image(docker_engine) as tag:
+        yield tag
+
+
+@pytest.fixture(scope="session")
+def bridge_redis(docker_engine: docker.DockerClient) -> Iterator[str]:
+    """A Redis for applications that containers reach."""
+    with redis_on_bridge(docker_engine) as url:
+        yield url

@@ -1,23 +1,15 @@
 """Celery tasks in containers of an image that has Celery and an application, and of one that has neither."""
 
-import io
-import ipaddress
 import json
 import os
-import secrets
-import socket
-import subprocess
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from threading import Event
 from uuid import uuid4
 
-import docker
 import pytest
 from redis import Redis
-from redis.exceptions import ConnectionError
 
 from mesolite.executors.celery import protocol
 from mesolite.executors.celery.protocol import ReportKind, TaskReport, TaskRun
@@ -31,22 +23,15 @@ from mesolite.frameworks.futures.connection import ClusterPlace
 from mesolite.frameworks.futures.options import CallOptions, Kind
 from mesolite.ids import FrameworkId
 from mesolite.protocol import FrameworkInfo
-from tests.integration.celery_rig import APPS, client, meta_of, run_of
-from tests.waiting import eventually
+from tests.integration.celery_rig import client, meta_of, run_of
 
+from .celery_image import BASE_IMAGE, FOLDER
 from .conftest import Cluster
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis, pytest.mark.xdist_group("docker"), pytest.mark.timeout(400)]
 
-IMAGE = os.environ.get("MESOLITE_IMAGE", "python:3.11-slim")
 PATIENCE_S = 90.0
 QUEUE = f"images-{os.getpid()}"
-#: Where the application lies in the image.
-FOLDER = "/srv/shop"
-_DOCKERFILE = f"""FROM {IMAGE}
-RUN pip install --quiet --no-cache-dir --break-system-packages 'celery[redis]=={version("celery")}'
-COPY parity_tasks.py {FOLDER}/parity_tasks.py
-"""
 
 
 @dataclass(eq=False)
@@ -77,52 +62,6 @@ class Task:
         return report_of(ending.payload)
 
 
-@pytest.fixture(scope="module")
-def image_with_celery(docker_engine: docker.DockerClient) -> Iterator[str]:
-    """The base image with Celery of the dispatcher's version, from the package index, and an application."""
-    context = io.BytesIO()
-    with tarfile.open(fileobj=context, mode="w") as tar:
-        for name, data in (
-            ("Dockerfile", _DOCKERFILE.encode()),
-            ("parity_tasks.py", (APPS / "parity_tasks.py").read_bytes()),
-        ):
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            tar.addfile(entry, io.BytesIO(data))
-    context.seek(0)
-    tag = f"mesolite-celery-{uuid4().hex[:8]}:test"
-    docker_engine.images.build(fileobj=context, custom_context=True, tag=tag, network_mode="host", rm=True)
-    yield tag
-    docker_engine.images.remove(tag, force=True)
-
-
-@pytest.fixture(scope="module")
-def bridge_redis(docker_engine: docker.DockerClient) -> Iterator[str]:
-    """The application's own Redis, where containers reach it: at this machine's end of Docker's network."""
-    subnet = docker_engine.networks.get("bridge").attrs["IPAM"]["Config"][0]["Subnet"]
-    host, password = str(next(ipaddress.ip_network(subnet).hosts())), secrets.token_hex(16)
-    with socket.create_server((host, 0)) as taken:
-        port = taken.getsockname()[1]
-    arguments = ["--bind", host, "--port", str(port), "--requirepass", password, "--save", "", "--appendonly", "no"]
-    server = subprocess.Popen(["redis-server", *arguments], stdout=subprocess.DEVNULL)
-    url = f"redis://:{password}@{host}:{port}/0"
-    try:
-        with Redis.from_url(url) as redis:
-            eventually(lambda: answers(redis))
-        yield url
-    finally:
-        server.terminate()
-        server.wait(10)
-
-
-def answers(redis: "Redis") -> bool:
-    """Whether the server is up."""
-    try:
-        return bool(redis.ping())
-    except ConnectionError:
-        return False
-
-
 @pytest.fixture
 def runner(docker_cluster: Cluster, bridge_redis: str) -> Iterator[WarmRunner]:
     address = docker_cluster.address
@@ -135,7 +74,7 @@ def runner(docker_cluster: Cluster, bridge_redis: str) -> Iterator[WarmRunner]:
         protocol.VERSION_VARIABLE: version("celery"),
         protocol.NODE_VARIABLE: "dispatcher@test",
     }
-    settings = WarmSettings(name="celery", kind=kind(IMAGE), max_workers=2, environment=environment)
+    settings = WarmSettings(name="celery", kind=kind(BASE_IMAGE), max_workers=2, environment=environment)
     runner = WarmRunner(ClusterPlace(address.redis_url, address.cluster, address.principal), info, settings, print)
     runner.start()
     yield runner
@@ -181,7 +120,7 @@ def test_a_task_runs_in_a_container_by_the_celery_of_its_image(
 
 
 def test_an_image_without_celery_is_said_to_be_that(runner: WarmRunner, bridge_redis: str) -> None:
-    task = sent(bridge_redis, IMAGE, "parity.add", 1, 2)
+    task = sent(bridge_redis, BASE_IMAGE, "parity.add", 1, 2)
     runner.submit([task])
     report = task.report()
     assert report.kind is ReportKind.NO_APP
