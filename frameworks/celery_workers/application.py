@@ -12,6 +12,7 @@ from typing import Any, Final
 from mesolite.errors import ConfigError, Unavailable
 from mesolite.transport.celery_broker import broker_errors
 
+from .arguments import prefetch_multiplier
 from .looks import Look, WorkerView
 
 #: A broker that does not answer for so long is away.
@@ -33,13 +34,21 @@ class Application:
         name: What `celery -A` takes.
         path: Folders to find its modules in, before others.
         queues: Those that count; empty: all that its workers take by themselves.
+        arguments: More arguments of its workers' command line, which win over the application's settings.
 
     Raises:
         ConfigError: It cannot be loaded; says why.
     """
 
-    def __init__(self, name: str, path: Sequence[str] = (), queues: Sequence[str] = ()) -> None:
+    def __init__(
+        self, name: str, path: Sequence[str] = (), queues: Sequence[str] = (), arguments: Sequence[str] = ()
+    ) -> None:
         self._app: Final = _load(name, path)
+        said = prefetch_multiplier(arguments)
+        self._multiplier: Final = int(self._app.conf.worker_prefetch_multiplier or 0) if said is None else said
+        # Questions go out by the connection that answers come by, which has limits of time and is replaced where it fails: one
+        # of the application's pool would wait for ever for a primary that hangs.
+        self._app.control.mailbox.producer_pool = None
         self.queues: Final = tuple(queues) or tuple(sorted(str(each) for each in self._app.amqp.queues))
         self._connection: Any = None
         self._errors: Final = (*broker_errors(), *_errors_of(self._app))
@@ -103,12 +112,11 @@ class Application:
         answered = sorted(stats)
         active = self._inspect(connection, answered, "active")
         reserved = self._inspect(connection, answered, "reserved")
-        multiplier = int(self._app.conf.worker_prefetch_multiplier or 0)
         return {
             node: WorkerView(
                 active=len(active[node]),
                 reserved=len(reserved[node]),
-                scheduled=_scheduled(stats[node], multiplier),
+                scheduled=_scheduled(stats[node], self._multiplier),
                 begun=sum(int(count) for count in _mapping(stats[node].get("total")).values()),
             )
             for node in answered

@@ -145,7 +145,7 @@ def _run_of(group: Group, open_one: Callable[[], Any], show: Callable[[GroupStat
     from mesolite.frameworks.celery_workers.application import Application
     from mesolite.frameworks.celery_workers.grace import grace_ms
 
-    application = Application(group.app, group.worker.path, group.queues)
+    application = Application(group.app, group.worker.path, group.queues, group.worker.arguments)
     return GroupRun(
         group,
         application,
