@@ -34,7 +34,12 @@ def test_workers_come_with_messages_and_go_when_it_is_quiet_and_nothing_is_lost_
 
 
 def test_workers_that_go_finish_what_runs_and_give_back_what_they_have_not_begun(rig: ElasticRig) -> None:
-    """Method: drain while every process is busy and messages are taken ahead; what is left is for the next start."""
+    """Method: drain while every process is busy and messages are taken ahead; what is left is for the next start.
+
+    Nothing is lost. But Celery's warm shutdown puts a message back too that a child has just been handed and not said to have
+    begun (`AsynPool.flush`), and the child runs it all the same: one for each process at most is done again. Seen with plain
+    workers in 2 of 6 shutdowns, with tasks of 20 ms.
+    """
     rig.start("--min", "2", "--max", "2", "--on-stop", "drain")
     eventually(lambda: len(rig.workers("up")) == 2, within_s=60)
     rig.send("early", 15, seconds=1)
@@ -46,7 +51,7 @@ def test_workers_that_go_finish_what_runs_and_give_back_what_they_have_not_begun
     assert 4 <= done.total() < 30, "nothing ran, or everything was done before they went"
     assert set(done.values()) == {1}
     rig.start("--min", "2", "--max", "2")
-    rig.wait_until_done()
+    rig.wait_until_done(twice_at_most=4)
 
 
 def test_a_worker_that_is_killed_is_replaced_under_its_name(rig: ElasticRig) -> None:
