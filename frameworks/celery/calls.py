@@ -78,6 +78,8 @@ class ExecutorView:
     executor_id: str
     agent_id: str
     hostname: str
+    #: Of its workers, or the one task.
+    kind: Kind
     workers: int
     #: Calls that it has.
     calls: int

@@ -115,6 +115,7 @@ class FakeCells:
                 executor_id=cell.place.executor_id,
                 agent_id=cell.place.agent_id,
                 hostname=cell.place.hostname,
+                kind=cell.call.options.kind,
                 workers=1,
                 calls=1,
                 cpus_milli=cell.call.options.kind.cpus_milli,

@@ -12,6 +12,7 @@ over one turn of the loop, said to the broker to be given away, and given togeth
 
 import itertools
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -25,6 +26,7 @@ from mesolite.executors.celery.protocol import TaskRun
 from mesolite.logs import get_logger
 
 from ..futures.engine_call import Lost
+from ..futures.options import Kind
 from .calls import Ending, Place, Runner, TaskOptions, call_name
 from .crossing import Crossing
 from .dispatching import Dispatching, prepared
@@ -41,11 +43,10 @@ from .verdicts import (
     rules_of,
     verdict,
 )
+from .window import LEAST_LIMIT, ShapeAtHand, messages_at_hand
 
 #: How often it is looked how many workers there are, and so how many messages are to be at hand.
 FOLLOW_EVERY_S: Final = 0.25
-#: Tasks that are at hand before any worker is: they are what workers are asked for.
-LEAST_LIMIT: Final = 4
 #: How often a stopping pool looks whether it is to stop at once.
 STOP_LOOK_S: Final = 0.5
 #: Executors that `celery inspect stats` names; it travels in one message.
@@ -65,6 +66,7 @@ class DispatchedCall:
         "accepted",
         "attached",
         "callbacks",
+        "given_s",
         "guessed",
         "losses",
         "name",
@@ -105,6 +107,8 @@ class DispatchedCall:
         self.pid: Final = pid
         #: Of the request that waits for it: the newest, where a broker delivered the message again.
         self.callbacks = callbacks
+        #: When, on the clock of `time.monotonic`.
+        self.given_s: Final = time.monotonic()
         self.place: Place | None = None
         self.accepted = False
         #: It was asked for as one of an earlier life's. If it had not begun there, it is one of this.
@@ -401,16 +405,28 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
             del self._by_tag[call.tag]
 
     def _follow(self) -> None:
-        """Have as many messages at hand as the workers need that there are, and a few more, for which others are started."""
+        """Have as many messages at hand as `window` says."""
         self._drop_revoked()
         if self._is_static:
             return
-        workers = sum(view.workers for runner in self._parts.runners.values() for view in runner.executors())
-        limit = min(self._most, max(LEAST_LIMIT, workers + workers // 4 + 1))
+        limit = messages_at_hand(self._shapes().values(), self._most, time.monotonic())
         change, self.limit = limit - (self.limit or 0), limit
         consumer = getattr(self._parts.controller, "consumer", None)
         if change and consumer is not None and consumer.qos is not None:
             consumer._update_prefetch_count(change)
+
+    def _shapes(self) -> "defaultdict[tuple[str, Kind], ShapeAtHand]":
+        """What there is of each shape and isolation."""
+        shapes: defaultdict[tuple[str, Kind], ShapeAtHand] = defaultdict(ShapeAtHand)
+        for isolation, runner in self._parts.runners.items():
+            for view in runner.executors():
+                shape = shapes[isolation, view.kind]
+                shape.workers += view.workers
+                shape.is_placed = True
+        for call in self._by_pid.values():
+            if not call.accepted:
+                shapes[call.options.isolation, call.options.kind].waits_since(call.given_s)
+        return shapes
 
     def _drop_revoked(self) -> None:
         """End what was revoked or is too late, and has not begun: Celery's own pools are given nothing before it is its turn."""

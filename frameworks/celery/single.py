@@ -239,6 +239,7 @@ def _view(place: RunPlace, call: TaskCall) -> ExecutorView:
         executor_id=place.executor_id,
         agent_id=place.agent_id,
         hostname=place.hostname,
+        kind=kind,
         workers=1,
         calls=1,
         cpus_milli=kind.cpus_milli + own.get("cpus", 0),

@@ -415,6 +415,7 @@ class WarmRunner:
             executor_id=place.executor_id,
             agent_id=place.agent_id,
             hostname=place.hostname,
+            kind=kind,
             workers=workers,
             calls=self._engine.given_to(place.executor_id),
             cpus_milli=workers * kind.cpus_milli + own.get("cpus", 0),

@@ -16,11 +16,12 @@ from typing import assert_never
 from mesolite.executors.python.calls import Outcome
 from mesolite.executors.python.tasks import SLOT_DATA
 from mesolite.ids import AgentId, ExecutorId, TaskId
-from mesolite.protocol import Demand, Offer, Source, TaskInfo, TaskState, TaskStatus
-from mesolite.resources import Resource, Resources
+from mesolite.protocol import Offer, Source, TaskInfo, TaskState, TaskStatus
+from mesolite.resources import Resource
 
 from ..driver.pool import OfferedPool
-from .coarse_parts import EXECUTOR_IS_OVER, Load, Slot
+from .balance import Balance, wish_of
+from .coarse_parts import EXECUTOR_IS_OVER, Load, Slot, demands_for, too_large
 from .effects import (
     AgentGone,
     CoarseEffect,
@@ -38,7 +39,7 @@ from .effects import (
     WorkersChanged,
 )
 from .endings import WORD_OF_STATE, Word, end_without_word
-from .errors import CallError, CallLost, CannotRun, TooLargeForCluster
+from .errors import CallError, CallLost, CannotRun
 from .events import (
     Adopted,
     CallsGiven,
@@ -85,6 +86,7 @@ class CoarseCore:
         self._max_workers = MAX_WORKERS if holding.max_workers is None else holding.max_workers
         #: An earlier life may have been allowed more.
         self._most = self._max_workers
+        self._balance = Balance(self._max_workers, holding.share) if holding.drains else None
         self._loads: dict[Kind, Load] = {kind: Load()}
         self._slots: dict[TaskId, Slot] = {}
         self._executors = ExecutorBook[Kind](holding.life)
@@ -124,6 +126,7 @@ class CoarseCore:
             case _:
                 assert_never(event)
         self._shrink(now_ms)
+        self._share_out(now_ms)
         self._state_demand()
         self._effects = []
         return effects
@@ -175,20 +178,11 @@ class CoarseCore:
     def _needed(self, kind: Kind) -> int:
         others = sum(slot.kind != kind and slot.counts for slot in self._slots.values())
         held = self._held(kind)
-        return max(0, min(self._target(kind), self._max_workers - others) - held)
+        needed = max(0, min(self._target(kind), self._max_workers - others) - held)
+        return needed if self._balance is None else min(needed, self._balance.most_more(kind, held))
 
     def _state_demand(self) -> None:
-        demands: list[Demand] = []
-        for kind in self._loads:
-            needed = self._needed(kind)
-            together = self._holding.workers_per_executor
-            # One of them may go to an agent that has no executor yet; what it does not need goes back.
-            fresh = min(needed, 1) if together is None else -(-needed // together)
-            if fresh:
-                shape = shape_with_executor(kind, self._holding.share)
-                demands.append(Demand(role=kind.role, shape=shape, count=fresh))
-            if needed > fresh:
-                demands.append(Demand(role=kind.role, shape=kind.shape, count=needed - fresh))
+        demands = [demand for kind in self._loads for demand in demands_for(kind, self._needed(kind), self._holding)]
         self._effects.append(StateDemand(demands=tuple(demands)))
 
     # Growing
@@ -211,7 +205,7 @@ class CoarseCore:
         """Launch what fits on the offers of one agent and one role; False where nothing does."""
         pool = OfferedPool(resource for offer in offers for resource in offer.resources)
         tasks: list[TaskInfo] = []
-        for kind in self._loads:
+        for kind in self._loads if self._balance is None else self._balance.in_order(self._loads):
             needed = self._needed(kind) if kind.role == role else 0
             while needed > 0:
                 slots = self._grow_executor(pool, offers[0], kind, needed)
@@ -262,6 +256,8 @@ class CoarseCore:
         self._slots[task_id] = Slot(executor.sort, executor.executor_id)
         executor.tasks[task_id] = None
         executor.idle_since_ms = None
+        if self._balance is not None:
+            self._balance.grew(executor.sort)
         return TaskInfo(
             task_id=task_id,
             agent_id=executor.agent_id,
@@ -312,8 +308,21 @@ class CoarseCore:
         workers = [(task_id, slot) for task_id, slot in self._slots.items() if slot.kind == kind and slot.counts]
         ranks = {held.executor_id: (held.calls > 0, len(held.tasks)) for held in self._executors}
         workers.sort(key=lambda each: (ranks[each[1].executor_id], each[1].executor_id))
-        leaving = workers[: max(0, count)]
-        for executor_id, group in groupby(leaving, key=lambda each: each[1].executor_id):
+        self._end_workers(workers[: max(0, count)])
+
+    def _share_out(self, now_ms: int) -> None:
+        """Have workers of kinds that hold much make room for kinds that hold little."""
+        if self._balance is not None and len(self._loads) > 1:
+            wishes = {
+                kind: wish_of(load, self._target(kind), self._held(kind), now_ms) for kind, load in self._loads.items()
+            }
+            ending = self._balance.look(now_ms, wishes, self._slots, self._executors)
+            workers = [(task_id, self._slots[task_id]) for task_id in ending]
+            self._end_workers(sorted(workers, key=lambda each: each[1].executor_id))
+
+    def _end_workers(self, workers: Iterable[tuple[TaskId, Slot]]) -> None:
+        """Ask workers to end after their calls; those of one executor stand together."""
+        for executor_id, group in groupby(workers, key=lambda each: each[1].executor_id):
             held = self._executors.get(executor_id)
             assert held is not None, "workers are of an executor"
             slots = dict(group)
@@ -472,10 +481,7 @@ class CoarseCore:
         self._effects.append(RefuseKind(kind=kind, error=error))
 
     def _refuse_shape(self, event: TooLarge) -> None:
-        asked, largest = Resources.of(event.demand.shape), Resources.of(event.largest).unallocated()
-        error = TooLargeForCluster(
-            f"no agent is large enough: it asks for {asked}, and the largest agent has {largest}"
-        )
+        error = too_large(event)
         for kind in list(self._loads):
             larger = shape_with_executor(kind, self._holding.share)
             if kind.role == event.demand.role and set(event.demand.shape) in (set(kind.shape), set(larger)):

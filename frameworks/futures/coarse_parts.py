@@ -1,12 +1,18 @@
-"""What `CoarseCore` remembers of each worker and of each kind of calls."""
+"""What `CoarseCore` remembers of each worker and of each kind of calls, and what it says of them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from mesolite.ids import ExecutorId
-from mesolite.protocol import Reason
+from mesolite.protocol import Demand, Reason
+from mesolite.resources import Resources
 
+from .errors import TooLargeForCluster
+from .events import TooLarge
+from .holding import Holding
 from .options import Kind
+from .programs import shape_with_executor
 
 #: A slot that ended for one of these took its executor with it.
 EXECUTOR_IS_OVER: Final = frozenset(
@@ -55,3 +61,20 @@ class Load:
     failed: int = 0
     #: What the last of them had to say.
     why: str = ""
+
+
+def demands_for(kind: Kind, needed: int, holding: Holding) -> Iterator[Demand]:
+    """What is asked for where so many workers of a kind are needed."""
+    together = holding.workers_per_executor
+    # One of them may go to an agent that has no executor yet; what it does not need goes back.
+    fresh = min(needed, 1) if together is None else -(-needed // together)
+    if fresh:
+        yield Demand(role=kind.role, shape=shape_with_executor(kind, holding.share), count=fresh)
+    if needed > fresh:
+        yield Demand(role=kind.role, shape=kind.shape, count=needed - fresh)
+
+
+def too_large(event: TooLarge) -> TooLargeForCluster:
+    """Say that no agent is large enough for one unit."""
+    asked, largest = Resources.of(event.demand.shape), Resources.of(event.largest).unallocated()
+    return TooLargeForCluster(f"no agent is large enough: it asks for {asked}, and the largest agent has {largest}")

@@ -34,13 +34,14 @@ def in_process_pool(workers: int, max_result_bytes: int, listener: BackendListen
 
 
 @contextmanager
-def process_cluster(settings: str = "") -> Generator[ClusterAddress]:
-    """A cluster of processes with two agents that run plain processes.
+def process_cluster(settings: str = "", *, agents: int = 2) -> Generator[ClusterAddress]:
+    """A cluster of processes with agents that run plain processes.
 
     Args:
         settings: A settings file of its processes.
+        agents: How many, of four CPUs each.
     """
-    config = UpConfig(agents=2, agent_resources="cpus:4;mem:4096", containerizer="process", flower=False)
+    config = UpConfig(agents=agents, agent_resources="cpus:4;mem:4096", containerizer="process", flower=False)
     with tempfile.TemporaryDirectory(prefix="mesolite-futures-") as folder:
         home = Path(folder)
         home.chmod(0o755)

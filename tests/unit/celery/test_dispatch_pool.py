@@ -1,6 +1,7 @@
 """The dispatcher's pool between Celery's requests, a runner and the ownership of messages."""
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from mesolite.frameworks.celery.fake_runner import FakeRunner
 from mesolite.frameworks.celery.options import OptionsBook
 from mesolite.frameworks.celery.pool import DispatchedCall, DispatchPool
 from mesolite.frameworks.celery.watching import WatchedCall
+from mesolite.frameworks.celery.window import HELD_UP_S, LEAST_LIMIT
 
 _TAG: Final = "0123456789abcdef"
 _NAME: Final = "id-1.01234567"
@@ -429,3 +431,21 @@ def test_a_task_that_is_revoked_while_it_waits_never_runs_and_is_acknowledged(be
     assert asked == ["revoked"]
     assert ("end", _TAG) in bench.ownership.told
     assert [what for what, _ in bench.watcher.told] == ["given", "ended"]
+
+
+def test_tasks_whose_shape_waits_for_room_leave_the_window_to_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = time.monotonic()
+    for number in range(LEAST_LIMIT):
+        bench.apply(f"{number}" + _TAG, mesolite={"cpus": 64})
+    bench.turn()
+
+    follow = bench.pool._follow  # pyright: ignore[reportPrivateUsage]
+    follow()
+    at_first = bench.pool.limit
+    monkeypatch.setattr(time, "monotonic", lambda: now_s + HELD_UP_S + 1)
+    follow()
+
+    assert at_first == LEAST_LIMIT
+    assert bench.pool.limit >= 2 * LEAST_LIMIT
