@@ -36,7 +36,7 @@ LOST_AT_MOST: Final = 3
 #: Of the test that counts; 10,000 by hand: MESOLITE_CHAOS_TASKS=10000.
 TASKS: Final = int(os.environ.get("MESOLITE_CHAOS_TASKS", "1500"))
 #: Tasks a second at the least, and what a cluster and its dead workers take besides.
-SLOWEST: Final = 50
+SLOWEST: Final = 20
 BESIDES_S: Final = 120
 
 
