@@ -82,6 +82,7 @@ SHELLS: Final = {
     "agent/executor_links/server.py": "serves executors, in a thread",
     "executors/celery/application.py": "imports code of users",
     "executors/celery/entry.py": "runs tasks: reads the environment",
+    "executors/celery/failover.py": "looks which modules are loaded, and changes one",
     "executors/celery/preload.py": "loads the application before workers are forked",
     "executors/celery/raising.py": "pickles, which runs code of users",
     "executors/celery/soft_limit.py": "waits in a thread, and signals its own process",

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from .failover import expect_failovers
 from .protocol import APP_VARIABLE, LOG_LEVEL_VARIABLE, NODE_VARIABLE, PATH_VARIABLE, VERSION_VARIABLE
 
 #: Of a traceback as people read it.
@@ -112,6 +113,7 @@ def _loaded(name: str, environment: Mapping[str, str]) -> Application:
     # Again, as Celery does: a receiver may have made a task meanwhile.
     trace.setup_worker_optimizations(app, hostname)
     _import_rest(app)
+    expect_failovers()
     redirect = not own and bool(app.conf.worker_redirect_stdouts)
     level_name = str(app.conf.worker_redirect_stdouts_level) if redirect else None
     return Application(app=app, name=name, hostname=hostname, redirect_level=level_name)

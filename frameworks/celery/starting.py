@@ -12,6 +12,7 @@ from celery.bin.celery import celery as celery_command
 from celery.worker import state as worker_state
 
 from mesolite.errors import BadInput
+from mesolite.executors.celery.failover import expect_failovers
 
 from .broker.opening import SCHEMES, claim, install
 from .broker.plain import PlainOwnership
@@ -50,6 +51,8 @@ def start_worker(settings: DispatchSettings, worker_options: Sequence[str]) -> N
     replacement = Replacement(settings.name)
     ownership = _ownership_of(app, settings, worker_options, replacement)
     use(partial(prepare, settings, ownership, replacement, controllers))
+    # Some results are stored here: of tasks whose worker was lost.
+    expect_failovers()
     arguments = ["--app", settings.app, "worker", "--pool", "custom", "--concurrency", str(settings.concurrency)]
     try:
         celery_command.main([*arguments, *worker_options], prog_name="mesolite celery", auto_envvar_prefix="CELERY")

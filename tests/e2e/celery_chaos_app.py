@@ -56,6 +56,7 @@ def make_app(broker: str, backend: str, options: dict[str, Any], folder: str, co
         _die(how)
         return number
 
+    # Not of every application in this process: a test's client makes several.
     app.task(name="late", shared=False, acks_late=True, reject_on_worker_lost=True)(late)
     app.task(name="early", shared=False)(early)
     app.task(name="gathered", shared=False)(gathered)

@@ -88,7 +88,16 @@ class CeleryRig:
                     waiting[:] = [each for each, meta in zip(waiting, metas, strict=True) if not _is_last(meta)]
                 return not waiting or len(waiting) < before  # noqa: B023 - it is called before the next turn
 
-            eventually(fewer, within_s=PROGRESS_S)
+            try:
+                eventually(fewer, within_s=PROGRESS_S)
+            except AssertionError:
+                raise AssertionError(f"nothing ended for {PROGRESS_S} s; {self._story(waiting)}") from None
+
+    def _story(self, waiting: Sequence[str]) -> str:
+        words = dict(zip(waiting, self.metas(waiting), strict=True))
+        return (
+            f"{len(waiting)} have no last word: {list(words.items())[:3]}; left in the broker: {self.messages_left()}"
+        )
 
     def last_words(self, ids: Mapping[int, str]) -> dict[int, str]:
         """How tasks ended: "SUCCESS", the name of an exception, or "nothing"."""
@@ -108,7 +117,7 @@ class CeleryRig:
 def dispatching(address: ClusterAddress, site: Site) -> Generator[CeleryRig]:
     """Start a dispatcher, wait until it runs tasks, and end it."""
     # Results are looked up, so the client need not listen for each, and follow Sentinels for that.
-    site.app.backend.on_task_call = _ask_for_nothing
+    site.app.backend.result_consumer.consume_from = _ask_for_nothing
     spec = dispatcher(address, "--mem", str(MEM_MIB), "-Q", f"{QUEUE},{EARLY_QUEUE}", "--loglevel", "INFO")
     with ExitStack() as cleanup:
         broker = cleanup.enter_context(closing(connect(site.broker_url)))
