@@ -54,8 +54,6 @@ def fail(message):
 def nap(seconds):
     time.sleep(seconds)
 """
-#: redis-py asks for it before Python 3.11.3, which a machine's own interpreter may be.
-ASYNC_TIMEOUT: Final = "from asyncio import timeout\n"
 
 
 @pytest.fixture
@@ -70,7 +68,6 @@ def dispatcher(address: ClusterAddress, broker_url: str, folder: Path) -> Genera
     """A dispatcher; gives the application's client."""
     folder.mkdir(mode=0o755)
     (folder / "flower_shop.py").write_text(APPLICATION.format(url=broker_url))
-    (folder / "async_timeout.py").write_text(ASYNC_TIMEOUT)
     environment = {
         **os.environ,
         "MESOLITE_MASTER_URL": address.master_url,
