@@ -27,8 +27,8 @@ CONFIG: Final = UpConfig(agents=1, agent_resources="cpus:4;mem:4096", containeri
 LARGE: Final = {"mesolite": {"cpus": 3.5, "mem": "256MiB"}}
 #: What holds the room is none of the workers that make room.
 ROUTES: Final = '[[route]]\ntask = "parity.held"\nisolation = "task"\ncpus = 1\nmem = "256MiB"\n'
-#: More than the window is wide, whatever workers there are.
-MANY_LARGE: Final = 40
+#: More than Celery is given at first (`-c` times four).
+MANY_LARGE: Final = 200
 SMALL: Final = 300
 #: A gate is waited at for thirty seconds; the rest is for a slow machine.
 SOON_S: Final = 60.0
