@@ -4,14 +4,19 @@ with dispatcher_rig(broker_url, "classic") as rig:
     assert rig.task("add").delay(1, 2).get(timeout=60) == 3
 """
 
+import contextlib
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import celery
+import celery.exceptions
 import redis
 
 from bench.clusters import cluster
@@ -23,6 +28,10 @@ from tests.waiting import eventually
 from .celery_apps import noting_tasks
 
 _APP: Final = "noting"
+#: For the cluster to hear of it.
+_END_S: Final = 20.0
+#: Far beyond what any of its tasks takes.
+_RESULT_S: Final = 90.0
 
 
 class DispatcherRig:
@@ -33,7 +42,11 @@ class DispatcherRig:
     ) -> None:
         settings = (broker_url, redis_url, queues)
         self._queues: Final = queues
+        #: Several may share a broker.
+        self.node: Final = f"{queues[0]}@test"
         self.app: Final[Any] = noting_tasks.make_app(*settings)
+        # A connection for each message: that one of a pool is dead, a client may notice where it does not try again.
+        self.app.conf.broker_pool_limit = 0
         self.redis: Final = redis.Redis.from_url(redis_url, decode_responses=True)
         self._folder: Final = folder
         self._environment: Final = environment
@@ -48,6 +61,13 @@ class DispatcherRig:
         """The client's end of a task."""
         return self.app.tasks[name]
 
+    def result(self, sent: Any) -> Any:
+        """Wait for the result of a task that was sent; where there is none, tell what the dispatcher said."""
+        try:
+            return sent.get(timeout=_RESULT_S)
+        except celery.exceptions.TimeoutError:
+            raise AssertionError(f"{sent.id} has no result\n== dispatcher\n{self.log}") from None
+
     def notes(self, key: str) -> list[str]:
         """What tasks wrote down: their ids, each time that they began."""
         found: Any = self.redis.lrange(key, 0, -1)
@@ -59,7 +79,7 @@ class DispatcherRig:
 
     def wait_until_up(self) -> None:
         """Wait until the dispatcher answers."""
-        eventually(lambda: self.app.control.ping(timeout=0.5) or not self.runs, within_s=60)
+        eventually(lambda: self.app.control.ping([self.node], timeout=0.5) or not self.runs, within_s=60)
         assert self.runs, self.log
 
     @property
@@ -89,13 +109,31 @@ class DispatcherRig:
         return first
 
     def close(self) -> None:
-        """End it in order."""
-        self._program.stop()
+        """End it, and what runs by it: a test that failed may have left tasks that wait for ever."""
+        self._program.process.send_signal(signal.SIGQUIT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._program.process.wait(_END_S)
+        self._program.kill()
         self.redis.close()
         self.app.close()
 
     def _start(self) -> Program:
-        options = ["-A", _APP, "--cpus", "0.1", "--mem", "128", "-c", "40", "-Q", ",".join(self._queues), "-l", "INFO"]
+        options = [
+            "-A",
+            _APP,
+            "--cpus",
+            "0.1",
+            "--mem",
+            "128",
+            "-c",
+            "40",
+            "-Q",
+            ",".join(self._queues),
+            "-l",
+            "INFO",
+            "-n",
+            self.node,
+        ]
         return Program(["-m", "mesolite.cli", "celery", *options], self._folder, self._environment)
 
 
@@ -124,5 +162,10 @@ def dispatcher_rig(broker_url: str | None, *queues: str) -> Generator[Dispatcher
         backend_url = f"{store.url.rpartition('/')[0]}/1"
         rig = DispatcherRig(broker_url or backend_url, backend_url, folder / "site", environment, queues)
         cleanup.callback(rig.close)
-        rig.wait_until_up()
-        yield rig
+        try:
+            rig.wait_until_up()
+            yield rig
+        except BaseException:
+            # pytest shows it below the failure.
+            sys.stdout.write(f"== dispatcher\n{rig.log}")
+            raise
