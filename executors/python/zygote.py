@@ -72,7 +72,7 @@ def fork_zygote(sandbox: Path, *, preloads: bool = True) -> Zygote:
         return Zygote(pid, ours)
     try:
         _close_all_but(its.fileno())
-        _Forker(its, sandbox, preloads=preloads and bool(wanted())).run()
+        serve(its, sandbox, preloads=preloads)
     finally:
         # A copy of main, which must not go on as main whatever happened.
         os._exit(0)
@@ -83,6 +83,11 @@ def _close_all_but(kept: int) -> None:
     limit = os.sysconf("SC_OPEN_MAX")
     os.closerange(3, kept)
     os.closerange(kept + 1, limit if limit > 0 else 1 << 20)
+
+
+def serve(main: socket.socket, sandbox: Path, *, preloads: bool = True) -> None:
+    """Be a zygote until main hangs up. As `fork_zygote`."""
+    _Forker(main, sandbox, preloads=preloads and bool(wanted())).run()
 
 
 class _Forker:

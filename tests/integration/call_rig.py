@@ -1,8 +1,11 @@
 """Real worker processes under a runner, driven from a test: hand in calls, run the loop, look at how they ended."""
 
 import hashlib
+import os
 import pickle
 import resource
+import socket
+import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -17,22 +20,48 @@ from mesolite.executors.python.calls import Call, End, Function, Outcome
 from mesolite.executors.python.codec import unpack_raised
 from mesolite.executors.python.limits import Limits
 from mesolite.executors.python.runner import Runner
-from mesolite.executors.python.zygote import fork_zygote
+from mesolite.executors.python.zygote import Zygote, fork_zygote
 
 MEBIBYTE = 1024 * 1024
 NEIGHBOURS = 40
+
+
+#: A zygote's whole program.
+_SPAWN = """
+import socket
+from pathlib import Path
+from mesolite.executors.python import zygote
+zygote.serve(socket.socket(fileno={fd}), Path({sandbox!r}))
+"""
+
+
+def spawn_zygote(sandbox: Path) -> Zygote:
+    """A zygote that has nothing of this process but the environment: no memory, no modules, no filters of warnings."""
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with its:
+        its.set_inheritable(True)
+        program = _SPAWN.format(fd=its.fileno(), sandbox=str(sandbox))
+        pid = os.posix_spawn(sys.executable, [sys.executable, "-c", program], os.environ)
+    ours.setblocking(False)
+    return Zygote(pid, ours)
 
 
 class CallRig:
     """One executor's runner and its loop."""
 
     def __init__(
-        self, sandbox: Path, *, workers: int = 2, limits: Limits | None = None, preloads: bool = False
+        self,
+        sandbox: Path,
+        *,
+        workers: int = 2,
+        limits: Limits | None = None,
+        preloads: bool = False,
+        zygote: Zygote | None = None,
     ) -> None:
         self.sandbox = sandbox
         self.loop = Loop()
         self.log: list[str] = []
-        self.zygote = fork_zygote(sandbox)
+        self.zygote = zygote or fork_zygote(sandbox)
         self.runner = Runner(
             self.loop,
             self.zygote,

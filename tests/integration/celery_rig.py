@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import warnings
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from mesolite.executors.celery.protocol import TaskReport, TaskRun
 from mesolite.executors.python.calls import Call, End, Function, Outcome
 from mesolite.executors.python.preload import VARIABLE
 from mesolite.frameworks.celery.task_function import arguments, report_of
-from tests.integration.call_rig import CallRig
+from tests.integration.call_rig import CallRig, spawn_zygote
 from tests.waiting import eventually
 
 APPS: Final = Path(__file__).parent / "celery_apps"
@@ -127,10 +126,8 @@ def celery_rig(
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
-    with warnings.catch_warnings():
-        # Workers are copies of the test's process, where a warning ends whoever it meets: that is no business of Celery's.
-        warnings.simplefilter("ignore")
-        calls = CallRig(sandbox, workers=workers, preloads=bool(values[VARIABLE]))
+    # What other tests left in this process is no business of Celery's, and would count as the application's memory.
+    calls = CallRig(sandbox, workers=workers, preloads=bool(values[VARIABLE]), zygote=spawn_zygote(sandbox))
     try:
         rig = CeleryRig(calls, redis_url, queue)
         yield rig
