@@ -49,6 +49,9 @@ from .window import LEAST_LIMIT, ShapeAtHand, messages_at_hand
 FOLLOW_EVERY_S: Final = 0.25
 #: How often a stopping pool looks whether it is to stop at once.
 STOP_LOOK_S: Final = 0.5
+#: How long it is asked whether workers have a message that RabbitMQ delivers again: those that live answer at once, and one that
+#: was lost with its machine is given up by the cluster much later.
+GUESS_PATIENCE_S: Final = 10.0
 #: Executors that `celery inspect stats` names; it travels in one message.
 MAX_SHOWN_EXECUTORS: Final = 200
 #: What a request holds beside its headers; the worker decodes it from the body.
@@ -64,6 +67,7 @@ class DispatchedCall:
     __slots__ = (
         "__weakref__",
         "accepted",
+        "asked_s",
         "attached",
         "callbacks",
         "given_s",
@@ -118,6 +122,8 @@ class DispatchedCall:
         self.revoked = False
         #: Nobody knows whether it was given away before: where no worker knows it either, it was not.
         self.guessed = False
+        #: Since when its workers are looked for, by the monotonic clock.
+        self.asked_s = 0.0
         #: The signal by which somebody told it to end; None while nobody did.
         self.signum: int | None = None
 
@@ -371,7 +377,7 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
         ownership = self._parts.ownership
         earlier = [call for call in gathered if not call.attached and (call.guessed or ownership.was_given(call.tag))]
         for call in earlier:
-            call.attached = True
+            call.attached, call.asked_s = True, time.monotonic()
         fresh = [call for call in gathered if call not in earlier] if earlier else gathered
         # What is only guessed to be an earlier life's counts as given by this one.
         ownership.give([call.tag for call in (fresh if ownership.knows_earlier_lives else gathered)])
@@ -407,6 +413,7 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
     def _follow(self) -> None:
         """Have as many messages at hand as `window` says."""
         self._drop_revoked()
+        self._stop_guessing()
         if self._is_static:
             return
         limit = messages_at_hand(self._shapes().values(), self._most, time.monotonic())
@@ -435,6 +442,23 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
                 call.revoked = True
                 self._runner(call).kill(call.name)
 
+    def _stop_guessing(self) -> None:
+        """Run what may have been an earlier life's where nobody has said so for a while, as one of this life."""
+        before_s = time.monotonic() - GUESS_PATIENCE_S
+        for call in list(self._by_pid.values()):
+            if call.guessed and call.attached and not (call.accepted or call.revoked) and call.asked_s < before_s:
+                _log.warning("celery.given_again", call=call.name, why="not every worker has said whether it has it")
+                self._runner(call).withdraw(call.name)
+                self._forget(call)
+                # Of another name: of the first there may still be word.
+                name = call_name(call.run.task_id, f"a{call.tag}", 0)
+                rest = (call.losses, call.run, call.options, call.rules, call.pid, call.callbacks)
+                again = DispatchedCall(self, call.tag, name, *rest)
+                self._by_pid[call.pid] = self._by_tag[call.tag] = again
+                self._parts.watcher.given_back(call)
+                self._parts.watcher.given(again)
+                self._gather(again)
+
     def _finish(self) -> None:
         self._parts.finish()
         for call in list(self._by_pid.values()):
@@ -456,4 +480,4 @@ def _is_redelivered(request: Mapping[str, Any]) -> bool:
 def _tag_of(task_id: str, request: Mapping[str, Any]) -> str:
     """What a message is known by: its own tag where its producer gave it one, as on Redis; else which try of which task it is."""
     properties = request.get("properties") or {}
-    return str(properties.get("delivery_tag") or f"{task_id}:{request.get('retries') or 0}")
+    return str(properties.get("delivery_tag") or f"{request.get('retries') or 0}-{task_id}")

@@ -11,8 +11,9 @@ from celery import Celery
 
 from mesolite.executors.celery.protocol import TaskRun
 from mesolite.executors.python.calls import End, Outcome
-from mesolite.frameworks.celery import dispatching
+from mesolite.frameworks.celery import dispatching, pool
 from mesolite.frameworks.celery.broker.plain import PlainOwnership
+from mesolite.frameworks.celery.calls import TaskCall
 from mesolite.frameworks.celery.dispatching import Dispatching, Holds
 from mesolite.frameworks.celery.errors import CannotRunHere, MemoryLimitExceeded, Poisoned
 from mesolite.frameworks.celery.fake_runner import FakeRunner
@@ -346,6 +347,24 @@ def test_where_nobody_knows_of_earlier_lives_workers_are_asked_first(bench: Benc
     bench.apply(redelivered=True)
     bench.runner.cells.succeed(_NAME)
     assert bench.turn() == ["accepted", "success"], "it is not run again"
+
+
+def test_where_not_every_worker_answers_it_is_run_after_a_while(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.ownership.knows = False
+
+    def ask_in_vain(_calls: Sequence[TaskCall]) -> None:
+        """Nobody answers."""
+
+    monkeypatch.setattr(bench.runner, "attach", ask_in_vain)
+    bench.apply(redelivered=True)
+    bench.pool._follow()  # pyright: ignore[reportPrivateUsage] # as the event loop does
+    assert bench.runner.cells.waiting == []
+
+    monkeypatch.setattr(pool, "GUESS_PATIENCE_S", -1.0)
+    bench.pool._follow()  # pyright: ignore[reportPrivateUsage]
+    [name] = bench.runner.cells.waiting
+    bench.runner.cells.succeed(name)
+    assert bench.turn() == ["accepted", "success"]
 
 
 def test_what_no_worker_knows_was_not_given_by_an_earlier_life(bench: Bench) -> None:
