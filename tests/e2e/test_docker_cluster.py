@@ -132,7 +132,7 @@ def test_flower_shows_agents_and_tasks_and_terminates_one(docker_cluster: Cluste
     # Flower asks the workers and waits a second: on a busy machine one of them answers to the next question.
     eventually(lambda: len(flower(docker_cluster, "/api/workers?refresh=1")) == 2, "Flower lists both agents")
     with batch.connect(docker_cluster.address.redis_url, docker_cluster.address.cluster) as cluster:
-        good = next(cluster.submit("exit 0", mem_mib=32, name="good").results(timeout_s=60))
+        good = next(cluster.submit("sleep 0.2; exit 0", mem_mib=32, name="good").results(timeout_s=60))
         bad = next(cluster.submit("exit 3", mem_mib=32, name="bad").results(timeout_s=60))
 
         def shown(task_id: str | None, state: str) -> bool:
