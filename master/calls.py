@@ -14,6 +14,7 @@ from mesolite.protocol import (
     Decline,
     Demand,
     ExecutorMessage,
+    Failure,
     Heartbeat,
     Kill,
     KillTask,
@@ -224,6 +225,10 @@ def _to_executor(
     if agent is None or (framework.info.framework_id, call.executor_id) not in agent.executors:
         # No mistake of the scheduler's: either may have gone a moment ago.
         context.counts["words_for_unknown_executors"] += 1
+        if agent is not None and isinstance(call, Shutdown):
+            # The word of its end is said once, perhaps to an earlier session. An agent that is not registered may have it.
+            message = "there is no such executor"
+            context.tell(framework, Failure(agent_id=call.agent_id, executor_id=call.executor_id, message=message))
         return None
     # Messages are best effort, and would take the place of launches; a shutdown is too important for that.
     if agent.commands.full or (agent.commands.behind and isinstance(call, Message)):

@@ -16,6 +16,7 @@ from mesolite.executors.python.calls import BlockRef, End, Function, Outcome
 from mesolite.executors.python.settings import PythonSettings
 from mesolite.executors.python.wire import Options
 from mesolite.ids import AgentId, ExecutorId
+from mesolite.logs import get_logger
 from mesolite.protocol import FrameworkInfo
 from mesolite.resources import MILLI
 from mesolite.transport.keys import key_prefix
@@ -41,7 +42,7 @@ from ..futures.engine_call import Ending as EngineEnding
 from ..futures.engine_call import Lost
 from ..futures.engine_takeover import OutlivingCore
 from ..futures.errors import BlockLost, CallError, NotPicklable
-from ..futures.events import Adopted, CallsGiven, CoarseEvent, LoadChanged
+from ..futures.events import Adopted, CallsGiven, CoarseEvent, LoadChanged, Silent
 from ..futures.holding import Holding
 from ..futures.loads import Load, Loads
 from ..futures.options import Kind
@@ -52,6 +53,7 @@ from . import task_function
 from .calls import Ending, ExecutorView, TaskCall
 from .warm_records import WarmRecords
 from .warm_settings import MAX_INLINE_REPORT_BYTES, WarmSettings
+from .warm_silence import Silences
 
 #: How long Redis may take to answer a new connection of the engine.
 _SOCKET_TIMEOUT_S: Final = 5.0
@@ -60,6 +62,8 @@ _FETCHERS: Final = 2
 _MEBIBYTE: Final = 1024 * 1024
 #: A dispatcher asks for what those before it gave away as its broker delivers it again: within this, however much it is.
 ATTACH_WITHIN_MS: Final = 600_000
+
+_log = get_logger("mesolite.celery")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +136,7 @@ class WarmRunner:
         self._records: Final = WarmRecords(place.open_store(), framework_info.framework_id)
         #: What is lost with the executor that is over just now; None while none is. The driver's thread's.
         self._losing: list[tuple[_WarmCall, Lost]] | None = None
+        self._silences: Final = Silences()
         self._began_ms = 0
         self._driver_thread = 0
         self._lost_before: Final = frozenset(self._records.lost)
@@ -318,6 +323,7 @@ class WarmRunner:
 
     def _subscribed(self, driver: SchedulerDriver) -> None:
         """The master, or Redis, may be another."""
+        self._silences.forget()
         self._records.rewrite()
         self._check_records(driver)
 
@@ -363,6 +369,10 @@ class WarmRunner:
         # After what the loads led to: whoever is to be drained gets no more calls, and is counted after it.
         given = {place: count for place in known if (count := self._engine.given_to(place))}
         self._scheduler.apply(driver, CallsGiven(now_ms=driver.now_ms, calls=given))
+        silent = self._silences.look(driver.now_ms, self._engine.awaited() if driver.subscribed else {})
+        if silent:
+            _log.warning("celery.executors_silent", executor_ids=silent)
+            self._scheduler.apply(driver, Silent(now_ms=driver.now_ms, executor_ids=silent))
         self._records.save()
         if not self._engine.searches and self._is_settled(driver):
             self._records.searched()

@@ -9,19 +9,32 @@ An executor is *up* from its launch, and *over* when it is known to be: its cont
 Only then may calls that it was given be given to another, so nothing else counts as an end.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import assert_never
 
-from mesolite.executors.python.calls import Outcome
-from mesolite.executors.python.tasks import SLOT_DATA
 from mesolite.ids import AgentId, ExecutorId, TaskId
 from mesolite.protocol import Offer, Source, TaskInfo, TaskState, TaskStatus
 from mesolite.resources import Resource
 
 from ..driver.pool import OfferedPool
 from .balance import Balance, wish_of
-from .coarse_parts import EXECUTOR_IS_OVER, Load, Slot, demands_for, too_large
+from .coarse_parts import (
+    EXECUTOR_IS_OVER,
+    UNSTARTED_STATES,
+    Load,
+    Slot,
+    ages,
+    demands_for,
+    error_of,
+    first_to_go,
+    is_meant,
+    record_of,
+    slot_task,
+    surpluses,
+    too_large,
+    working,
+)
 from .effects import (
     AgentGone,
     CoarseEffect,
@@ -38,7 +51,7 @@ from .effects import (
     StateDemand,
     WorkersChanged,
 )
-from .endings import WORD_OF_STATE, Word, end_without_word
+from .endings import WORD_OF_STATE, Word
 from .errors import CallError, CallLost, CannotRun
 from .events import (
     Adopted,
@@ -48,6 +61,7 @@ from .events import (
     LoadChanged,
     Offered,
     Rescinded,
+    Silent,
     Ticked,
     TooLarge,
     Updated,
@@ -56,15 +70,16 @@ from .executors import ExecutorBook, HeldExecutor
 from .held_record import HeldRecord
 from .holding import Holding
 from .options import Kind
-from .programs import Program, carve_executor, shape_with_executor
+from .programs import Program, carve_executor
 from .settings import (
-    EXECUTOR_IDLE_MS,
     LOOK_MS,
     MAX_FAILED_EXECUTORS,
     MAX_UNSTARTED,
     MAX_WORKERS,
     REFUSE_MS,
     REPLACE_PATIENCE_MS,
+    SHUTDOWN_AGAIN_MS,
+    SILENT_OVER_MS,
     SLOT_GRACE_MS,
     UNREACHABLE_MS,
 )
@@ -121,6 +136,8 @@ class CoarseCore:
             case Adopted():
                 for record in event.records:
                     self._adopt(record)
+            case Silent():
+                self._give_up(event.executor_ids)
             case Ticked():
                 self._tick(now_ms)
             case _:
@@ -136,17 +153,8 @@ class CoarseCore:
         deadlines = [slot.deadline_ms for slot in self._slots.values() if slot.deadline_ms is not None]
         if any(load.calls for load in self._loads.values()):
             deadlines.append(self._looked_ms + LOOK_MS)
-        deadlines += [
-            load.surplus_since_ms + self._holding.idle_ms
-            for load in self._loads.values()
-            if load.surplus_since_ms is not None
-        ]
-        deadlines += [
-            held.idle_since_ms + EXECUTOR_IDLE_MS
-            for held in self._executors
-            if held.idle_since_ms is not None and not held.leaving
-        ]
-        deadlines += self._ages()
+        deadlines += [since + self._holding.idle_ms for since in surpluses(self._loads.values())]
+        deadlines += ages(self._executors, self._looked_ms, self._holding.max_age_ms)
         return min(deadlines, default=None)
 
     def check(self) -> None:
@@ -258,14 +266,7 @@ class CoarseCore:
         executor.idle_since_ms = None
         if self._balance is not None:
             self._balance.grew(executor.sort)
-        return TaskInfo(
-            task_id=task_id,
-            agent_id=executor.agent_id,
-            name=f"{self._program.name} worker",
-            resources=share,
-            executor=executor.info,
-            data=SLOT_DATA,
-        )
+        return slot_task(task_id, f"{self._program.name} worker", executor, share)
 
     # Outliving
 
@@ -273,8 +274,7 @@ class CoarseCore:
         """Have an executor with its workers kept for the framework's next life, where there is to be one."""
         held = self._executors.get(executor_id)
         if held is not None and self._holding.life:
-            record = HeldRecord(held.info, held.agent_id, held.hostname, held.sort, tuple(held.tasks), held.launched_ms)
-            self._effects.append(KeepExecutor(record=record))
+            self._effects.append(KeepExecutor(record=record_of(held)))
 
     def _adopt(self, record: HeldRecord) -> None:
         """Hold what an earlier life held; its launch may have come to nothing."""
@@ -283,9 +283,12 @@ class CoarseCore:
         held = self._executors.add(record.info, record.agent_id, record.kind, record.launched_ms, record.hostname)
         self._loads.setdefault(record.kind, Load())
         for task_id in record.tasks:
-            self._slots[task_id] = Slot(record.kind, held.executor_id, running=True)
+            self._slots[task_id] = Slot(record.kind, held.executor_id, running=True, leaving=record.leaving)
             held.tasks[task_id] = None
         held.idle_since_ms = None if record.tasks else self._looked_ms
+        if record.leaving:
+            # The word of its end may have gone to the earlier life: it is said again to who asks.
+            self._shut_down(held)
         self._most = max(self._most, sum(slot.counts for slot in self._slots.values()))
 
     # Shrinking
@@ -302,13 +305,8 @@ class CoarseCore:
                 load.surplus_since_ms, load.peak = now_ms, target
 
     def _give_back(self, kind: Kind, count: int) -> None:
-        """Ask so many workers to end: those that have no calls, and of the executors with the fewest first, so that whole ones
-        become free.
-        """
-        workers = [(task_id, slot) for task_id, slot in self._slots.items() if slot.kind == kind and slot.counts]
-        ranks = {held.executor_id: (held.calls > 0, len(held.tasks)) for held in self._executors}
-        workers.sort(key=lambda each: (ranks[each[1].executor_id], each[1].executor_id))
-        self._end_workers(workers[: max(0, count)])
+        """Ask so many workers to end."""
+        self._end_workers(first_to_go(kind, self._slots, self._executors)[: max(0, count)])
 
     def _share_out(self, now_ms: int) -> None:
         """Have workers of kinds that hold much make room for kinds that hold little."""
@@ -349,8 +347,22 @@ class CoarseCore:
                 self._shut_down(held)
 
     def _shut_down(self, held: HeldExecutor[Kind]) -> None:
-        self._executors.leave(held)
+        was_asked = held.leaving
+        self._executors.leave(held, self._looked_ms + SHUTDOWN_AGAIN_MS)
+        if not was_asked:
+            self._keep(held.executor_id)
         self._effects.append(ShutdownExecutor(agent_id=held.agent_id, executor_id=held.executor_id))
+
+    def _give_up(self, executor_ids: Iterable[ExecutorId]) -> None:
+        """End executors that do not answer, and are not just starting; in the end they count as over without anybody's word."""
+        for executor_id in executor_ids:
+            held = self._executors.get(executor_id)
+            starts = held is not None and any(self._slots[task_id].starting for task_id in held.tasks)
+            if held is not None and held.over_at_ms is None and not starts:
+                held.over_at_ms = self._looked_ms + SILENT_OVER_MS
+                for task_id in held.tasks:
+                    self._slots[task_id].leaving = True
+                self._shut_down(held)
 
     # Growing old
 
@@ -365,23 +377,10 @@ class CoarseCore:
                     retiring.retiring_since_ms = now_ms
                     for task_id in retiring.tasks:
                         self._slots[task_id].retiring = True
-            elif self._is_replaced(kind) or (retiring.retiring_since_ms or 0) + REPLACE_PATIENCE_MS <= now_ms:
-                self._drain(retiring)
-
-    def _is_replaced(self, kind: Kind) -> bool:
-        """Whether there are enough workers without those that are to go."""
-        working = sum(slot.kind == kind and slot.counts and slot.running for slot in self._slots.values())
-        return working >= self._target(kind)
-
-    def _ages(self) -> Iterator[int]:
-        """When something is to be done about what is old, or leaves."""
-        for held in self._executors:
-            if held.leaving:
                 continue
-            if held.draining or held.retiring_since_ms is not None:
-                yield self._looked_ms + LOOK_MS
-            elif self._holding.max_age_ms is not None:
-                yield max(held.launched_ms + self._holding.max_age_ms, self._looked_ms + LOOK_MS)
+            waited_ms = now_ms - (retiring.retiring_since_ms or 0)
+            if working(kind, self._slots) >= self._target(kind) or waited_ms >= REPLACE_PATIENCE_MS:
+                self._drain(retiring)
 
     # Hearing
 
@@ -396,6 +395,7 @@ class CoarseCore:
             self._executors.confirm(slot.executor_id)
         if word is Word.ALIVE:
             slot.deadline_ms = None
+            slot.starting = status.state in UNSTARTED_STATES
             if status.state is TaskState.RUNNING:
                 self._loads[slot.kind].failed = 0
                 if not slot.running:
@@ -437,9 +437,9 @@ class CoarseCore:
     def _failed(self, kind: Kind, status: TaskStatus, word: Word) -> None:
         """A worker ended before it ran: see whether any will."""
         load = self._loads[kind]
-        ending = end_without_word(status) if word is not Word.UNSTARTED else CallLost(status.message)
+        ending = CallLost(status.message) if word is Word.UNSTARTED else error_of(status)
         load.failed += 1
-        load.why = ending.message if isinstance(ending, Outcome) else str(ending)
+        load.why = str(ending)
         # The master's own refusals may pass: an executor that had just ended may have been counted on.
         hopeless = isinstance(ending, CannotRun) and status.source is not Source.MASTER
         most = MAX_UNSTARTED if word is Word.UNSTARTED else MAX_FAILED_EXECUTORS
@@ -481,11 +481,9 @@ class CoarseCore:
         self._effects.append(RefuseKind(kind=kind, error=error))
 
     def _refuse_shape(self, event: TooLarge) -> None:
-        error = too_large(event)
         for kind in list(self._loads):
-            larger = shape_with_executor(kind, self._holding.share)
-            if kind.role == event.demand.role and set(event.demand.shape) in (set(kind.shape), set(larger)):
-                self._refuse(kind, error)
+            if is_meant(event, kind, self._holding):
+                self._refuse(kind, too_large(event))
 
     def _tick(self, now_ms: int) -> None:
         for task_id, slot in list(self._slots.items()):
@@ -493,8 +491,10 @@ class CoarseCore:
                 held = self._executors.get(slot.executor_id)
                 assert held is not None
                 self._over(held, f"its agent was out of sight for {UNREACHABLE_MS / 1000:g} s")
-        for held in self._executors:
-            if held.idle_since_ms is not None and not held.leaving and held.idle_since_ms + EXECUTOR_IDLE_MS <= now_ms:
+        for held in self._executors.due(now_ms):
+            if held.over_at_ms is not None and held.over_at_ms <= now_ms:
+                self._over(held, "it did not answer, and nobody has said that it ended")
+            else:
                 self._shut_down(held)
         if self._holding.max_age_ms is not None:
             self._replace_old(now_ms, self._holding.max_age_ms)

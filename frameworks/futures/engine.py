@@ -148,6 +148,12 @@ class Engine:
         with self._lock:
             return isinstance(self._core, OutlivingCore) and self._core.searches_in(executor_id)
 
+    def awaited(self) -> dict[str, int]:
+        """See `OutlivingCore`; empty while there is no connection."""
+        core = self._core
+        with self._lock:
+            return core.awaited() if isinstance(core, OutlivingCore) and self._wires is not None else {}
+
     @property
     def searches(self) -> int:
         """How many calls of earlier engines are looked for."""

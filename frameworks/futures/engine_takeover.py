@@ -73,6 +73,14 @@ class OutlivingCore(EngineCore):
         """Whether an executor has yet to say what it knows of calls: if it is over before, the next life must know of it, too."""
         return any(executor_id in search.pending.values() for search in self._searches.values())
 
+    def awaited(self) -> dict[str, int]:
+        """Return of each executor that has something to answer the oldest number that it has not answered; none before there is
+        a session."""
+        awaited: dict[str, int] = {}
+        for number, search in self._by_number.items() if self._session else ():
+            awaited.setdefault(search.pending[number], number)
+        return awaited
+
     @property
     def searches(self) -> int:
         """How many calls are looked for."""

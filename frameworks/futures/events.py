@@ -75,6 +75,14 @@ class Adopted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Silent:
+    """These executors have said nothing for too long of calls that they were asked for."""
+
+    now_ms: int
+    executor_ids: tuple[ExecutorId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Offered:
     """Offers came."""
 
@@ -127,4 +135,4 @@ class Ticked:
 
 ClusterEvent: TypeAlias = Offered | Rescinded | Updated | ExecutorEnded | TooLarge | Ticked
 FineEvent: TypeAlias = ClusterEvent | CallsArrived | CallsWithdrawn | CallKilled
-CoarseEvent: TypeAlias = ClusterEvent | LoadChanged | CallsGiven | Adopted
+CoarseEvent: TypeAlias = ClusterEvent | LoadChanged | CallsGiven | Adopted | Silent

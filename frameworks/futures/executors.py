@@ -8,6 +8,7 @@ from mesolite.ids import AgentId, ExecutorId, TaskId
 from mesolite.protocol import ExecutorInfo
 
 from .programs import executor_id_of
+from .settings import EXECUTOR_IDLE_MS
 
 Sort = TypeVar("Sort", bound=Hashable)
 
@@ -27,6 +28,10 @@ class HeldExecutor(Generic[Sort]):
     confirmed: bool = False
     #: It was asked to end: nothing new goes there.
     leaving: bool = False
+    #: When it is to be asked again, where it was asked.
+    ask_again_ms: int | None = None
+    #: When it counts as over, whoever is silent about it; None: never.
+    over_at_ms: int | None = None
     hostname: str = ""
     launched_ms: int = 0
     #: Calls that it has, as last heard (`CallsGiven`).
@@ -40,6 +45,13 @@ class HeldExecutor(Generic[Sort]):
     def executor_id(self) -> ExecutorId:
         """Its id."""
         return self.info.executor_id
+
+    def deadlines(self) -> Iterator[int]:
+        """When it is to be asked to end, or again, or counts as over."""
+        if self.leaving:
+            yield from (each for each in (self.ask_again_ms, self.over_at_ms) if each is not None)
+        elif self.idle_since_ms is not None:
+            yield self.idle_since_ms + EXECUTOR_IDLE_MS
 
 
 class ExecutorBook(Generic[Sort]):
@@ -90,9 +102,9 @@ class ExecutorBook(Generic[Sort]):
         if held is not None:
             held.confirmed = True
 
-    def leave(self, held: HeldExecutor[Sort]) -> None:
-        """It was asked to end."""
-        held.leaving = True
+    def leave(self, held: HeldExecutor[Sort], again_ms: int | None = None) -> None:
+        """It was asked to end, and is to be asked again then."""
+        held.leaving, held.ask_again_ms = True, again_ms
         self._retire(held)
 
     def drain(self, held: HeldExecutor[Sort]) -> None:
@@ -108,6 +120,10 @@ class ExecutorBook(Generic[Sort]):
     def on_agent(self, agent_id: AgentId) -> list[HeldExecutor[Sort]]:
         """All executors of an agent."""
         return [held for held in self._held.values() if held.agent_id == agent_id]
+
+    def due(self, now_ms: int) -> list[HeldExecutor[Sort]]:
+        """Those that are to be asked to end now, or again, or count as over."""
+        return [held for held in self._held.values() if any(each <= now_ms for each in held.deadlines())]
 
     def has_current(self, sort: Sort) -> bool:
         """Whether any executor takes work of a sort."""

@@ -21,6 +21,8 @@ class HeldRecord(Struct, frozen=True):
     launched_ms: int
     #: It is over, and calls that were looked for then may have been its.
     over: bool = False
+    #: It was asked to end: the word of its end may have come to nobody.
+    leaving: bool = False
 
     def encode(self) -> bytes:
         """As it is kept."""

@@ -39,6 +39,14 @@ LOOK_MS: Final = 1_000
 #: An executor without workers, or without calls, is shut down after so long. It holds little memory and takes a while to
 #: start.
 EXECUTOR_IDLE_MS: Final = 30_000
+#: How often an executor that was asked to end and is not known to be over is asked again: the word to it, or that of its end, may
+#: have been lost, and the master answers for one that is not there.
+SHUTDOWN_AGAIN_MS: Final = 5_000
+#: An executor of an earlier life that says nothing of the calls that it is asked for is shut down after so long: it answers
+#: within seconds, also when its machine is busy and Redis is another. An outage of Redis does not count.
+SILENCE_PATIENCE_MS: Final = 30_000
+#: It is over, for us, when nobody has confirmed that after so long again: longer than any usual grace of a shutdown.
+SILENT_OVER_MS: Final = 30_000
 #: How long an executor that is too old works on while no other can take its place: where there is no room for two, it must
 #: make room itself.
 REPLACE_PATIENCE_MS: Final = 60_000

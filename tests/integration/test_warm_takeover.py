@@ -5,11 +5,14 @@ import signal
 from collections.abc import Generator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mesolite.discovery import ClusterAddress
 from mesolite.executors.python.calls import End
+from mesolite.frameworks.celery.warm_records import WarmRecords
 from mesolite.frameworks.futures.engine_call import Lost
+from mesolite.ids import ExecutorId
 from tests.contract.futures_pools import process_cluster
 from tests.waiting import eventually
 
@@ -210,6 +213,28 @@ def test_a_dispatcher_that_is_killed_again_and_again_while_tasks_flow_loses_none
     runner.submit(rest)
     assert all(task.returned() for task in rest)
     assert sorted(rig.begun()) == sorted(task.run.task_id for task in tasks)
+
+
+def test_an_executor_whose_end_was_said_to_a_dispatcher_that_was_killed_does_not_keep_its_next_life_waiting(
+    rig: WarmRig,
+) -> None:
+    first = rig.runner(max_workers=1)
+    task = rig.task()
+    first.submit([task])
+    assert task.returned()
+    first.close(leave_running=True)
+    first.join(10)
+    # As if another had been shut down, its worker's end been heard, and its own not.
+    records = WarmRecords(rig.place.open_store(), rig.framework_id)
+    [record] = records.earlier
+    info = msgspec.structs.replace(record.info, executor_id=ExecutorId("ended-unheard"))
+    records.keep(msgspec.structs.replace(record, info=info, tasks=(), leaving=True))
+    records.close()
+    second = rig.runner(max_workers=1)
+    known, unknown = again(rig, [task])[0], rig.task()
+    second.attach([known, unknown])
+    assert known.returned() == task.returned()
+    assert isinstance(unknown.ending(), Lost)
 
 
 def kill_executor_of(rig: WarmRig, task: Task) -> None:

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import msgspec
+import pytest
+
 from mesolite.frameworks.futures.coarse import CoarseCore
 from mesolite.frameworks.futures.effects import (
     CoarseEffect,
@@ -14,10 +17,23 @@ from mesolite.frameworks.futures.effects import (
     ShutdownExecutor,
     StateDemand,
 )
-from mesolite.frameworks.futures.events import Adopted, CallsGiven, CoarseEvent, LoadChanged, Ticked
+from mesolite.frameworks.futures.events import (
+    Adopted,
+    CallsGiven,
+    CoarseEvent,
+    ExecutorEnded,
+    LoadChanged,
+    Silent,
+    Ticked,
+)
 from mesolite.frameworks.futures.held_record import HeldRecord, decode_record
 from mesolite.frameworks.futures.holding import Holding
-from mesolite.frameworks.futures.settings import REPLACE_PATIENCE_MS
+from mesolite.frameworks.futures.settings import (
+    EXECUTOR_IDLE_MS,
+    REPLACE_PATIENCE_MS,
+    SHUTDOWN_AGAIN_MS,
+    SILENT_OVER_MS,
+)
 from mesolite.ids import ExecutorId
 from mesolite.protocol import Reason, Source, TaskInfo, TaskState
 
@@ -194,3 +210,79 @@ def test_what_an_earlier_life_held_and_nobody_needs_is_given_back() -> None:
     rig.hear(updated(rig.now_ms, status(task.task_id, TaskState.RUNNING)))
     rig.pass_time(IDLE_MS)
     assert [effect.executor_id for effect in rig.found(DrainExecutor)] == [record.info.executor_id]
+
+
+def shut_down_by_another_life() -> HeldRecord:
+    before = Rig(life="-old")
+    [task] = before.hold(1)
+    before.hear(LoadChanged(now_ms=before.now_ms, kind=KIND, calls=0))
+    before.pass_time(IDLE_MS)
+    before.given()
+    before.hear(updated(before.now_ms, status(task.task_id, TaskState.KILLED)))
+    [kept] = before.found(KeepExecutor)
+    return kept.record
+
+
+def test_the_next_life_asks_an_executor_to_end_again_that_was_asked_before_until_it_hears_that_it_is_over() -> None:
+    record = shut_down_by_another_life()
+    assert (record.leaving, record.tasks) == (True, ())
+    rig = Rig()
+    rig.hear(Adopted(now_ms=rig.now_ms, records=(record,)))
+    for _ in range(3):
+        assert [effect.executor_id for effect in rig.found(ShutdownExecutor)] == [record.info.executor_id]
+        deadline_ms = rig.core.next_deadline_ms()
+        assert deadline_ms is not None
+        rig.pass_time(deadline_ms - rig.now_ms)
+    rig.hear(ended(rig, record))
+    assert [effect.executor_id for effect in rig.found(ExecutorOver)] == [record.info.executor_id]
+    rig.pass_time(SHUTDOWN_AGAIN_MS)
+    assert rig.found(ShutdownExecutor) == []
+
+
+def test_an_executor_without_workers_whose_end_was_said_to_nobody_is_asked_to_end_until_it_is_over() -> None:
+    record = msgspec.structs.replace(shut_down_by_another_life(), leaving=False)
+    rig = Rig()
+    rig.hear(Adopted(now_ms=rig.now_ms, records=(record,)))
+    rig.pass_time(EXECUTOR_IDLE_MS)
+    assert len(rig.found(ShutdownExecutor)) == 1
+    rig.pass_time(SHUTDOWN_AGAIN_MS)
+    assert len(rig.found(ShutdownExecutor)) == 1
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_an_executor_that_says_nothing_is_shut_down_and_over_when_that_is_confirmed_or_never_is(
+    confirmed: bool,
+) -> None:
+    record, task = kept_by_another_life()
+    rig = Rig()
+    rig.hear(Adopted(now_ms=rig.now_ms, records=(record,)))
+    rig.hear(updated(rig.now_ms, status(task.task_id, TaskState.RUNNING)))
+    for _ in range(2):
+        rig.hear(Silent(now_ms=rig.now_ms, executor_ids=(record.info.executor_id, ExecutorId("unknown"))))
+    assert rig.found(ExecutorOver) == []
+    if confirmed:
+        rig.hear(ended(rig, record))
+    else:
+        rig.pass_time(SILENT_OVER_MS - 1)
+        assert len(rig.found(ShutdownExecutor)) == 1
+        assert rig.found(ExecutorOver) == []
+        rig.pass_time(1)
+    assert [effect.executor_id for effect in rig.found(ExecutorOver)] == [record.info.executor_id]
+
+
+def test_an_executor_whose_image_is_still_fetched_is_not_taken_for_silent() -> None:
+    record, task = kept_by_another_life()
+    rig = Rig()
+    rig.hear(Adopted(now_ms=rig.now_ms, records=(record,)))
+    rig.hear(updated(rig.now_ms, status(task.task_id, TaskState.STAGING, source=Source.MASTER)))
+    rig.hear(Silent(now_ms=rig.now_ms, executor_ids=(record.info.executor_id,)))
+    assert rig.found(ShutdownExecutor) == []
+    rig.hear(updated(rig.now_ms, status(task.task_id, TaskState.RUNNING)))
+    rig.hear(Silent(now_ms=rig.now_ms, executor_ids=(record.info.executor_id,)))
+    assert len(rig.found(ShutdownExecutor)) == 1
+
+
+def ended(rig: Rig, record: HeldRecord) -> ExecutorEnded:
+    return ExecutorEnded(
+        now_ms=rig.now_ms, agent_id=record.agent_id, executor_id=record.info.executor_id, exit_code=None, message=""
+    )

@@ -126,3 +126,13 @@ def test_a_call_that_is_killed_before_it_is_found_is_killed_where_it_is() -> Non
         if decode_envelope(entry).number
     ]
     assert kinds == ["Cancel"]
+
+
+def test_each_executor_is_awaited_for_the_oldest_of_what_it_has_not_answered() -> None:
+    rig = Rig()
+    rig.attach("a", "b")
+    assert rig.core.awaited() == rig.asked
+    rig.answer("a", Unknown(rig.asked["a"], True))
+    assert rig.core.awaited() == {"b": rig.asked["b"]}
+    rig.over("b")
+    assert rig.core.awaited() == {}

@@ -346,6 +346,16 @@ def test_messages_to_an_executor_that_has_ended_are_lost_without_complaint() -> 
     assert world.set_aside == []
 
 
+def test_who_shuts_down_an_executor_that_is_not_there_is_told_so_as_of_its_end() -> None:
+    world = World()
+    one_inside(world)
+    world.report("a1", exited("t1"))
+    world.call("f", Shutdown(A1, X), Shutdown(AgentId("unknown"), X))
+    [_, again] = world.told("f", Failure)
+    assert (again.agent_id, again.executor_id) == (A1, X)
+    assert world.commanded("a1", ShutdownExecutor) == []
+
+
 def test_messages_that_are_too_large_are_set_aside() -> None:
     world = World()
     one_inside(world)
