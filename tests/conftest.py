@@ -3,7 +3,9 @@
 In CI nothing is skipped quietly: whatever a test there needs is there, so a skip fails the run.
 """
 
+import gc
 import os
+import warnings
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from itertools import count
@@ -23,6 +25,14 @@ _ENGINE_HANGS_AFTER_S: Final = 30
 ENGINE_HANGS: Final = 75
 
 _clusters = count(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_unconfigure() -> None:
+    """Let go of what libraries' clients left open to servers that have ended: no test is left to be blamed for it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 from celery.exceptions import WorkerLostError
 
+from tests.celery_clients import close_client
 from tests.integration.celery_rig import APPS, client
 from tests.waiting import eventually
 
@@ -78,4 +79,4 @@ def test_a_child_that_takes_too_much_memory_ends_alone(elastic: Group, bridge_re
     assert [each.get(timeout=30) for each in neighbours] == ["slept"] * 3
     assert [each.get(timeout=30) for each in [sent("parity.add", number, 1) for number in range(20)]] == [*range(1, 21)]
     assert elastic.up() == workers
-    app.close()
+    close_client(app)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mesolite.transport.celery_broker import broker_errors
+from tests.celery_clients import close_client
 from tests.waiting import eventually
 
 from .celery_worker_program import make_app
@@ -88,7 +89,7 @@ class Worker:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait(20)
-        self.app.close()
+        close_client(self.app)
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ from mesolite.executors.celery.protocol import TaskReport, TaskRun
 from mesolite.executors.python.calls import Call, End, Function, Outcome
 from mesolite.executors.python.preload import VARIABLE
 from mesolite.frameworks.celery.task_function import arguments, report_of
+from tests.celery_clients import close_client
 from tests.integration.call_rig import CallRig, spawn_zygote
 from tests.waiting import eventually
 
@@ -132,6 +133,7 @@ def celery_rig(
         rig = CeleryRig(calls, redis_url, queue)
         yield rig
         rig.redis.close()
+        close_client(rig.client)
     finally:
         calls.close()
 

@@ -23,6 +23,7 @@ from bench.clusters import cluster
 from bench.processes import Program
 from mesolite.config import UpConfig
 from mesolite.embedded_redis import EmbeddedRedis
+from tests.celery_clients import close_client
 from tests.waiting import eventually
 
 from .celery_apps import noting_tasks
@@ -115,7 +116,7 @@ class DispatcherRig:
             self._program.process.wait(_END_S)
         self._program.kill()
         self.redis.close()
-        self.app.close()
+        close_client(self.app)
 
     def _start(self) -> Program:
         options = [

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from mesolite.cli.root import root
 from mesolite.frameworks.celery.broker.decoding import aside_entry
 from mesolite.frameworks.celery.broker.requests import OWNERS_KEY, owner_keys
+from tests.celery_clients import close_client
 
 pytestmark = [
     pytest.mark.redis,
@@ -58,7 +59,7 @@ def desk(redis_url: str) -> Iterator[Desk]:
     made.client.flushdb()
     yield made
     made.client.flushdb()
-    made.app.close()
+    close_client(made.app)
     made.client.close()
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from mesolite.embedded_redis import EmbeddedRedis
 from mesolite.transport.celery_broker import broker_errors
+from tests.celery_clients import close_client
 from tests.waiting import eventually
 
 from .celery_worker_program import make_app
@@ -86,7 +87,7 @@ class Worker:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(20)
-        self.app.close()
+        close_client(self.app)
 
 
 @pytest.fixture

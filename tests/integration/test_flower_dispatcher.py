@@ -16,6 +16,7 @@ from celery import Celery
 
 from mesolite.discovery import ClusterAddress
 from mesolite.embedded_redis import EmbeddedRedis
+from tests.celery_clients import close_client
 from tests.contract.futures_pools import process_cluster
 from tests.waiting import eventually
 
@@ -88,7 +89,7 @@ def dispatcher(address: ClusterAddress, broker_url: str, folder: Path) -> Genera
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(20)
-        app.close()
+        close_client(app)
 
 
 def test_tasks_of_a_dispatcher_are_shown_counted_and_ended(broker: EmbeddedRedis, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from celery import Celery
 
 from mesolite.config import UpConfig
+from tests.celery_clients import close_client
 
 from ..celery_parity.conftest import database
 from ..celery_parity.servers import MAIN, MesoliteCelery
@@ -49,4 +50,4 @@ def limits(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             yield Limits(app, cluster, url, written)
         finally:
             server.stop()
-            app.close()
+            close_client(app)

@@ -48,7 +48,7 @@ def make_app(broker: str, backend: str, folder: str) -> Celery:
         journal = Path(folder) / name
         with journal.open("a") as lines:
             lines.write("begun\n")
-        if not (Path(folder) / "forgiven").exists():
+        if not (Path(folder) / f"{name}.forgiven").exists():
             os.kill(os.getpid(), signal.SIGKILL)
         return "forgiven"
 

@@ -140,7 +140,7 @@ def test_a_message_that_was_set_aside_is_listed_with_its_reason_and_runs_again_w
     [entry] = [each for each in listed if each["task_id"] == result.id]
     assert (entry["task"], entry["queue"]) == ("limits.poison", "celery")
     assert entry["why"].startswith("3 times a worker was lost under it")
-    (limits.folder / "forgiven").touch()
+    (limits.folder / "forgivable.forgiven").touch()
     assert "1 put back" in limits.cluster.mesolite(*command, "--requeue", result.id, check=True).stdout
     eventually(lambda: state_of(limits, result.id) == "SUCCESS", within_s=WITHIN_S)
     assert result.id not in limits.cluster.mesolite(*command).stdout
