@@ -5,10 +5,10 @@ from typing import Any
 
 def close_client(app: Any) -> None:
     """Close all that an application's client has open in this thread, the wait for results included, which `close` leaves."""
-    consumer = getattr(app.backend, "result_consumer", None)
+    consumer: Any = getattr(app.backend, "result_consumer", None)
     if consumer is not None:
         consumer.stop()
-    client = getattr(app.backend, "client", None)
+    client: Any = getattr(app.backend, "client", None)
     if hasattr(client, "connection_pool"):
         client.close()
         client.connection_pool.disconnect()

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ class Witness:
         self._lock = threading.Lock()
         self._receiver: Any = None
         self._listens = threading.Event()
+        self._ends = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="witness", daemon=True)
         self._thread.start()
         assert self._listens.wait(10), "no events can be heard"
@@ -66,6 +68,7 @@ class Witness:
 
     def close(self) -> None:
         """Stop listening."""
+        self._ends.set()
         self._receiver.should_stop = True
         self._thread.join(10)
 
@@ -78,9 +81,14 @@ class Witness:
 
     def _listen(self) -> None:
         with self._app.connection_for_read() as connection:
-            self._receiver = self._app.events.Receiver(connection, handlers={"*": self._hear})
-            self._receiver.on_consume_ready = self._ready
-            self._receiver.capture(limit=None, timeout=None, wakeup=True)
+            errors: tuple[type[Exception], ...] = connection.connection_errors
+        while not self._ends.is_set():
+            # Tests of other files end all connections of the Redis that this one shares with them.
+            with suppress(*errors), self._app.connection_for_read() as connection:
+                self._receiver = self._app.events.Receiver(connection, handlers={"*": self._hear})
+                self._receiver.on_consume_ready = self._ready
+                self._receiver.capture(limit=None, timeout=None, wakeup=True)
+            self._ends.wait(0.1)
 
     def _ready(self, *_: Any, **__: Any) -> None:
         self._listens.set()
