@@ -18,20 +18,10 @@ from mesolite.protocol import Demand, Offer, TaskInfo, TaskState, TaskStatus
 from mesolite.resources import Resources
 
 from ..driver.placement import Placement
+from ..driver.scheduling import DeclineOffers, Offered, ReviveOffers, StateDemand, Ticked, TooLarge, Updated
 from .backlog import Backlog, Group
-from .effects import (
-    BatchEffect,
-    DeclineOffers,
-    KillTask,
-    LaunchTasks,
-    Refused,
-    Remember,
-    ReportResult,
-    ReportSummary,
-    ReviveOffers,
-    StateDemand,
-)
-from .events import BatchEvent, JobCancelled, JobSubmitted, Offered, Ticked, TooLarge, Updated
+from .effects import BatchEffect, KillTask, LaunchTasks, Refused, Remember, ReportResult, ReportSummary
+from .events import BatchEvent, JobCancelled, JobSubmitted
 from .job import Job, JobSpec, TaskSlot
 from .lifecycle import CAUSE_OF_STATE, TaskCause, TaskPhase, TaskStep, step_for
 from .records import JobRecord, TaskRecord

@@ -8,20 +8,10 @@ from mesolite.resources import Resource
 
 from ..driver.driver import SchedulerDriver
 from ..driver.scheduler import Scheduler
+from ..driver.scheduling import DeclineOffers, Offered, ReviveOffers, StateDemand, Ticked, TooLarge, Updated
 from .core import BatchCore
-from .effects import (
-    BatchEffect,
-    DeclineOffers,
-    KillTask,
-    LaunchTasks,
-    Refused,
-    Remember,
-    ReportResult,
-    ReportSummary,
-    ReviveOffers,
-    StateDemand,
-)
-from .events import BatchEvent, JobCancelled, JobSubmitted, Offered, Ticked, TooLarge, Updated
+from .effects import BatchEffect, KillTask, LaunchTasks, Refused, Remember, ReportResult, ReportSummary
+from .events import BatchEvent, JobCancelled, JobSubmitted
 from .job import JobSpec
 from .records import Journal
 from .result import JobSummary, TaskResult

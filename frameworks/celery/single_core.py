@@ -25,11 +25,12 @@ from mesolite.protocol import TERMINAL_STATES, Demand, Offer, Source, TaskInfo, 
 from mesolite.resources import Resource, Resources
 
 from ..driver.pool import OfferedPool
-from ..futures.effects import DeclineOffers, KillTask, ReviveOffers, ShutdownExecutor, StateDemand
+from ..driver.scheduling import DeclineOffers, Offered, ReviveOffers, StateDemand, Ticked, TooLarge, Updated
+from ..futures.effects import KillTask, ShutdownExecutor
 from ..futures.endings import WORD_OF_STATE, Word, ending_of
 from ..futures.engine_call import Lost
 from ..futures.errors import CallError, CallLost, CannotRun, TooLargeForCluster
-from ..futures.events import ExecutorEnded, Offered, Rescinded, Ticked, TooLarge, Updated
+from ..futures.events import ExecutorEnded, Rescinded
 from ..futures.options import Kind
 from ..futures.programs import Program, carve_executor, shape_with_executor
 from ..futures.settings import MAX_TASKS_PER_LAUNCH, REFUSE_MS, UNREACHABLE_MS

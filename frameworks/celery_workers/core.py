@@ -14,19 +14,11 @@ from mesolite.protocol import Demand, TaskInfo, TaskState, TaskStatus
 from mesolite.resources import Resources
 
 from ..driver.placement import Want, demands, place
+from ..driver.scheduling import DeclineOffers, Offered, ReviveOffers, StateDemand, Ticked, TooLarge, Updated
 from .backoff import StartBackoff
 from .command import worker_task
-from .effects import (
-    DeclineOffers,
-    Drained,
-    LaunchWorkers,
-    LetGo,
-    Remember,
-    ReviveOffers,
-    StateDemand,
-    WorkersEffect,
-)
-from .events import DrainAsked, Looked, LookFailed, Offered, Ticked, TooLarge, Updated, WorkersEvent
+from .effects import Drained, LaunchWorkers, LetGo, Remember, WorkersEffect
+from .events import DrainAsked, Looked, LookFailed, WorkersEvent
 from .group import Group
 from .looks import Look, WorkerView
 from .settings import EARLY_DEATH_MS, MAX_REASON_LENGTH, REFUSE_MS, START_PATIENCE_MS

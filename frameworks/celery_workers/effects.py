@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from mesolite.ids import OfferId, TaskId
-from mesolite.protocol import Demand, TaskInfo
+from mesolite.protocol import TaskInfo
 
+from ..driver.scheduling import DeclineOffers, ReviveOffers, StateDemand
 from .worker import Worker
 
 
@@ -23,26 +24,6 @@ class LaunchWorkers:
 
     offer_ids: tuple[OfferId, ...]
     tasks: tuple[TaskInfo, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeclineOffers:
-    """Give these back; `refuse_ms` 0 where nothing is wanted at all."""
-
-    offer_ids: tuple[OfferId, ...]
-    refuse_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReviveOffers:
-    """Offers refused before are welcome again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateDemand:
-    """What is still wanted has changed."""
-
-    demands: tuple[Demand, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

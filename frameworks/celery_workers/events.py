@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from mesolite.protocol import Demand, Offer, TaskStatus
-from mesolite.resources import Resource
-
+from ..driver.scheduling import Offered, Ticked, TooLarge, Updated
 from .looks import Look
 
 
@@ -26,40 +24,8 @@ class LookFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offered:
-    """There are offers."""
-
-    now_ms: int
-    offers: tuple[Offer, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Updated:
-    """Workers changed, in order."""
-
-    now_ms: int
-    statuses: tuple[TaskStatus, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TooLarge:
-    """No agent is large enough for a worker."""
-
-    now_ms: int
-    demand: Demand
-    largest: tuple[Resource, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DrainAsked:
     """All workers shall go, and none come."""
-
-    now_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ticked:
-    """Time passed."""
 
     now_ms: int
 

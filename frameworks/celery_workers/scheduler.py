@@ -8,18 +8,10 @@ from mesolite.resources import Resource
 
 from ..driver.driver import SchedulerDriver
 from ..driver.scheduler import Scheduler
+from ..driver.scheduling import DeclineOffers, Offered, ReviveOffers, StateDemand, Ticked, TooLarge, Updated
 from .core import WorkersCore
-from .effects import (
-    DeclineOffers,
-    Drained,
-    LaunchWorkers,
-    LetGo,
-    Remember,
-    ReviveOffers,
-    StateDemand,
-    WorkersEffect,
-)
-from .events import DrainAsked, Looked, LookFailed, Offered, Ticked, TooLarge, Updated, WorkersEvent
+from .effects import Drained, LaunchWorkers, LetGo, Remember, WorkersEffect
+from .events import DrainAsked, Looked, LookFailed, WorkersEvent
 from .looks import Look
 from .status import GroupStatus
 

@@ -18,6 +18,7 @@ from mesolite.protocol import Offer, Source, TaskInfo, TaskState, TaskStatus
 from mesolite.resources import Resource
 
 from ..driver.pool import OfferedPool
+from ..driver.scheduling import DeclineOffers, Offered, ReviveOffers, StateDemand, Ticked, TooLarge, Updated
 from .balance import Balance, wish_of
 from .coarse_parts import (
     EXECUTOR_IS_OVER,
@@ -38,7 +39,6 @@ from .coarse_parts import (
 from .effects import (
     AgentGone,
     CoarseEffect,
-    DeclineOffers,
     DrainExecutor,
     ExecutorOver,
     ExecutorUp,
@@ -46,26 +46,12 @@ from .effects import (
     KillTask,
     LaunchSlots,
     RefuseKind,
-    ReviveOffers,
     ShutdownExecutor,
-    StateDemand,
     WorkersChanged,
 )
 from .endings import WORD_OF_STATE, Word
 from .errors import CallError, CallLost, CannotRun
-from .events import (
-    Adopted,
-    CallsGiven,
-    CoarseEvent,
-    ExecutorEnded,
-    LoadChanged,
-    Offered,
-    Rescinded,
-    Silent,
-    Ticked,
-    TooLarge,
-    Updated,
-)
+from .events import Adopted, CallsGiven, CoarseEvent, ExecutorEnded, LoadChanged, Rescinded, Silent
 from .executors import ExecutorBook, HeldExecutor
 from .held_record import HeldRecord
 from .holding import Holding

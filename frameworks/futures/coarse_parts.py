@@ -10,9 +10,9 @@ from mesolite.ids import ExecutorId, TaskId
 from mesolite.protocol import Demand, Reason, TaskInfo, TaskState, TaskStatus
 from mesolite.resources import Resource, Resources
 
+from ..driver.scheduling import TooLarge
 from .endings import end_without_word
 from .errors import CallError, TooLargeForCluster
-from .events import TooLarge
 from .executors import HeldExecutor
 from .held_record import HeldRecord
 from .holding import Holding

@@ -5,8 +5,9 @@ from typing import TypeAlias
 
 from mesolite.executors.python.calls import Outcome
 from mesolite.ids import AgentId, ExecutorId, OfferId, TaskId
-from mesolite.protocol import Demand, TaskInfo
+from mesolite.protocol import TaskInfo
 
+from ..driver.scheduling import DeclineOffers, ReviveOffers, StateDemand
 from .errors import CallError
 from .held_record import HeldRecord
 from .options import Kind
@@ -28,26 +29,6 @@ class LaunchSlots:
 
     offer_ids: tuple[OfferId, ...]
     tasks: tuple[TaskInfo, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeclineOffers:
-    """Give offers back."""
-
-    offer_ids: tuple[OfferId, ...]
-    refuse_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateDemand:
-    """Say what is wanted; free if unchanged."""
-
-    demands: tuple[Demand, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReviveOffers:
-    """What was refused is wanted after all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

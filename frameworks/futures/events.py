@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from mesolite.ids import AgentId, ExecutorId, OfferId
-from mesolite.protocol import Demand, Offer, TaskStatus
-from mesolite.resources import Resource
 
+from ..driver.scheduling import Offered, Ticked, TooLarge, Updated
 from .held_record import HeldRecord
 from .options import Kind
 
@@ -83,27 +82,11 @@ class Silent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offered:
-    """Offers came."""
-
-    now_ms: int
-    offers: tuple[Offer, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Rescinded:
     """Offers are void."""
 
     now_ms: int
     offer_ids: tuple[OfferId, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Updated:
-    """Tasks changed."""
-
-    now_ms: int
-    statuses: tuple[TaskStatus, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,22 +98,6 @@ class ExecutorEnded:
     executor_id: ExecutorId | None
     exit_code: int | None
     message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TooLarge:
-    """No agent is large enough for one unit of a demand."""
-
-    now_ms: int
-    demand: Demand
-    largest: tuple[Resource, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ticked:
-    """Time passed, or the subscription stands."""
-
-    now_ms: int
 
 
 ClusterEvent: TypeAlias = Offered | Rescinded | Updated | ExecutorEnded | TooLarge | Ticked

@@ -20,31 +20,11 @@ from mesolite.protocol import Demand, Offer, Source, TaskInfo, TaskStatus
 from mesolite.resources import Resource, Resources
 
 from ..driver.pool import OfferedPool
-from .effects import (
-    DeclineOffers,
-    EndCall,
-    FineEffect,
-    KillTask,
-    LaunchCalls,
-    ReviveOffers,
-    ShutdownExecutor,
-    StateDemand,
-)
+from ..driver.scheduling import DeclineOffers, Offered, ReviveOffers, StateDemand, Ticked, TooLarge, Updated
+from .effects import EndCall, FineEffect, KillTask, LaunchCalls, ShutdownExecutor
 from .endings import WORD_OF_STATE, Word, end_without_word, ending_of
 from .errors import CallError, CallLost, CannotRun, TooLargeForCluster
-from .events import (
-    CallKilled,
-    CallsArrived,
-    CallsWithdrawn,
-    ExecutorEnded,
-    FineCall,
-    FineEvent,
-    Offered,
-    Rescinded,
-    Ticked,
-    TooLarge,
-    Updated,
-)
+from .events import CallKilled, CallsArrived, CallsWithdrawn, ExecutorEnded, FineCall, FineEvent, Rescinded
 from .executors import ExecutorBook, HeldExecutor
 from .options import Kind
 from .programs import Program, carve_executor, is_small, shape_with_executor

@@ -9,15 +9,9 @@ from mesolite.resources import Resource
 
 from ..driver.driver import SchedulerDriver
 from ..driver.scheduler import Scheduler
-from .effects import (
-    ClusterEffect,
-    DeclineOffers,
-    KillTask,
-    ReviveOffers,
-    ShutdownExecutor,
-    StateDemand,
-)
-from .events import ClusterEvent, ExecutorEnded, Offered, Rescinded, Ticked, TooLarge, Updated
+from ..driver.scheduling import DeclineOffers, Offered, ReviveOffers, StateDemand, Ticked, TooLarge, Updated
+from .effects import ClusterEffect, KillTask, ShutdownExecutor
+from .events import ClusterEvent, ExecutorEnded, Rescinded
 
 Event = TypeVar("Event", contravariant=True)
 Effect = TypeVar("Effect", covariant=True)

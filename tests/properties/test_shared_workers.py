@@ -18,6 +18,7 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from mesolite.frameworks.celery.warm_settings import WARM_SHARE
+from mesolite.frameworks.driver.scheduling import Offered, StateDemand, Ticked
 from mesolite.frameworks.futures.coarse import CoarseCore
 from mesolite.frameworks.futures.effects import (
     CoarseEffect,
@@ -26,9 +27,8 @@ from mesolite.frameworks.futures.effects import (
     LaunchSlots,
     RefuseKind,
     ShutdownExecutor,
-    StateDemand,
 )
-from mesolite.frameworks.futures.events import CallsGiven, CoarseEvent, ExecutorEnded, LoadChanged, Offered, Ticked
+from mesolite.frameworks.futures.events import CallsGiven, CoarseEvent, ExecutorEnded, LoadChanged
 from mesolite.frameworks.futures.holding import Holding
 from mesolite.frameworks.futures.options import CallOptions, Kind
 from mesolite.frameworks.futures.programs import shape_with_executor

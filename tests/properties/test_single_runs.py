@@ -27,8 +27,8 @@ from mesolite.frameworks.celery.single_events import (
     SingleEvent,
     SingleRun,
 )
-from mesolite.frameworks.futures.effects import KillTask, StateDemand
-from mesolite.frameworks.futures.events import Offered, Ticked, Updated
+from mesolite.frameworks.driver.scheduling import Offered, StateDemand, Ticked, Updated
+from mesolite.frameworks.futures.effects import KillTask
 from mesolite.frameworks.futures.options import CallOptions
 from mesolite.frameworks.futures.programs import Program
 from mesolite.ids import AgentId, FrameworkId, OfferId, TaskId

@@ -2,18 +2,12 @@
 
 import pytest
 
-from mesolite.frameworks.batch.effects import (
-    DeclineOffers,
-    LaunchTasks,
-    Refused,
-    ReviveOffers,
-    StateDemand,
-)
-from mesolite.frameworks.batch.events import TooLarge
+from mesolite.frameworks.batch.effects import LaunchTasks, Refused
 from mesolite.frameworks.batch.retry import RetryPolicy
 from mesolite.frameworks.batch.settings import REFUSE_MS
 from mesolite.frameworks.batch.task import TaskSpec
 from mesolite.frameworks.driver.placement import AttributeEquals
+from mesolite.frameworks.driver.scheduling import DeclineOffers, ReviveOffers, StateDemand, TooLarge
 from mesolite.ids import AgentId, ContainerId, OfferId, TaskId
 from mesolite.protocol import (
     CommandInfo,

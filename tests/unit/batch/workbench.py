@@ -4,17 +4,12 @@ from collections.abc import Sequence
 
 from mesolite.frameworks.batch.core import BatchCore
 from mesolite.frameworks.batch.effects import BatchEffect, KillTask, LaunchTasks, ReportResult, ReportSummary
-from mesolite.frameworks.batch.events import (
-    JobCancelled,
-    JobSubmitted,
-    Offered,
-    Ticked,
-    Updated,
-)
+from mesolite.frameworks.batch.events import JobCancelled, JobSubmitted
 from mesolite.frameworks.batch.job import JobSpec
 from mesolite.frameworks.batch.result import JobSummary, TaskResult
 from mesolite.frameworks.batch.retry import RetryPolicy
 from mesolite.frameworks.batch.task import TaskSpec
+from mesolite.frameworks.driver.scheduling import Offered, Ticked, Updated
 from mesolite.ids import AgentId, FrameworkId, OfferId, TaskId
 from mesolite.protocol import ContainerStatus, Offer, Reason, Source, TaskInfo, TaskState, TaskStatus
 from mesolite.resources import Resources

@@ -29,10 +29,19 @@ from mesolite.frameworks.celery.single_events import (
     SingleRun,
 )
 from mesolite.frameworks.celery.warm_settings import WARM_SHARE
-from mesolite.frameworks.futures.effects import DeclineOffers, KillTask, ReviveOffers, ShutdownExecutor, StateDemand
+from mesolite.frameworks.driver.scheduling import (
+    DeclineOffers,
+    Offered,
+    ReviveOffers,
+    StateDemand,
+    Ticked,
+    TooLarge,
+    Updated,
+)
+from mesolite.frameworks.futures.effects import KillTask, ShutdownExecutor
 from mesolite.frameworks.futures.engine_call import Lost
 from mesolite.frameworks.futures.errors import CannotRun, TooLargeForCluster
-from mesolite.frameworks.futures.events import ExecutorEnded, Offered, Rescinded, Ticked, TooLarge, Updated
+from mesolite.frameworks.futures.events import ExecutorEnded, Rescinded
 from mesolite.frameworks.futures.options import CallOptions
 from mesolite.frameworks.futures.programs import Program, shape_with_executor
 from mesolite.frameworks.futures.settings import REFUSE_MS, UNREACHABLE_MS

@@ -4,8 +4,7 @@ import itertools
 
 import pytest
 
-from mesolite.frameworks.celery_workers.effects import DeclineOffers, Drained, Remember, ReviveOffers
-from mesolite.frameworks.celery_workers.events import TooLarge
+from mesolite.frameworks.celery_workers.effects import Drained, Remember
 from mesolite.frameworks.celery_workers.settings import (
     EARLY_DEATH_MS,
     FIRST_BACKOFF_MS,
@@ -14,6 +13,7 @@ from mesolite.frameworks.celery_workers.settings import (
     START_PATIENCE_MS,
 )
 from mesolite.frameworks.celery_workers.worker import Phase
+from mesolite.frameworks.driver.scheduling import DeclineOffers, ReviveOffers, TooLarge
 from mesolite.protocol import Demand, TaskState
 from mesolite.resources import scalars
 from tests.unit.celery_workers.workbench import Bench, demanded, group, launched, let_go, offer, view

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from itertools import count
 
 from mesolite.frameworks.celery_workers.core import WorkersCore
-from mesolite.frameworks.celery_workers.effects import LaunchWorkers, LetGo, StateDemand, WorkersEffect
-from mesolite.frameworks.celery_workers.events import DrainAsked, Looked, LookFailed, Offered, Ticked, Updated
+from mesolite.frameworks.celery_workers.effects import LaunchWorkers, LetGo, WorkersEffect
+from mesolite.frameworks.celery_workers.events import DrainAsked, Looked, LookFailed
 from mesolite.frameworks.celery_workers.group import Group, WorkerShape
 from mesolite.frameworks.celery_workers.looks import Look, WorkerView
 from mesolite.frameworks.celery_workers.worker import Worker, node_name
+from mesolite.frameworks.driver.scheduling import Offered, StateDemand, Ticked, Updated
 from mesolite.ids import AgentId, FrameworkId, OfferId, TaskId
 from mesolite.protocol import Offer, Reason, Source, TaskInfo, TaskState, TaskStatus
 from mesolite.resources import scalars

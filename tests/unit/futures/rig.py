@@ -3,7 +3,8 @@
 from mesolite.executors.python.calls import Outcome
 from mesolite.executors.python.settings import PythonSettings
 from mesolite.executors.python.tasks import encode_outcome
-from mesolite.frameworks.futures.events import FineCall, Offered, Updated
+from mesolite.frameworks.driver.scheduling import Offered, Updated
+from mesolite.frameworks.futures.events import FineCall
 from mesolite.frameworks.futures.options import CallOptions, Kind
 from mesolite.frameworks.futures.programs import Program
 from mesolite.ids import AgentId, FrameworkId, OfferId, TaskId

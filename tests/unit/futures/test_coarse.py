@@ -6,23 +6,21 @@ import pytest
 from msgspec.structs import replace
 
 from mesolite.executors.python.tasks import SLOT_DATA
+from mesolite.frameworks.driver.scheduling import DeclineOffers, ReviveOffers, StateDemand, Ticked, TooLarge
 from mesolite.frameworks.futures.coarse import CoarseCore
 from mesolite.frameworks.futures.effects import (
     AgentGone,
     CoarseEffect,
-    DeclineOffers,
     ExecutorOver,
     ExecutorUp,
     KillTask,
     LaunchSlots,
     RefuseKind,
-    ReviveOffers,
     ShutdownExecutor,
-    StateDemand,
     WorkersChanged,
 )
 from mesolite.frameworks.futures.errors import CannotRun, ImageWithoutPython, TooLargeForCluster
-from mesolite.frameworks.futures.events import CoarseEvent, ExecutorEnded, LoadChanged, Ticked, TooLarge
+from mesolite.frameworks.futures.events import CoarseEvent, ExecutorEnded, LoadChanged
 from mesolite.frameworks.futures.holding import Holding
 from mesolite.frameworks.futures.options import CallOptions, Kind
 from mesolite.frameworks.futures.settings import (

@@ -6,6 +6,7 @@ from typing import TypeVar
 import msgspec
 import pytest
 
+from mesolite.frameworks.driver.scheduling import StateDemand, Ticked
 from mesolite.frameworks.futures.coarse import CoarseCore
 from mesolite.frameworks.futures.effects import (
     CoarseEffect,
@@ -15,17 +16,8 @@ from mesolite.frameworks.futures.effects import (
     KillTask,
     LaunchSlots,
     ShutdownExecutor,
-    StateDemand,
 )
-from mesolite.frameworks.futures.events import (
-    Adopted,
-    CallsGiven,
-    CoarseEvent,
-    ExecutorEnded,
-    LoadChanged,
-    Silent,
-    Ticked,
-)
+from mesolite.frameworks.futures.events import Adopted, CallsGiven, CoarseEvent, ExecutorEnded, LoadChanged, Silent
 from mesolite.frameworks.futures.held_record import HeldRecord, decode_record
 from mesolite.frameworks.futures.holding import Holding
 from mesolite.frameworks.futures.settings import (

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from mesolite.frameworks.driver.scheduling import DeclineOffers, ReviveOffers, StateDemand, Ticked
 from mesolite.frameworks.futures.coarse import CoarseCore
 from mesolite.frameworks.futures.effects import (
     AgentGone,
     CoarseEffect,
-    DeclineOffers,
     DrainExecutor,
     ExecutorOver,
     ExecutorUp,
@@ -24,12 +24,10 @@ from mesolite.frameworks.futures.effects import (
     KillTask,
     LaunchSlots,
     RefuseKind,
-    ReviveOffers,
     ShutdownExecutor,
-    StateDemand,
     WorkersChanged,
 )
-from mesolite.frameworks.futures.events import CoarseEvent, ExecutorEnded, LoadChanged, Rescinded, Ticked
+from mesolite.frameworks.futures.events import CoarseEvent, ExecutorEnded, LoadChanged, Rescinded
 from mesolite.frameworks.futures.holding import Holding
 from mesolite.ids import AgentId, ExecutorId, OfferId, TaskId
 from mesolite.protocol import Offer, Reason, Source, TaskInfo, TaskState, TaskStatus

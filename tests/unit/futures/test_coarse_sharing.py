@@ -5,17 +5,11 @@ from typing import TypeVar
 
 import pytest
 
+from mesolite.frameworks.driver.scheduling import StateDemand, Ticked
 from mesolite.frameworks.futures.balance import DRAIN_PATIENCE_MS, PATIENCE_MS, REST_MS, TURN_MS
 from mesolite.frameworks.futures.coarse import CoarseCore
-from mesolite.frameworks.futures.effects import (
-    CoarseEffect,
-    DrainExecutor,
-    KillTask,
-    LaunchSlots,
-    ShutdownExecutor,
-    StateDemand,
-)
-from mesolite.frameworks.futures.events import CallsGiven, CoarseEvent, LoadChanged, Ticked
+from mesolite.frameworks.futures.effects import CoarseEffect, DrainExecutor, KillTask, LaunchSlots, ShutdownExecutor
+from mesolite.frameworks.futures.events import CallsGiven, CoarseEvent, LoadChanged
 from mesolite.frameworks.futures.holding import Holding
 from mesolite.frameworks.futures.options import CallOptions, Kind
 from mesolite.ids import AgentId, ExecutorId

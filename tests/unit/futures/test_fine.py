@@ -5,16 +5,8 @@ from typing import TypeVar
 import pytest
 
 from mesolite.executors.python.calls import End, Outcome
-from mesolite.frameworks.futures.effects import (
-    DeclineOffers,
-    EndCall,
-    FineEffect,
-    KillTask,
-    LaunchCalls,
-    ReviveOffers,
-    ShutdownExecutor,
-    StateDemand,
-)
+from mesolite.frameworks.driver.scheduling import DeclineOffers, ReviveOffers, StateDemand, Ticked, TooLarge
+from mesolite.frameworks.futures.effects import EndCall, FineEffect, KillTask, LaunchCalls, ShutdownExecutor
 from mesolite.frameworks.futures.errors import CallLost, CannotRun, PythonMismatch, TooLargeForCluster
 from mesolite.frameworks.futures.events import (
     CallKilled,
@@ -24,8 +16,6 @@ from mesolite.frameworks.futures.events import (
     FineCall,
     FineEvent,
     Rescinded,
-    Ticked,
-    TooLarge,
 )
 from mesolite.frameworks.futures.fine import FineCore
 from mesolite.frameworks.futures.options import CallOptions

@@ -12,15 +12,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from mesolite.executors.python.calls import End, Outcome
-from mesolite.frameworks.futures.effects import (
-    DeclineOffers,
-    EndCall,
-    FineEffect,
-    KillTask,
-    LaunchCalls,
-    ShutdownExecutor,
-    StateDemand,
-)
+from mesolite.frameworks.driver.scheduling import DeclineOffers, StateDemand, Ticked
+from mesolite.frameworks.futures.effects import EndCall, FineEffect, KillTask, LaunchCalls, ShutdownExecutor
 from mesolite.frameworks.futures.events import (
     CallKilled,
     CallsArrived,
@@ -28,7 +21,6 @@ from mesolite.frameworks.futures.events import (
     ExecutorEnded,
     FineEvent,
     Rescinded,
-    Ticked,
 )
 from mesolite.frameworks.futures.fine import FineCore
 from mesolite.ids import AgentId, ExecutorId, OfferId, TaskId
