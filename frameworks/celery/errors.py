@@ -12,11 +12,10 @@ they get an exception of the same name and texts, which is derived from `Excepti
 """
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Final
 
 from billiard.exceptions import WorkerLostError
-from celery.utils.serialization import create_exception_cls
-from kombu.utils.imports import symbol_by_name
 
 #: The module of classes that are made for callers without Mesolite: the one that Celery itself gives unknown exceptions.
 _ELSEWHERE: Final = "celery.exceptions"
@@ -34,7 +33,15 @@ class _Class:
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[object, ...]]:
         likeness = _Likeness(self._name, self._base)
-        return symbol_by_name, (f"{__name__}:{self._name}", None, None, None, ".", likeness)
+        # Who pickles these has loaded Celery; who judges need not.
+        return import_module("kombu.utils.imports").symbol_by_name, (
+            f"{__name__}:{self._name}",
+            None,
+            None,
+            None,
+            ".",
+            likeness,
+        )
 
 
 class _Likeness:
@@ -45,7 +52,7 @@ class _Likeness:
         self._base = base
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[object, ...]]:
-        return create_exception_cls, (self._name, _ELSEWHERE, self._base)
+        return import_module("celery.utils.serialization").create_exception_cls, (self._name, _ELSEWHERE, self._base)
 
 
 class MemoryLimitExceeded(WorkerLostError):  # type: ignore[misc] # billiard has no types

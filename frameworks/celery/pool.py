@@ -29,6 +29,7 @@ from ..futures.engine_call import Lost
 from ..futures.options import Kind
 from .calls import Ending, Place, Runner, TaskOptions, call_name
 from .crossing import Crossing
+from .dispatched_call import DispatchedCall
 from .dispatching import Dispatching, prepared
 from .requests import Callbacks, acknowledge_again, asks_back, log_success, tell
 from .verdicts import (
@@ -61,85 +62,6 @@ _Pool: Any = BasePool
 _log = get_logger("mesolite.celery")
 
 
-class DispatchedCall:
-    """One request on its way: a `TaskCall`, and what Celery holds as the result of `apply_async`."""
-
-    __slots__ = (
-        "__weakref__",
-        "accepted",
-        "asked_s",
-        "attached",
-        "callbacks",
-        "given_s",
-        "guessed",
-        "losses",
-        "name",
-        "options",
-        "over",
-        "pid",
-        "place",
-        "pool",
-        "revoked",
-        "rules",
-        "run",
-        "signum",
-        "tag",
-    )
-
-    def __init__(
-        self,
-        pool: "DispatchPool",
-        tag: str,
-        name: str,
-        losses: int,
-        run: TaskRun,
-        options: TaskOptions,
-        rules: TaskRules,
-        pid: int,
-        callbacks: Callbacks,
-    ) -> None:
-        self.pool: Final = pool
-        #: Of its message.
-        self.tag: Final = tag
-        #: How often the message came back before because a worker was lost under it.
-        self.losses: Final = losses
-        self.name: Final = name
-        self.run: Final = run
-        self.options: Final = options
-        self.rules: Final = rules
-        #: What Celery takes for the number of a process.
-        self.pid: Final = pid
-        #: Of the request that waits for it: the newest, where a broker delivered the message again.
-        self.callbacks = callbacks
-        #: When, on the clock of `time.monotonic`.
-        self.given_s: Final = time.monotonic()
-        self.place: Place | None = None
-        self.accepted = False
-        #: It was asked for as one of an earlier life's. If it had not begun there, it is one of this.
-        self.attached = False
-        self.over = False
-        #: It was revoked, or became too late, while it waited for a worker: Celery knows all about it.
-        self.revoked = False
-        #: Nobody knows whether it was given away before: where no worker knows it either, it was not.
-        self.guessed = False
-        #: Since when its workers are looked for, by the monotonic clock.
-        self.asked_s = 0.0
-        #: The signal by which somebody told it to end; None while nobody did.
-        self.signum: int | None = None
-
-    def begun(self, place: Place | None) -> None:
-        """See `TaskCall`."""
-        self.pool.crossing.post(lambda: self.pool.accept(self, place))
-
-    def ended(self, ending: Ending, place: Place | None) -> None:
-        """See `TaskCall`."""
-        self.pool.crossing.post(lambda: self.pool.conclude(self, ending, place))
-
-    def terminate(self, signum: int) -> None:
-        """End it, begun or not: Celery's way to revoke what its pool has."""
-        self.pool.end_call(self, signum)
-
-
 class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
     """See `celery.concurrency.base.BasePool`. Made by Celery's worker; what it works with, `dispatching` prepares."""
 
@@ -164,6 +86,7 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
         self._gathered: list[DispatchedCall] = []
         self._hub: Any = None
         self._stopping = False
+        self._is_finished = False
         self._parts: Dispatching = prepared(self.app, self._by_tag.__contains__)
 
     # What Celery calls
@@ -460,6 +383,10 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
                 self._gather(again)
 
     def _finish(self) -> None:
+        """Let go of cluster and broker; once, though a quick shutdown may come in the midst of a warm one."""
+        if self._is_finished:
+            return
+        self._is_finished = True
         self._parts.finish()
         for call in list(self._by_pid.values()):
             self._forget(call)

@@ -11,7 +11,8 @@ from billiard.einfo import ExceptionInfo
 from celery.exceptions import Ignore, Reject, Retry
 
 from mesolite.executors.celery.protocol import How, Raised, TaskReport
-from mesolite.executors.python.codec import BadBytes, loads
+
+from .task_function import raised_of
 
 #: What an exception has to be to mean what the worker says that it means.
 _MEANINGS: Final[dict[How, tuple[type[BaseException], ...]]] = {
@@ -23,31 +24,6 @@ _MEANINGS: Final[dict[How, tuple[type[BaseException], ...]]] = {
     # As itself it would end the dispatcher: Celery's requests raise it again. So it only looks like one.
     How.OUT_OF_MEMORY: (),
 }
-
-
-def raised_of(report: TaskReport) -> Raised:
-    """Read the detail of a report of kind RAISED.
-
-    Raises:
-        BadBytes: It is none.
-    """
-    match loads(report.detail):
-        case (
-            int(how),
-            bool(traced),
-            bool(internal),
-            str(module),
-            str(class_name),
-            str(shown),
-            bool(requeue),
-            bytes(pickled),
-        ):
-            try:
-                return Raised(How(how), traced, internal, module, class_name, shown, requeue, pickled)
-            except ValueError as error:
-                raise BadBytes(f"an exception that means {how}: the executor is newer than the dispatcher?") from error
-        case _:
-            raise BadBytes("this is nothing that a task raised")
 
 
 def exception_of(raised: Raised) -> BaseException:

@@ -11,7 +11,8 @@ from celery.worker import state as worker_state
 
 from mesolite.executors.celery.protocol import How, TaskReport, TaskRun
 
-from .raised import exception_info, raised_of
+from .raised import exception_info
+from .task_function import raised_of
 from .verdicts import Failed, NotBegun, Raised, RaisedUnstored, Succeeded, TimedOut, Verdict
 
 

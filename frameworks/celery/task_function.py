@@ -7,7 +7,15 @@ import hashlib
 import pickle
 from typing import Any, Final
 
-from mesolite.executors.celery.protocol import ENTRY_MODULE, ENTRY_NAME, ReportKind, TaskReport, TaskRun
+from mesolite.executors.celery.protocol import (
+    ENTRY_MODULE,
+    ENTRY_NAME,
+    How,
+    Raised,
+    ReportKind,
+    TaskReport,
+    TaskRun,
+)
 from mesolite.executors.python.calls import PICKLE_PROTOCOL, Function
 from mesolite.executors.python.codec import BadBytes, loads
 
@@ -79,3 +87,28 @@ def report_of(payload: bytes) -> TaskReport:
                 raise BadBytes(f"a report of kind {kind}: the executor is newer than the dispatcher?") from error
         case _:
             raise BadBytes("this is no report of a task")
+
+
+def raised_of(report: TaskReport) -> Raised:
+    """Read the detail of a report of kind RAISED.
+
+    Raises:
+        BadBytes: It is none.
+    """
+    match loads(report.detail):
+        case (
+            int(how),
+            bool(traced),
+            bool(internal),
+            str(module),
+            str(class_name),
+            str(shown),
+            bool(requeue),
+            bytes(pickled),
+        ):
+            try:
+                return Raised(How(how), traced, internal, module, class_name, shown, requeue, pickled)
+            except ValueError as error:
+                raise BadBytes(f"an exception that means {how}: the executor is newer than the dispatcher?") from error
+        case _:
+            raise BadBytes("this is nothing that a task raised")

@@ -7,7 +7,6 @@ own, which is a lost worker to Celery. What nobody began is no ending. And where
 """
 
 from dataclasses import dataclass
-from signal import Signals
 from typing import Any, Final, TypeAlias, assert_never
 
 from billiard.exceptions import Terminated, WorkerLostError
@@ -30,16 +29,15 @@ from ..futures.errors import (
 )
 from .calls import Ending, TaskOptions
 from .errors import CannotRunHere, MemoryLimitExceeded, Poisoned, TaskTooLarge
-from .raised import raised_of
-from .task_function import report_of
+from .task_function import raised_of, report_of
 
 #: A task under which so many workers were lost is the reason for it: twice may be chance, as when an agent is restarted.
 DEFAULT_MAX_LOSSES: Final = 3
 #: The setting that says otherwise, and the most that it may say: each loss is a container.
 MAX_LOSSES_SETTING: Final = "mesolite_max_losses"
 MOST_MAX_LOSSES: Final = 1_000
-#: What ends a run that is told to end, where nobody says how.
-DEFAULT_SIGNAL: Final = int(Signals.SIGTERM)
+#: What ends a run that is told to end, where nobody says how: SIGTERM, as Celery has it.
+DEFAULT_SIGNAL: Final = 15
 _MEBIBYTE: Final = 1024 * 1024
 
 

@@ -29,7 +29,20 @@ _POOL: Final = "mesolite.frameworks.celery.pool:DispatchPool"
 @click.option("--concurrency", "-c", type=click.IntRange(1, 10_000), default=DEFAULT_CONCURRENCY, show_default=True)
 @click.option("--min-workers", type=click.IntRange(0, 10_000), default=0, help="Kept warm whatever the load.  [0]")
 @click.option(
-    "--idle", type=click.FloatRange(0), metavar="SECONDS", help="Warm workers end after so long without task."
+    "--idle", type=click.FloatRange(0), metavar="SECONDS", help="Warm workers end after so long without task.  [10]"
+)
+@click.option(
+    "--max-age",
+    type=click.FloatRange(1),
+    metavar="SECONDS",
+    help="A warm worker's container is replaced after so long, between tasks.  [never]",
+)
+@click.option(
+    "--workers-per-container",
+    type=click.IntRange(1, 1_000),
+    default=1,
+    show_default=True,
+    help="Warm workers of one shape that share a container and its limits.",
 )
 @click.option("--cpus", type=cpus_milli, help="CPUs of tasks that say nothing, like 0.5.  [1]")
 @click.option("--mem", type=mem_mib, help="Memory of tasks that say nothing: 256, 1GiB.  [256]")
@@ -60,6 +73,8 @@ def celery(
     concurrency: int,
     min_workers: int,
     idle: float | None,
+    max_age: float | None,
+    workers_per_container: int,
     cpus: int | None,
     mem: int | None,
     image: str | None,
@@ -90,6 +105,8 @@ def celery(
         concurrency=concurrency,
         min_workers=min_workers,
         idle_s=idle,
+        max_age_s=max_age,
+        workers_per_container=workers_per_container,
         defaults={
             key: value
             for key, value in {

@@ -13,7 +13,8 @@ from mesolite.executors.celery import protocol
 from mesolite.executors.celery.protocol import How, ReportKind, TaskReport
 from mesolite.executors.python.calls import End
 from mesolite.executors.python.preload import VARIABLE
-from mesolite.frameworks.celery.raised import exception_info, raised_of
+from mesolite.frameworks.celery.raised import exception_info
+from mesolite.frameworks.celery.task_function import raised_of
 from tests.integration.call_rig import runs
 from tests.integration.celery_rig import APPS, NODE, CeleryRig, celery_rig
 from tests.waiting import eventually

@@ -40,7 +40,7 @@ DIFFERENCES: Final = (
     Difference(
         "`-P`, `--autoscale`, `pool_grow`, `pool_shrink`",
         "choose and size the pool",
-        "refused, or without effect",
+        "the first two are refused, the others change `-c`",
         "workers come with the load, in the shapes that tasks ask for, and go when idle",
     ),
     Difference(

@@ -14,11 +14,12 @@ from mesolite.executors.python.calls import End, Outcome
 from mesolite.frameworks.celery import dispatching, pool
 from mesolite.frameworks.celery.broker.plain import PlainOwnership
 from mesolite.frameworks.celery.calls import TaskCall
+from mesolite.frameworks.celery.dispatched_call import DispatchedCall
 from mesolite.frameworks.celery.dispatching import Dispatching, Holds
 from mesolite.frameworks.celery.errors import CannotRunHere, MemoryLimitExceeded, Poisoned
 from mesolite.frameworks.celery.fake_runner import FakeRunner
 from mesolite.frameworks.celery.options import OptionsBook
-from mesolite.frameworks.celery.pool import DispatchedCall, DispatchPool
+from mesolite.frameworks.celery.pool import DispatchPool
 from mesolite.frameworks.celery.watching import WatchedCall
 from mesolite.frameworks.celery.window import HELD_UP_S, LEAST_LIMIT
 
@@ -468,3 +469,10 @@ def test_tasks_whose_shape_waits_for_room_leave_the_window_to_others(
 
     assert at_first == LEAST_LIMIT
     assert bench.pool.limit >= 2 * LEAST_LIMIT
+
+
+def test_a_quick_end_in_the_midst_of_a_warm_one_lets_go_once(bench: Bench) -> None:
+    bench.pool.stop()
+    bench.pool.terminate()
+
+    assert bench.finished == 1

@@ -19,8 +19,8 @@ from mesolite.executors.celery.protocol import (
 )
 from mesolite.executors.celery.raising import MAX_PICKLED_BYTES, MAX_SHOWN_LENGTH, pack
 from mesolite.executors.python.codec import BadBytes, dumps
-from mesolite.frameworks.celery.raised import exception_info, exception_of, raised_of
-from mesolite.frameworks.celery.task_function import ENTRY, arguments, report_of
+from mesolite.frameworks.celery.raised import exception_info, exception_of
+from mesolite.frameworks.celery.task_function import ENTRY, arguments, raised_of, report_of
 
 
 class OfImage(Exception):
