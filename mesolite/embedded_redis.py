@@ -36,6 +36,9 @@ START_TIMEOUT_S: Final = 30.0
 #: A stop writes what is left of the log.
 STOP_TIMEOUT_S: Final = 10.0
 _LOOK_EVERY_S: Final = 0.01
+#: How long a restart waits for the port it had. A server that was killed counts as gone when the kernel has let go of its memory,
+#: and holds its port until its files are closed a moment later; on another port nobody would find it again.
+_PORT_FREED_S: Final = 2.0
 #: Attempts to find a port that stays free between looking and listening.
 _PORT_ATTEMPTS: Final = 5
 #: The kernel keeps socket paths in 108 bytes, the last of them zero (unix(7)).
@@ -257,9 +260,7 @@ class EmbeddedRedis:
             if not is_free(self._wanted_port):
                 raise _port_taken(self._wanted_port)
             return self._wanted_port
-        if previous is not None and is_free(previous):
-            return previous
-        return free_port()
+        return previous if previous is not None and _becomes_free(previous) else free_port()
 
     def _stored_url(self) -> str | None:
         try:
@@ -297,6 +298,16 @@ class EmbeddedRedis:
                 # The server hangs; it shares the guard's session.
                 os.killpg(guard.pid, signal.SIGKILL)
                 guard.wait()
+
+
+def _becomes_free(port: int) -> bool:
+    """Wait for a port as long as a server that has just ended may hold it."""
+    deadline = time.monotonic() + _PORT_FREED_S
+    while not is_free(port):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_LOOK_EVERY_S)
+    return True
 
 
 def _port_taken(port: int) -> ConfigError:

@@ -10,6 +10,7 @@ import shutil
 import sys
 import tarfile
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -76,6 +77,17 @@ def close_driver_directory(directory: Path) -> None:
         _of_driver.remove(directory)
 
 
+def have_it_found(directory: Path) -> None:
+    """Let `import` find what was just put into a directory that is on the path.
+
+    Python lists a directory anew when its time of change is another. Two changes within one tick of the kernel's clock have
+    the same, and a thread that lists it meanwhile would undo `importlib.invalidate_caches`; so it gets a time of its own.
+    """
+    now_ns = time.time_ns()
+    os.utime(directory, ns=(now_ns, now_ns))
+    importlib.invalidate_caches()
+
+
 class TaskFiles:
     """The files of one application in one worker.
 
@@ -128,7 +140,7 @@ class TaskFiles:
         if path not in sys.path:
             # Behind the first, which is the program's own (as PySpark does).
             sys.path.insert(1, path)
-        importlib.invalidate_caches()
+        have_it_found(self.directory)
 
 
 def _unpack(archive: Path, target: Path) -> None:

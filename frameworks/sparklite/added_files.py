@@ -10,7 +10,12 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from mesolite.executors.sparklite.blocks import StoredBlock
-from mesolite.executors.sparklite.spark_files import ARCHIVES, close_driver_directory, open_driver_directory
+from mesolite.executors.sparklite.spark_files import (
+    ARCHIVES,
+    close_driver_directory,
+    have_it_found,
+    open_driver_directory,
+)
 
 from .broadcasts import DriverStore
 from .errors import SparkError
@@ -87,6 +92,7 @@ class FileRegistry:
             if origin.name not in self._py_files:
                 self._py_files = (*self._py_files, origin.name)
         here = str(self._directory / origin.name if origin.suffix in ARCHIVES else self._directory)
+        have_it_found(self._directory)
         if here not in sys.path:
             sys.path.insert(1, here)
 

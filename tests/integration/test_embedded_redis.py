@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -201,6 +202,18 @@ def test_another_port_is_chosen_where_the_previous_one_was_taken_meanwhile(direc
         port = first.port
     with socket.create_server(("127.0.0.1", port)), EmbeddedRedis(directory) as second:
         assert second.port != port
+
+
+def test_the_previous_port_is_waited_for_while_a_killed_server_still_holds_it(directory: Path) -> None:
+    """A process that was killed counts as gone before the kernel has closed what it listens on."""
+    with EmbeddedRedis(directory) as first:
+        port = first.port
+    dying = socket.create_server(("127.0.0.1", port))
+    closes = threading.Timer(0.2, dying.close)
+    closes.start()
+    with EmbeddedRedis(directory) as second:
+        assert second.port == port
+    closes.join()
 
 
 def test_a_place_that_is_no_directory_is_named(tmp_path: Path) -> None:

@@ -55,8 +55,9 @@ def test_a_task_that_is_terminated(clients: Clients, late: bool) -> None:
         result = (gates.held_late if late else gates.held).delay(gate)
         client.arrived(gate)
         client.revoke(result, terminate=True, signal="SIGKILL")
-        # Where a worker is not known to have begun yet, Celery stores that it is revoked, and then that it is terminated.
         client.wait(lambda: client.witness.has_ended([result.id]), "its last event")
+        # Where a worker is not known to have begun yet, Celery stores that it is revoked, and the other after it has told of it.
+        client.wait(lambda: "terminated" in repr(result.result), "its last result")
         return client.end(result)
 
     told = same(clients, scenario).told
