@@ -22,7 +22,7 @@ from tests.integration.sentinel_rig import SentinelRig
 
 from .celery_failover import DEADLINE_S, kill_primary
 from .celery_greedy import MACHINE_MIB, ORDINARY, ORDINARY_S, Neighbours, among_neighbours, small_machine
-from .celery_rates import SINGLES, Rates, measure_once, say
+from .celery_rates import SINGLES, Rates, client_alone, measure_once, say
 from .celery_site import Site
 from .celery_workers import Worker, WorkerSpec, dispatcher, plain, running
 from .clusters import cluster
@@ -74,10 +74,11 @@ def running_cluster(folder: Path, url: str) -> Generator[ClusterAddress]:
         yield address
 
 
-def measure_rates(runs: int, folder: Path, url: str, address: ClusterAddress) -> list[Rates]:
-    """Measure all workers in turn, all of them running."""
+def measure_rates(runs: int, folder: Path, url: str, address: ClusterAddress) -> tuple[list[Rates], list[float]]:
+    """Measure all workers in turn, all of them running, and what the client of all of them can do in each run."""
     specs = [plain("prefork"), plain("threads"), dispatcher(address)]
     all_rates = [Rates(spec.name) for spec in specs]
+    client: list[float] = []
     with ExitStack() as cleanup:
         workers = [
             (rates, worker)
@@ -85,11 +86,12 @@ def measure_rates(runs: int, folder: Path, url: str, address: ClusterAddress) ->
             if (worker := _started(spec, rates, cleanup, Site(folder / f"site-{number}", url, number)))
         ]
         for _ in range(runs):
+            client.extend(client_alone(worker) for _, worker in workers[:1])
             for rates, worker in workers:
                 if not rates.missing:
                     fewer = runs < RUNS or worker.name.endswith("threads")
                     measure_once(rates, worker, FEWER_TASKS if fewer else TASKS)
-    return all_rates
+    return all_rates, client
 
 
 def _started(spec: WorkerSpec, rates: Rates, cleanup: ExitStack, site: Site) -> Worker | None:
@@ -165,7 +167,7 @@ def measure(runs: int) -> Outcome:
         running_cluster(Path(name), server.url) as address,
     ):
         folder = Path(name)
-        rates = measure_rates(runs, folder, server.url, address)
+        rates, client = measure_rates(runs, folder, server.url, address)
         cluster_mib = memory_mib([each.pid for each in address.processes if each.name != "redis"])
         lost = measure_lost(fewer, folder, server.url, address)
     with tempfile.TemporaryDirectory(prefix="mesolite-bench-") as name:
@@ -178,10 +180,13 @@ def measure(runs: int) -> Outcome:
             *_lost_figures(*lost),
             *_failover_figures(failovers),
             *(figure for each in rates for figure in _of_one(each)),
+            Figure(name="the client alone: submitted and received", unit="tasks/s", values=client or [math.nan]),
         ],
         notes=[
             f"tasks that do nothing; {TASKS:,} for prefork and ours, {FEWER_TASKS:,} for threads; submitted: from the first "
             "`delay()` to the last result received by the same client; waiting: from a full queue to the last result stored",
+            "the client alone: what one process submits, and receives of results stored already, while no worker works; with "
+            "workers beside it, it has less of the two cores",
             f"single ones: medians of {SINGLES} in each run; one Redis for brokers, results and the cluster",
             "memory: proportional set sizes of all processes named, after tasks have run and while none does",
             f"greedy: among {ORDINARY} tasks of {ORDINARY_S} s; prefork alone in a control group of {MACHINE_MIB} MiB",

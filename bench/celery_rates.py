@@ -3,6 +3,7 @@
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,6 +17,10 @@ from .processes import memory_mib
 
 #: In each run.
 SINGLES: Final = 100
+#: Tasks of which the client measures its own part.
+CLIENT_TASKS: Final = 2_000
+#: Nobody takes from it.
+_NOBODYS: Final = "nobodys"
 #: The slowest does 500 tasks a second; on a busy machine half of that.
 LONGEST_S: Final = 90.0
 
@@ -70,6 +75,27 @@ def measure_once(rates: Rates, worker: Worker, tasks: int) -> None:
         )
     finally:
         drain.close()
+
+
+def client_alone(worker: Worker, tasks: int = CLIENT_TASKS) -> float:
+    """Return how many tasks a second the client submits and receives by itself, while no worker works: more none can show it."""
+    nothing: Any = worker.site.task("nothing")
+    began_s = time.perf_counter()
+    results = [nothing.apply_async((number,), queue=_NOBODYS) for number in range(tasks)]
+    spent_s = time.perf_counter() - began_s
+    try:
+        with warnings.catch_warnings():
+            # Celery stores by a call that redis-py would have written otherwise.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            for result in results:
+                worker.site.app.backend.mark_as_done(result.id, None)
+        began_s = time.perf_counter()
+        for result in results:
+            _received(result)
+        return tasks / (spent_s + time.perf_counter() - began_s)
+    finally:
+        let_go(results)
+        worker.site.purge(_NOBODYS)
 
 
 def _submit(worker: Worker, tasks: int) -> float:

@@ -73,6 +73,11 @@ class Site:
         """Prepare to make messages of one task."""
         return Mould(self.app, task, args)
 
+    def purge(self, queue: str) -> None:
+        """Drop what is in a queue."""
+        with self.app.connection_for_write() as connection:
+            connection.default_channel.queue_purge(queue)
+
     def close(self) -> None:
         """Let go of connections."""
         self.app.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.celery_rates import Rates, measure_once
+from bench.celery_rates import Rates, client_alone, measure_once
 from bench.celery_site import Drain, Site
 from bench.celery_workers import WorkerSpec, plain, running
 from bench.peers.environment import PeerMissing
@@ -32,6 +32,13 @@ def test_a_worker_is_measured_in_every_way_and_leaves_nothing_behind(site: Site)
         assert 10 < rates.idle_mib[0] < 500
     assert not worker.pids
     assert memory_mib([worker.program.process.pid]) == 0
+
+
+def test_the_client_is_measured_by_itself_and_leaves_no_message_to_a_worker(site: Site) -> None:
+    with running(plain("threads"), site) as worker:
+        assert client_alone(worker, 20) > 0
+        with site.app.connection_for_read() as connection:
+            assert not connection.default_channel.client.keys("nobodys*")
 
 
 def test_messages_from_a_mould_differ_in_their_ids_alone(site: Site) -> None:
