@@ -3,13 +3,14 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any, Final, cast
 
 import pytest
 import redis
 
 from mesolite.errors import ConfigError, Superseded
-from mesolite.frameworks.celery.broker import opening, standing
+from mesolite.frameworks.celery.broker import opening, redis_store, standing
 from mesolite.frameworks.celery.broker.decoding import Layout
 from mesolite.frameworks.celery.broker.requests import owner_keys
 from mesolite.transport.redis_client import connect
@@ -397,3 +398,16 @@ def test_a_redis_that_is_too_old_is_refused(redis_url: str, line: Line, monkeypa
         pytest.raises(ConfigError, match=r"needs 99\.0 or newer"),
     ):
         opening.claim(consumer.ownership, consumer.connection)
+
+
+@pytest.mark.parametrize("off_s", [90, -90, 0])
+def test_a_clock_that_differs_from_the_brokers_is_told_of(
+    redis_url: str, line: Line, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, off_s: int
+) -> None:
+    monkeypatch.setattr(redis_store, "time", SimpleNamespace(time=lambda: time.time() + off_s))
+    with owning_consumer(redis_url, line.owner, options=line.options) as consumer:
+        line.push(raw_message("one"))
+        consumer.until(1)
+    told = [each.getMessage() for each in caplog.records if "clock_skew" in each.getMessage()]
+    assert len(told) == (1 if off_s else 0)
+    assert all(f"{off_s}.0" in each for each in told)

@@ -29,6 +29,8 @@ _log = get_logger("mesolite.celery.broker")
 LEASE_MS: Final = 8_000
 #: Four signs in each lease.
 RENEW_EVERY_S: Final = 2.0
+#: Clocks that differ by more are worth a word. NTP holds them within milliseconds.
+MAX_CLOCK_SKEW_S: Final = 1.0
 #: How often a dispatcher that waits for its turn looks.
 _STANDBY_LOOK_S: Final = 0.5
 
@@ -290,6 +292,7 @@ class RedisOwnership:
 
     def _claim(self, store: RedisStore, layout: Layout) -> None:
         store.check_version()
+        _compare_clocks(store)
         life = self._wait_for_name(store)
         self._guard, self._book = Guard(life, 0), Book(life)
         count = begin(store, lambda held: self._arrive(held, layout, redelivered=True))
@@ -348,3 +351,14 @@ class RedisOwnership:
                 _log.error("celery.unreadable", key=key, bytes=len(raw), reason=str(error))
                 self.book.unreadable(item_id, aside_entry(key, raw, str(error), time.time()))
         self.book.arrived(arrivals)
+
+
+def _compare_clocks(store: RedisStore) -> None:
+    """Warn where this machine's clock and the broker's differ: nobody else can see why tasks come early or expire too soon."""
+    ahead_s = store.clock_ahead_s()
+    if abs(ahead_s) > MAX_CLOCK_SKEW_S:
+        _log.warning(
+            "celery.clock_skew",
+            ahead_of_broker_s=round(ahead_s, 1),
+            reason="ETAs and expiries are judged by this machine's clock; let NTP set it, and those of producers and agents",
+        )

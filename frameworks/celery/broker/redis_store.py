@@ -7,6 +7,7 @@ Redis 6.2 or newer: older ones are not tested.
 # mypy: disallow-untyped-calls=False
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias, cast
 
@@ -80,6 +81,11 @@ def is_fenced(error: ResponseError) -> bool:
     return FENCED in str(error)
 
 
+def surely_ahead_s(asked_s: float, theirs_s: float, answered_s: float) -> float:
+    """Say how far a clock is ahead of another's that was read between two looks at the first; 0 where they may agree."""
+    return min(0.0, answered_s - theirs_s) or max(0.0, asked_s - theirs_s)
+
+
 class RedisStore(OwnerStore):
     """One owner's messages in Redis.
 
@@ -107,6 +113,12 @@ class RedisStore(OwnerStore):
             raise ConfigError(
                 f"the broker is Redis {version}; `mesolite celery` needs {'.'.join(map(str, MIN_VERSION))} or newer"
             )
+
+    def clock_ahead_s(self) -> float:
+        """Return by how much this machine's clock is surely ahead of the broker's; below 0 where it is behind (TIME)."""
+        asked_s = time.time()
+        seconds, microseconds = cast("tuple[int, int]", self._run("TIME"))
+        return surely_ahead_s(asked_s, seconds + microseconds / 1e6, time.time())
 
     def claim(self, salt: str, lease_ms: int) -> Life | Busy:
         """See `OwnerStore`."""

@@ -217,3 +217,11 @@ def apart(one: Story[Any], other: Story[Any]) -> str:
     """Say in which lines two stories differ."""
     was, now = [pformat([each.told, each.events, each.signals], width=200).splitlines() for each in (one, other)]
     return "\n".join(unified_diff(was, now, "plain", "mesolite", lineterm="", n=0))
+
+
+def answer(client: Client, question: str, *arguments: Any) -> Any:
+    """What the only worker answers to an inspection."""
+    asked = getattr(client.app.control.inspect(timeout=5, limit=1), question)(*arguments)
+    assert asked is not None
+    [said] = asked.values()
+    return said

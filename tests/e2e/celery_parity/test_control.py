@@ -4,21 +4,13 @@ from typing import Any
 
 import pytest
 
-from .client import Client, same
+from .client import Client, answer, same
 from .conftest import MARKS
 from .parity_app import gates, plain
 
 pytestmark = MARKS
 
 Clients = tuple[Client, Client]
-
-
-def answer(client: Client, question: str, *arguments: Any) -> Any:
-    """What the only worker answers to an inspection."""
-    asked = getattr(client.app.control.inspect(timeout=5, limit=1), question)(*arguments)
-    assert asked is not None
-    [said] = asked.values()
-    return said
 
 
 def test_a_task_that_is_revoked_before_it_is_due(clients: Clients) -> None:

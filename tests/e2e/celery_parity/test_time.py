@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from .client import Client, both, same
+from .client import Client, answer, both, same
 from .conftest import MARKS
 from .parity_app import failing, gates, plain
 
@@ -46,6 +46,25 @@ def test_a_task_that_expired_is_revoked(clients: Clients) -> None:
     story = same(clients, scenario)
     assert story.told == ("REVOKED", [])
     assert story.events_of("parity.add") == ("task-received", "task-revoked")
+
+
+@pytest.mark.parametrize("off_s", [-3600, 3600], ids=["behind", "ahead"])
+def test_times_of_a_producer_whose_clock_is_off_are_taken_as_they_are(clients: Clients, off_s: int) -> None:
+    """One that is behind finds its ETAs passed and its tasks expired; one that is ahead has its tasks wait that much longer."""
+
+    def scenario(client: Client) -> Any:
+        then = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=off_s)
+        due = plain.add.apply_async((1, 1), eta=then)
+        expiring = plain.add.apply_async((2, 2), expires=then + datetime.timedelta(seconds=60))
+        if off_s < 0:
+            return client.value(due), client.end(expiring)["status"]
+        client.wait(lambda: client.witness.of(due.id), "it is received")
+        waits = due.id in [each["request"]["id"] for each in answer(client, "scheduled")]
+        client.revoke(due)
+        return waits, client.value(expiring)
+
+    expected = (2, "REVOKED") if off_s < 0 else (True, 4)
+    assert same(clients, scenario, unended=0 if off_s < 0 else 1).told == expected
 
 
 def test_a_rate_limit_spreads_a_task_and_no_other(clients: Clients) -> None:
