@@ -60,6 +60,7 @@ class TaskLedger:
             if key in self._live:
                 return None
             received_s = self._wall_clock_s() if since_s is None else since_s
+            shown = shown and not view.is_told_elsewhere
             task = KnownTask(view=view, received_s=received_s, shown=shown)
             self._live[key] = task
             if len(self._live) > MAX_LIVE_TASKS:
@@ -99,12 +100,12 @@ class TaskLedger:
             task = self._live.pop(key, None) or KnownTask(view=view, received_s=ending.ended_s)
             task.ending = ending
             # A failure is shown even where the task was not.
-            task.shown = task.shown or ending.outcome == "failed"
+            task.shown = (task.shown or ending.outcome == "failed") and not view.is_told_elsewhere
             if task.shown:
                 self._ended[key] = task
                 if len(self._ended) > MAX_ENDED_TASKS:
                     self._ended.popitem(last=False)
-            if ending.outcome == "killed":
+            if ending.outcome == "killed" and not view.is_told_elsewhere:
                 self._revoked[key] = None
                 if len(self._revoked) > MAX_REVOKED:
                     self._revoked.popitem(last=False)
@@ -142,9 +143,10 @@ class TaskLedger:
             return task is not None and task.started_s is None
 
     def live(self, *, running: bool) -> list[KnownTask]:
-        """Return the tasks that run, or those that wait to, oldest first."""
+        """Return the tasks that run, or those that wait to, oldest first; those that are told of elsewhere are listed there."""
         with self._lock:
-            return [replace(task) for task in self._live.values() if (task.started_s is not None) == running]
+            live = [task for task in self._live.values() if not task.view.is_told_elsewhere]
+            return [replace(task) for task in live if (task.started_s is not None) == running]
 
     def running_count(self) -> int:
         """Count the tasks that run, but for workers of pools (`TaskView.is_slot`)."""

@@ -13,6 +13,7 @@ from mesolite.executors.python.tasks import SLOT_DATA
 from mesolite.ids import FrameworkId, TaskId
 from mesolite.protocol import CommandInfo, FrameworkInfo, TaskInfo, TaskState, TaskStatus
 from mesolite.resources import Resource
+from mesolite.transport.celery_events import TOLD_ELSEWHERE
 
 #: Characters of a command that travel to Flower, which shows it in one table cell and keeps thousands of them.
 MAX_COMMAND_CHARS: Final = 512
@@ -47,6 +48,8 @@ class TaskView:
     image: str | None = None
     #: A pool's worker, which runs while it waits for calls too: those count as running, not this.
     is_slot: bool = False
+    #: Its framework tells of it, under an id of its own: shown from here it would be there twice. It counts all the same.
+    is_told_elsewhere: bool = False
 
     @classmethod
     def of(cls, framework: FrameworkInfo, task: TaskInfo) -> "TaskView":
@@ -62,6 +65,7 @@ class TaskView:
             resources_milli=_scalars(task.resources),
             image=task.container.image if task.container is not None else None,
             is_slot=task.executor is not None and task.data == SLOT_DATA,
+            is_told_elsewhere=task.executor is not None and task.executor.labels.items() >= TOLD_ELSEWHERE.items(),
         )
 
     @property

@@ -89,7 +89,10 @@ def prepare(
     flower = _flower(settings, controller, str(info.framework_id)) if settings.flower else None
     warm = WarmRunner(settings.place, info, warm_settings, ended)
     single_settings = SingleSettings(
-        name=warm_settings.name, environment=warm_settings.environment, own_python=warm_settings.own_python
+        name=warm_settings.name,
+        environment=warm_settings.environment,
+        own_python=warm_settings.own_python,
+        told_elsewhere=flower is not None,
     )
     single = SingleRunner(settings.place, _framework(settings, SINGLE_KIND, roles), single_settings, ended)
 

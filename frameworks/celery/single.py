@@ -14,6 +14,7 @@ from mesolite.executors.python.settings import PythonSettings
 from mesolite.executors.python.tasks import CallTask, encode_call
 from mesolite.protocol import FrameworkInfo, ReconcileTask
 from mesolite.resources import MILLI
+from mesolite.transport.celery_events import TOLD_ELSEWHERE
 
 from ..driver.driver import SchedulerDriver
 from ..futures.connection import ClusterPlace, Connection
@@ -53,11 +54,13 @@ class SingleSettings:
         name: Of the framework, for people.
         environment: Of their processes.
         own_python: See `Program`.
+        told_elsewhere: Somebody tells Flower of the tasks, so agents need not.
     """
 
     name: str
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     own_python: str = ""
+    told_elsewhere: bool = False
 
 
 class SingleRunner:
@@ -94,6 +97,7 @@ class SingleRunner:
             settings=PythonSettings(python="", max_result_mib=MAX_REPORT_MIB),
             own_python=settings.own_python,
             environment=dict(settings.environment),
+            labels=dict(TOLD_ELSEWHERE) if settings.told_elsewhere else {},
         )
         self._scheduler: Final = PoolScheduler[SingleEvent, SingleRest](
             SingleCore(program), self._carry_out, broke, CONNECT_TIMEOUT_MS

@@ -53,6 +53,8 @@ class Program:
     own_python: str = ""
     #: Of the executors' processes.
     environment: dict[str, str] = field(default_factory=dict[str, str])
+    #: Of the executors, for agents.
+    labels: dict[str, str] = field(default_factory=dict[str, str])
 
     def info(
         self,
@@ -80,6 +82,7 @@ class Program:
             resources=resources,
             container=_container_of(kind),
             name=f"{self.name}: Python {self.settings.python}".removesuffix(" "),
+            labels=self.labels,
             data=settings.to_data(),
         )
 

@@ -43,6 +43,9 @@ MAX_BACKOFF_S: Final = 2.0
 #: How long `close` waits for the farewell. A broker that hangs is left behind.
 CLOSE_TIMEOUT_S: Final = 2.0
 
+#: Labels of an executor whose framework tells of its tasks itself, so that agents do not.
+TOLD_ELSEWHERE: Final[Mapping[str, str]] = {"mesolite.flower": "told by the framework"}
+
 # A portion of a repetition is one message too: three events for each task.
 assert 3 * MAX_PORTION_TASKS <= MAX_GROUP_EVENTS
 

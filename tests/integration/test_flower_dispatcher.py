@@ -51,6 +51,11 @@ def fail(message):
     raise ValueError(message)
 
 
+@app.task(name="shop.alone", mesolite={{"isolation": "task"}})
+def alone(number):
+    return number
+
+
 @app.task(name="shop.nap")
 def nap(seconds):
     time.sleep(seconds)
@@ -139,6 +144,43 @@ def test_tasks_of_a_dispatcher_are_shown_counted_and_ended(broker: EmbeddedRedis
 
         flower.post(f"/api/task/revoke/{naps}?terminate=true")
         eventually(lambda: flower.states().get(naps) == "REVOKED", within_s=SHOWN_WITHIN_S)
+
+
+def test_a_task_in_a_container_of_its_own_is_shown_once_under_celerys_id(broker: EmbeddedRedis, tmp_path: Path) -> None:
+    """Its agent has it as a task of the cluster, and would show it under the name of its run. Method: warm workers are shown."""
+    with (
+        process_cluster() as address,
+        Flower(address.redis_url, tmp_path / "flower.log") as flower,
+        open_folder() as folder,
+        dispatcher(address, broker.url, folder / "app") as app,
+    ):
+        alone, warm = (str(app.send_task(f"shop.{name}", args).id) for name, args in (("alone", (7,)), ("add", (1, 2))))
+
+        def names() -> dict[str, str]:
+            with contextlib.suppress(OSError):
+                return {key: each["name"] for key, each in flower.get("/api/tasks?limit=1000").items()}
+            return {}
+
+        def all_told() -> bool:
+            shown = flower.states()
+            told = shown.get(alone) == shown.get(warm) == "SUCCESS"
+            return told and any(name.endswith("worker") for name in names().values())
+
+        try:
+            eventually(all_told, within_s=RUN_WITHIN_S)
+        except AssertionError:
+            raise AssertionError(f"{names()}\n{(folder / 'app' / 'log').read_text()[-4000:]}") from None
+        task = flower.get(f"/api/task/info/{alone}")
+        assert (task["result"], task["isolation"]) == ("7", "task")
+        assert task["worker"] in AGENTS
+        assert {key for key, name in names().items() if name.startswith("shop.")} == {alone, warm}
+
+        def counts() -> dict[str, float]:
+            seen = Metrics(flower.text("/metrics"))
+            return {kind: seen.events(kind, task="shop.alone") for kind in ("received", "started", "succeeded")}
+
+        eventually(lambda: any(counts().values()), within_s=SHOWN_WITHIN_S)
+        assert counts() == {"received": 1, "started": 1, "succeeded": 1}
 
 
 def output_of(address: ClusterAddress, command: str) -> str:

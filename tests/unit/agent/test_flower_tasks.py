@@ -36,6 +36,7 @@ from mesolite.protocol import (
     TaskStatus,
 )
 from mesolite.resources import Resource, ResourceType
+from mesolite.transport.celery_events import TOLD_ELSEWHERE
 from mesolite.transport.event_sampler import Sampler
 
 FRAMEWORK = FrameworkInfo(framework_id=FrameworkId("fw-1"), name="batch")
@@ -106,6 +107,25 @@ def test_a_pools_worker_does_not_count_as_running() -> None:
         ledger.started(seen.shown_id)
     assert len(ledger.live(running=True)) == 2
     assert ledger.running_count() == 1
+
+
+@pytest.mark.parametrize("outcome", ["succeeded", "failed", "killed"])
+def test_a_task_that_its_framework_tells_of_is_counted_and_never_shown(outcome: Outcome) -> None:
+    """Neither when it fails, nor where an earlier life of the agent had it."""
+    executor = ExecutorInfo(
+        executor_id=ExecutorId("e"), command=CommandInfo(value="python3"), labels=dict(TOLD_ELSEWHERE)
+    )
+    seen = TaskView.of(FRAMEWORK, replace(task(None, "proj.work"), executor=executor, data=b"C..."))
+    books = ledger()
+    assert books.received(seen, shown=True, since_s=0.5) is None
+    books.started(seen.shown_id)
+    assert (books.running_count(), books.totals()) == (1, {"proj.work": 1})
+    assert books.live(running=True) == []
+    assert books.to_repeat(0.0) == []
+    for known in (books.ended(seen, ended(outcome)), ledger().ended(seen, ended(outcome))):
+        assert known is not None
+        assert not known.shown
+    assert (books.running_count(), books.to_repeat(0.0), books.revoked()) == (0, [], [])
 
 
 def test_a_long_command_is_cut() -> None:
