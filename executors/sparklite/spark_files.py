@@ -26,6 +26,8 @@ _MARKS: Final = ".fetched"
 ARCHIVES: Final = (".zip", ".egg", ".jar")
 #: The directories of the contexts of this process, which is a driver's; the last one counts.
 _of_driver: Final[list[Path]] = []
+#: Held while Python forgets what it listed.
+_invalidating: Final = threading.Lock()
 
 
 class FileLost(Exception):
@@ -85,7 +87,9 @@ def have_it_found(directory: Path) -> None:
     """
     now_ns = time.time_ns()
     os.utime(directory, ns=(now_ns, now_ns))
-    importlib.invalidate_caches()
+    # Two at once would both delete what Python remembers of a path that is not there: a KeyError for one of them.
+    with _invalidating:
+        importlib.invalidate_caches()
 
 
 class TaskFiles:
