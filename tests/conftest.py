@@ -14,6 +14,7 @@ from typing import Final
 import docker
 import docker.errors
 import pytest
+from hypothesis import HealthCheck, settings
 from requests.exceptions import RequestException
 
 from mesolite.embedded_redis import EmbeddedRedis
@@ -25,6 +26,10 @@ _ENGINE_HANGS_AFTER_S: Final = 30
 ENGINE_HANGS: Final = 75
 
 _clusters = count(1)
+
+# How long an example takes says how busy the machine is, and nothing of what is tested.
+settings.register_profile("any machine", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -339,5 +339,5 @@ class AgentMachine(RuleBasedStateMachine):
             assert list(heard)[-1] == update.status.uuid, "an older update is not said again"
 
 
-AgentMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+AgentMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestAgentCore = AgentMachine.TestCase

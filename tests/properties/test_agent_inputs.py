@@ -181,7 +181,7 @@ _CALLS = msgspec.json.Decoder(ExecutorCall)
 HEADERS = st.tuples(st.sampled_from([AGENT, AGENT, AgentId("")]), st.one_of(st.none(), st.none(), INTEGERS), INTEGERS)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.tuples(

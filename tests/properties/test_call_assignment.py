@@ -166,4 +166,4 @@ class CallsAndWorkers(RuleBasedStateMachine):
 
 
 TestCallsAndWorkers = CallsAndWorkers.TestCase
-TestCallsAndWorkers.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestCallsAndWorkers.settings = settings(max_examples=60, stateful_step_count=40)

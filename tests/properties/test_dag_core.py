@@ -152,4 +152,4 @@ class DagUnderFaults(RuleBasedStateMachine):
 
 
 TestDagUnderFaults = DagUnderFaults.TestCase
-TestDagUnderFaults.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestDagUnderFaults.settings = settings(max_examples=60, stateful_step_count=60)

@@ -19,7 +19,7 @@ from mesolite.protocol import Demand
 from mesolite.resources import EMPTY, Quantities, Resources
 
 #: The machine is shared: no deadlines.
-fast = settings(deadline=None, max_examples=100)
+fast = settings(max_examples=100)
 
 ROLES = ("a", "b", "b/x", "b/y", "b/y/z", "c/x")
 NAMES = ("cpus", "mem")
@@ -376,4 +376,4 @@ def _of(grant: Grant, resources: Resources) -> Grant:
 
 
 TestBooks = Books.TestCase
-TestBooks.settings = settings(deadline=None, max_examples=150, stateful_step_count=40)
+TestBooks.settings = settings(max_examples=150, stateful_step_count=40)

@@ -170,5 +170,5 @@ class ExecutorAndAgent(RuleBasedStateMachine):
             assert [state for each, state in told if each == task_id][: len(taken)] == taken
 
 
-ExecutorAndAgent.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+ExecutorAndAgent.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestExecutorAndAgent = ExecutorAndAgent.TestCase

@@ -257,5 +257,5 @@ class OwnedMessages(RuleBasedStateMachine):
         self.book.check()
 
 
-OwnedMessages.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+OwnedMessages.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestOwnedMessages = OwnedMessages.TestCase

@@ -99,7 +99,7 @@ class Wires:
             self.now_ms = max(self.now_ms, min(deadlines))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(STEPS)
 def test_everything_is_heard_once_and_in_order_whatever_the_streams_do(steps: list[tuple[str, int, int]]) -> None:
     wires = Wires()
@@ -110,7 +110,7 @@ def test_everything_is_heard_once_and_in_order_whatever_the_streams_do(steps: li
             assert heard == wires.said[1 - end][: len(heard)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(STEPS)
 def test_everything_is_heard_and_confirmed_once_there_is_peace(steps: list[tuple[str, int, int]]) -> None:
     wires = Wires()
@@ -124,7 +124,7 @@ def test_everything_is_heard_and_confirmed_once_there_is_peace(steps: list[tuple
     assert wires.now_ms - began_ms <= 2 * MAX_SILENCE_MS
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(STEPS)
 def test_what_is_kept_is_bounded(steps: list[tuple[str, int, int]]) -> None:
     """Goal: nothing unbounded. Method: nobody reads."""

@@ -161,4 +161,4 @@ class TakeoverMachine(PoolMachine):
 
 
 TestTakeover = TakeoverMachine.TestCase
-TestTakeover.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+TestTakeover.settings = settings(max_examples=100, stateful_step_count=60)

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mesolite.errors import ResourceError
@@ -36,7 +36,7 @@ from mesolite.resources import (
 from mesolite.resources.intervals import coalesce, contains, count, difference, union
 
 #: A hundred examples of each law take well under a second; no deadline, for the machine is shared.
-fast = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+fast = settings(max_examples=100)
 
 Key: TypeAlias = tuple[object, ...]
 

@@ -236,5 +236,5 @@ def _run(name: str) -> SingleRun:
 
 
 TestSingleRuns = SingleRuns.TestCase
-TestSingleRuns.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestSingleRuns.settings = settings(max_examples=80, stateful_step_count=40)
 pytestmark = pytest.mark.timeout(300)

@@ -8,14 +8,14 @@ from operator import add
 from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesolite.frameworks.sparklite import SparkContext
 from tests.sparklite_parts import parts
 
 #: Each example runs some jobs.
-JOBS: Final = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+JOBS: Final = settings(max_examples=20)
 
 atoms = st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from([0.5, 2.0]), st.text("ab", max_size=2))
 hashable = st.lists(st.one_of(atoms, st.tuples(atoms, atoms)), max_size=20)

@@ -13,14 +13,14 @@ from operator import add, itemgetter
 from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mesolite.frameworks.sparklite import RDD, SparkContext
 from tests.sparklite_parts import lists, parts
 
 #: Each example runs a job or some.
-JOBS: Final = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+JOBS: Final = settings(max_examples=30)
 
 Pair = tuple[Any, Any]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mesolite.executors.sparklite.columns import decode_column, encode_column
@@ -64,7 +64,6 @@ def added(left: int, right: int) -> int:
 
 
 @given(partitions(st.tuples(KEYS, VALUES)), COUNTS, SHORT, st.booleans())
-@settings(deadline=None)
 def test_pairs_come_to_the_partition_of_their_key_in_the_order_of_the_map_side(
     given_pairs: list[list[Any]], count: int, short: list[bool], compress: bool
 ) -> None:
@@ -78,7 +77,6 @@ def test_pairs_come_to_the_partition_of_their_key_in_the_order_of_the_map_side(
 
 
 @given(partitions(st.tuples(KEYS, st.integers())), COUNTS, SHORT, st.booleans(), st.sampled_from([operator.add, added]))
-@settings(deadline=None)
 def test_values_of_a_key_are_summed_as_by_a_dictionary(
     given_pairs: list[list[Any]], count: int, short: list[bool], map_side: bool, add: Callable[[Any, Any], Any]
 ) -> None:
@@ -96,7 +94,6 @@ def test_values_of_a_key_are_summed_as_by_a_dictionary(
 
 
 @given(partitions(st.tuples(KEYS, VALUES)), COUNTS, SHORT, st.booleans(), st.sampled_from([GROUP, GROUPS]))
-@settings(deadline=None)
 def test_grouped_values_are_in_the_order_in_which_they_came(
     given_pairs: list[list[Any]], count: int, short: list[bool], map_side: bool, groups: Aggregator
 ) -> None:
@@ -113,7 +110,6 @@ def test_grouped_values_are_in_the_order_in_which_they_came(
 
 
 @given(partitions(st.tuples(st.integers(-9, 9), st.integers())), COUNTS, SHORT, st.booleans(), st.booleans())
-@settings(deadline=None)
 def test_a_sort_is_that_of_python_stable_in_both_directions(
     given_pairs: list[list[Any]], count: int, short: list[bool], descending: bool, by_itself: bool
 ) -> None:
@@ -128,7 +124,6 @@ def test_a_sort_is_that_of_python_stable_in_both_directions(
 
 
 @given(partitions(TEXT), COUNTS, SHORT, st.booleans(), st.sampled_from([same, len]))
-@settings(deadline=None)
 def test_lines_sorted_by_themselves_travel_once(
     lines: list[list[str]], count: int, short: list[bool], descending: bool, order: Callable[[Any], Any]
 ) -> None:
@@ -143,7 +138,6 @@ def test_lines_sorted_by_themselves_travel_once(
 
 
 @given(partitions(st.tuples(st.integers(-99, 99), st.integers())), COUNTS, SHORT, st.booleans())
-@settings(deadline=None)
 def test_combined_pairs_can_be_sorted_too(
     given_pairs: list[list[Any]], count: int, short: list[bool], descending: bool
 ) -> None:

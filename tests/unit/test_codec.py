@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesolite import protocol
@@ -41,7 +41,7 @@ from mesolite.protocol.codec import MAX_REASON_LENGTH, MAX_SIFTED_MESSAGES
 Batch: TypeAlias = CallBatch | EventBatch | CommandBatch | ReportBatch
 
 #: A hundred drawn messages of each kind take tenths of a second; no deadline, for the machine is shared.
-fast = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+fast = settings(max_examples=100)
 
 pack = msgspec.msgpack.encode
 

@@ -184,7 +184,7 @@ def live_through(world: World) -> None:
         world.step(faults=False)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(seed=st.integers(min_value=0, max_value=2**32))
 def test_with_a_journal_every_task_gets_exactly_one_result_whenever_its_program_dies(seed: int) -> None:
     """What was found counts from the journal, because what a program was told may have died with it."""
@@ -200,7 +200,7 @@ def test_with_a_journal_every_task_gets_exactly_one_result_whenever_its_program_
     assert [job.spec.job_id for job in world.journal.load().jobs if job.summary is not None] == ["steady", "killed"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(seed=st.integers(min_value=0, max_value=2**32))
 def test_every_task_gets_exactly_one_result_whatever_happens_to_messages(seed: int) -> None:
     world = World(seed)

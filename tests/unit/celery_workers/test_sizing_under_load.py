@@ -156,7 +156,7 @@ def test_a_day_of_tides_has_one_rise_and_one_fall_for_each() -> None:
 
 
 # Each example is hours of work: one that fails is not made smaller.
-@settings(max_examples=5, deadline=None, phases=(Phase.explicit, Phase.generate))
+@settings(max_examples=5, phases=(Phase.explicit, Phase.generate))
 @example(seed=0, task_ms=5000, busy_processes=1.0, concurrency=1)
 @example(seed=0, task_ms=60_000, busy_processes=0.5, concurrency=1)
 @given(

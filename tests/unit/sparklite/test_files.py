@@ -101,7 +101,7 @@ def test_lines_are_spread_as_hadoop_cuts_them(sc: SparkContext, tmp_path: Path) 
     assert begins == [(18, "0"), (13, "18"), (14, "31"), (14, "45"), (13, "59"), (14, "72"), (14, "86")]
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=st.text(alphabet="ab\r\n\u2028é", max_size=60).map(str.encode),
     cuts=st.lists(st.integers(0, 80), max_size=6),
