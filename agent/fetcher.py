@@ -6,7 +6,7 @@ A task names what the agent reads, and the agent has more rights than the task. 
 - Nothing is written outside of the sandbox, whatever a URI or an archive says; `stdout` and `stderr` are the agent's.
 - Everything has a bound: size, silence, total time, members of an archive, what they expand to.
 - A file appears whole under its name or not at all: it is written beside, then renamed.
-- The agent's own credentials (`.netrc`) are not sent, and a URI's are not repeated in messages.
+- A URI's credentials are not repeated in messages.
 """
 
 import contextlib
@@ -20,9 +20,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-import requests
-import requests.utils
-
 from mesolite.errors import FetchError
 from mesolite.protocol import Uri
 
@@ -34,19 +31,10 @@ from .permissions import may_read
 MAX_FETCH_BYTES: Final = 4 * 1024**3
 #: Silence after which a server is given up (mesos `fetcher_stall_timeout`, 1 min).
 STALL_TIMEOUT_S: Final = 60.0
-CONNECT_TIMEOUT_S: Final = 10.0
 #: For one URI as a whole: a server that sends a byte a minute is a stall as well.
 TOTAL_TIMEOUT_S: Final = 1800.0
 _CHUNK_BYTES: Final = 1 << 20
 _RESERVED: Final = frozenset({"stdout", "stderr"})
-
-
-class _PlainSession(requests.Session):
-    """Without the agent's `.netrc`, which requests would read for any host, at redirects too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.trust_env = False
 
 
 class Fetcher:
@@ -101,7 +89,10 @@ class Fetcher:
     def _chunks(self, value: str, user: User) -> Generator[bytes, None, None]:
         scheme = urllib.parse.urlsplit(value).scheme.lower()
         if scheme in ("http", "https"):
-            return self._download(value)
+            # Not at the top: what it is made of is 4 MiB, and many an agent never fetches from a server.
+            from .download import download
+
+            return download(value, self._stall_timeout_s)
         if scheme == "file":
             parts = urllib.parse.urlsplit(value)
             if parts.netloc not in ("", "localhost"):
@@ -132,23 +123,6 @@ class Fetcher:
                 raise FetchError("this is not a regular file")
             while chunk := file.read(_CHUNK_BYTES):
                 yield chunk
-
-    def _download(self, url: str) -> Generator[bytes, None, None]:
-        try:
-            with (
-                _PlainSession() as session,
-                session.get(
-                    url,
-                    stream=True,
-                    timeout=(CONNECT_TIMEOUT_S, self._stall_timeout_s),
-                    proxies=requests.utils.get_environ_proxies(url, no_proxy=None),
-                ) as response,
-            ):
-                if response.status_code != requests.codes.ok:
-                    raise FetchError(f"the server answered {response.status_code} {response.reason}")
-                yield from response.iter_content(_CHUNK_BYTES)
-        except (requests.RequestException, ValueError) as error:
-            raise FetchError(_network_words(error, self._stall_timeout_s)) from None
 
     def _store(
         self, chunks: Iterator[bytes], target: Path, user: User, *, executable: bool, cancelled: Callable[[], bool]
@@ -219,23 +193,3 @@ def _target(uri: Uri, sandbox: Path) -> Path:
 
 def _existing_parent(target: Path) -> Path:
     return next(parent for parent in target.parents if parent.exists())
-
-
-def _network_words(error: Exception, stall_timeout_s: float) -> str:
-    """What went wrong, without the address, which requests repeats with all that is secret in it."""
-    match error:
-        case requests.exceptions.ConnectTimeout():
-            return f"the server did not accept a connection within {CONNECT_TIMEOUT_S:.0f} s"
-        case requests.exceptions.Timeout():
-            return f"the server was silent for {stall_timeout_s:.0f} s"
-        case requests.exceptions.SSLError():
-            return "the server's certificate is not trusted by the agent"
-        case requests.exceptions.TooManyRedirects():
-            return "the server redirects without end"
-        case requests.exceptions.ChunkedEncodingError() | requests.exceptions.ContentDecodingError():
-            return "the server broke off"
-        case requests.exceptions.ConnectionError():
-            timed_out = "timed out" in str(error)
-            return f"the server was silent for {stall_timeout_s:.0f} s" if timed_out else "the server cannot be reached"
-        case _:
-            return f"it is not a usable address ({type(error).__name__})"

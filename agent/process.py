@@ -22,6 +22,7 @@ from mesolite.network import advertised_url
 from mesolite.protocol import AgentInfo
 from mesolite.transport import open_bus, open_store
 from mesolite.transport.address import shown
+from mesolite.trimming import trim
 
 from .checkpoint import SqliteCheckpoint, open_checkpoint
 from .containerizer import Chosen, Kind, open_containerizer
@@ -144,7 +145,7 @@ def _assemble(
         random=random.Random(core.session).random,
         principal=config.principal,
         cluster=config.cluster,
-        disk=DiskWatch(work_dir.path, checkpoint, tidy=services.tidy),
+        disk=DiskWatch(work_dir.path, checkpoint, tidy=partial(_tidy, services)),
         observers=observers,
         links=services.links,
         bundle_dir=services.bundle_dir,
@@ -154,6 +155,12 @@ def _assemble(
     )
     _log.info("agent.started", agent_id=agent_id, url=url, redis=shown(config.redis_url), containerizer=chosen.reason)
     return window.shell
+
+
+def _tidy(services: ExecutorServices) -> None:
+    services.tidy()
+    # Each of an agent's dozen threads has an arena of its own, in which its imports and its busiest moment have left something.
+    trim()
 
 
 class _Window:

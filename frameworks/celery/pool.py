@@ -24,6 +24,7 @@ from celery.worker import state as worker_state
 from mesolite.errors import ConfigError
 from mesolite.executors.celery.protocol import TaskRun
 from mesolite.logs import get_logger
+from mesolite.trimming import IdleTrim, trim
 
 from ..futures.engine_call import Lost
 from ..futures.options import Kind
@@ -85,6 +86,7 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
         #: Gathered in this turn of the loop.
         self._gathered: list[DispatchedCall] = []
         self._hub: Any = None
+        self._idle: Final = IdleTrim()
         self._stopping = False
         self._is_finished = False
         self._parts: Dispatching = prepared(self.app, self._by_tag.__contains__)
@@ -334,7 +336,9 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
             del self._by_tag[call.tag]
 
     def _follow(self) -> None:
-        """Have as many messages at hand as `window` says."""
+        """Have as many messages at hand as `window` says, and as little memory as can be where that is none."""
+        if self._idle.look(busy=bool(self._by_pid), now_s=time.monotonic()):
+            trim()
         self._drop_revoked()
         self._stop_guessing()
         if self._is_static:

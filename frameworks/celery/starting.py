@@ -8,7 +8,6 @@ from typing import Any, Final, NoReturn
 
 from celery import signals
 from celery.app.utils import find_app
-from celery.bin.celery import celery as celery_command
 from celery.worker import state as worker_state
 
 from mesolite.errors import BadInput
@@ -16,6 +15,7 @@ from mesolite.executors.celery.failover import expect_failovers
 
 from .broker.opening import SCHEMES, claim, install
 from .broker.plain import PlainOwnership
+from .command_line import celery_root
 from .dispatching import use
 from .owning import Ownership
 from .parts import prepare
@@ -53,9 +53,9 @@ def start_worker(settings: DispatchSettings, worker_options: Sequence[str]) -> N
     use(partial(prepare, settings, ownership, replacement, controllers))
     # Some results are stored here: of tasks whose worker was lost.
     expect_failovers()
-    arguments = ["--app", settings.app, "worker", "--pool", "custom", "--concurrency", str(settings.concurrency)]
+    arguments = ["worker", "--pool", "custom", "--concurrency", str(settings.concurrency), *worker_options]
     try:
-        celery_command.main([*arguments, *worker_options], prog_name="mesolite celery", auto_envvar_prefix="CELERY")
+        celery_root.main(arguments, prog_name="mesolite celery", auto_envvar_prefix="CELERY", obj=app)
     finally:
         # Celery's own way to end at once has no code.
         if replacement.has_come:

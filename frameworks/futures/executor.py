@@ -18,10 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, Self, TypeAlias, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeAlias, TypeVar, Unpack
 from uuid import uuid4
-
-from rich.console import Console
 
 from mesolite.errors import ConfigError
 from mesolite.executors.python.calls import Function
@@ -45,6 +43,10 @@ from .settings import (
     IDLE_MS,
 )
 from .work import Backend, BackendListener
+
+if TYPE_CHECKING:
+    # Whoever has one has imported it; most never do (progress.py).
+    from rich.console import Console
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -227,7 +229,7 @@ class Executor(Calls):
         max_argument_bytes: int = DEFAULT_MAX_ARGUMENT_BYTES,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
-        progress: bool | Console = False,
+        progress: "bool | Console" = False,
         name: str = "futures",
         backend: Callable[[BackendListener], Backend] | None = None,
     ) -> None:
@@ -257,7 +259,7 @@ class Executor(Calls):
         self._session = Session(
             backend or partial(open_pool, pool, self._options, redis_url, cluster, principal),
             fetch,
-            ProgressBar(name, progress if isinstance(progress, Console) else None) if progress else None,
+            ProgressBar(name, None if progress is True else progress) if progress else None,
             token if initializer is not None else None,
         )
         weakref.finalize(self, self._session.shutdown, wait=False).atexit = False

@@ -1,10 +1,10 @@
 """A progress bar in the terminal, on request."""
 
 import threading
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class ProgressBar:
@@ -15,7 +15,11 @@ class ProgressBar:
         console: Where it is drawn; None: the terminal.
     """
 
-    def __init__(self, title: str, console: Console | None = None) -> None:
+    def __init__(self, title: str, console: "Console | None" = None) -> None:
+        # Not at the top: programs and dispatchers without a terminal are not to hold a megabyte and a half of it.
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
         self._lock = threading.Lock()
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         self._progress = RichProgress(*columns, console=console)

@@ -141,6 +141,8 @@ class Consumption(Flusher):
         try:
             line = self.line or self._connect()
             self._check(line)
+            for source in self._sources:
+                source.channel.qos.forget()
             self._deliver()
             self._give_back_unconsumed()
             self.flush()

@@ -1,9 +1,11 @@
 """Messages as kombu writes and reads them."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, cast
 
+import msgspec
 from kombu.utils.json import loads
 
 from .book import Arrival
@@ -12,6 +14,8 @@ from .records import returns_of, tag_of
 _loads: Final = cast("Callable[[str], Any]", loads)
 #: What comes out of kombu's reader of JSON, which makes dates, decimals and the like of what says that it is one.
 _UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError)
+#: In what kombu's reader makes a date, a decimal and the like of; JSON lets each of its letters be escaped.
+_MARKED: Final = re.compile(rb"__type__|\\u00[567]")
 #: What comes out of kombu's `Message` where fields are missing or of another kind, or the body is not in its encoding.
 UNDELIVERABLE: Final = (ValueError, TypeError, KeyError, AttributeError)
 
@@ -34,12 +38,26 @@ def decode(raw: bytes) -> dict[str, Any]:
         ValueError: It is not one.
     """
     try:
-        message: Any = _loads(raw.decode())
+        message: Any = _read(raw)
     except _UNREADABLE as error:
         raise ValueError(f"not a message of kombu: {error}") from None
     if not isinstance(message, dict):
         raise ValueError(f"not a message of kombu, but a {type(message).__name__}")
     return cast("dict[str, Any]", message)
+
+
+def _read(raw: bytes) -> Any:
+    """Return what kombu's reader would, sooner, and with one copy of each field's name for all messages.
+
+    Hundreds of messages are at hand, and of the 4 KiB that one took, nearly half were names. What only kombu's reader makes
+    something of (types of its own), or what this one refuses (NaN, half a surrogate), is left to that.
+    """
+    if _MARKED.search(raw):
+        return _loads(raw.decode())
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return _loads(raw.decode())
 
 
 def arrival(
