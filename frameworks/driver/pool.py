@@ -25,6 +25,11 @@ class OfferedPool:
         for lots in self._lots.values():
             lots.sort(key=lambda lot: -len(lot.resource.reservations))
 
+    def fits(self, shape: tuple[Resource, ...]) -> bool:
+        """Whether one unit of a shape is left."""
+        needs = _needs(shape)
+        return needs is not None and self._has(needs)
+
     def carve(self, shape: tuple[Resource, ...], limit: int) -> list[tuple[tuple[Resource, ...], int]]:
         """Take out up to `limit` units of a shape.
 
@@ -57,9 +62,8 @@ class OfferedPool:
 
     def _straddle(self, needs: dict[str, int]) -> tuple[tuple[Resource, ...], int] | None:
         """Take one unit out of several lots of a name."""
-        for name, milli in needs.items():
-            if sum(lot.left_milli for lot in self._lots.get(name, ())) < milli:
-                return None
+        if not self._has(needs):
+            return None
         taken: list[Resource] = []
         for name, milli in needs.items():
             for lot in self._lots[name]:
@@ -68,6 +72,9 @@ class OfferedPool:
                     taken.append(lot.take(part, 1))
                     milli -= part
         return tuple(taken), 1
+
+    def _has(self, needs: dict[str, int]) -> bool:
+        return all(sum(lot.left_milli for lot in self._lots.get(name, ())) >= milli for name, milli in needs.items())
 
 
 class _Lot:

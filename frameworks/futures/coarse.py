@@ -251,7 +251,7 @@ class CoarseCore:
         executor.tasks[task_id] = None
         executor.idle_since_ms = None
         if self._balance is not None:
-            self._balance.grew(executor.sort)
+            self._balance.grew(executor.sort, executor.agent_id)
         return slot_task(task_id, f"{self._program.name} worker", executor, share)
 
     # Outliving

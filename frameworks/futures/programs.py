@@ -114,7 +114,12 @@ def shape_with_executor(kind: Kind, share: ExecutorShare = USUAL_SHARE) -> tuple
 
 
 def carve_executor(pool: OfferedPool, kind: Kind, share: ExecutorShare = USUAL_SHARE) -> tuple[Resource, ...] | None:
-    """Take what a new executor needs out of offers; None where it is not there."""
+    """Take what a new executor needs out of offers; None, and nothing is taken, where it and one call or worker are not there.
+
+    What it took without any use would be missing to calls of another kind.
+    """
+    if not pool.fits(shape_with_executor(kind, share)):
+        return None
     carved = pool.carve(share.shape(kind), 1)
     return carved[0][0] if carved else None
 

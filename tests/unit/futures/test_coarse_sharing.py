@@ -12,6 +12,7 @@ from mesolite.frameworks.futures.effects import CoarseEffect, DrainExecutor, Kil
 from mesolite.frameworks.futures.events import CallsGiven, CoarseEvent, LoadChanged
 from mesolite.frameworks.futures.holding import Holding
 from mesolite.frameworks.futures.options import CallOptions, Kind
+from mesolite.frameworks.futures.room import FORGET_MS
 from mesolite.ids import AgentId, ExecutorId
 from mesolite.protocol import TaskInfo, TaskState
 
@@ -20,7 +21,12 @@ from .rig import AGENT, PROGRAM, offer, offered, status, updated
 _Effect = TypeVar("_Effect")
 IDLE_MS = 60_000
 SMALL = CallOptions(cpus=1, mem_mib=256).kind
+MEDIUM = CallOptions(cpus=1.5, mem_mib=200).kind
 LARGE = CallOptions(cpus=3, mem_mib=1_024).kind
+#: As large as the large one.
+HUGE = CallOptions(cpus=3, mem_mib=1_023).kind
+#: As small as the small one.
+ALIKE = CallOptions(cpus=1, mem_mib=255).kind
 
 
 @dataclass
@@ -174,10 +180,9 @@ def test_a_worker_that_has_not_begun_is_nobodys_turn() -> None:
 
 
 def test_kinds_that_are_alike_come_to_hold_alike_and_then_nobody_goes() -> None:
-    other = CallOptions(cpus=1, mem_mib=255).kind
     rig = crowded()
     rig.load(LARGE, 0)
-    rig.load(other, 300)
+    rig.load(ALIKE, 300)
     for _ in range(2):
         [drained] = rig.pass_time(PATIENCE_MS)
         rig.end(drained)
@@ -197,6 +202,71 @@ def test_room_that_is_made_in_vain_is_given_back_and_made_again_later() -> None:
     assert len(rig.offer(2)) == 2
     assert rig.pass_time(PATIENCE_MS) == []
     assert len(rig.pass_time(REST_MS)) == 1
+
+
+def in_vain(rig: Rig) -> None:
+    """A small one ends for a medium one, which does not fit there, and comes back."""
+    [drained] = rig.pass_time(REST_MS + PATIENCE_MS)
+    rig.end(drained)
+    assert rig.offer(1) == [], "it is for the medium one"
+    rig.pass_time(PATIENCE_MS)
+    assert len(rig.offer(1)) == 1
+
+
+def test_what_was_in_vain_twice_is_not_done_there_again_for_an_hour() -> None:
+    rig = Rig()
+    rig.load(MEDIUM, 300)
+    rig.offer(1.5, agent="agent-2")
+    rig.load(SMALL, 300)
+    rig.offer(4)
+    for _ in range(2):
+        in_vain(rig)
+    while rig.now_ms < FORGET_MS:
+        assert rig.pass_time(REST_MS) == []
+    assert any(rig.pass_time(REST_MS) for _ in range(3))
+
+
+def test_with_each_success_twice_as_many_move_at_a_time_until_both_hold_alike() -> None:
+    rig = crowded(16)
+    rig.load(LARGE, 0)
+    rig.load(ALIKE, 300)
+    moved: list[int] = []
+    while drained := rig.pass_time(PATIENCE_MS):
+        rig.end(*drained)
+        moved.append(len(rig.offer(len(drained))))
+    assert moved == [1, 2, 4, 1]
+
+
+def test_after_a_plan_in_vain_one_moves_at_a_time_again() -> None:
+    rig = crowded(16)
+    rig.load(LARGE, 0)
+    rig.load(ALIKE, 300)
+    for count in (1, 2, 4):
+        drained = rig.pass_time(PATIENCE_MS)
+        assert len(drained) == count
+        rig.end(*drained)
+        if count < 4:
+            rig.offer(count)
+    rig.pass_time(PATIENCE_MS)
+    rig.load(ALIKE, 3)
+    assert len(rig.offer(4)) == 4, "whoever wants it has it"
+    rig.load(ALIKE, 300)
+    assert rig.pass_time(PATIENCE_MS) == []
+    assert len(rig.pass_time(REST_MS)) == 1
+
+
+def test_who_has_some_takes_no_room_that_is_made_for_who_has_none() -> None:
+    rig = Rig()
+    rig.load(LARGE, 1)
+    rig.offer(3)
+    rig.load(SMALL, 300)
+    rig.offer(1, agent="agent-2")
+    rig.load(HUGE, 1)
+    [drained] = rig.pass_time(TURN_MS)
+    rig.end(drained)
+    assert (rig.wanted(SMALL), rig.wanted(HUGE)) == (0, 1)
+    assert [task.resources[0].scalar for task in rig.offer(3)] == [HUGE.cpus_milli]
+    assert rig.wanted(SMALL) > 0
 
 
 def test_calls_that_never_end_do_not_keep_the_room_for_ever() -> None:

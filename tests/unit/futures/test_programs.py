@@ -2,11 +2,15 @@
 
 from dataclasses import replace
 
+import pytest
+
 from mesolite.executors.python.settings import PythonSettings
+from mesolite.frameworks.driver.pool import OfferedPool
 from mesolite.frameworks.futures.options import Kind
-from mesolite.frameworks.futures.programs import Program
+from mesolite.frameworks.futures.programs import Program, carve_executor, shape_with_executor
 from mesolite.ids import ExecutorId
 from mesolite.protocol import ContainerInfo, ExecutorInfo, Network, Volume
+from mesolite.resources import Resources, scalars
 
 from .rig import KIND
 
@@ -43,3 +47,12 @@ def test_kinds_with_other_surroundings_share_no_executor() -> None:
     other = replace(KIND, environment=(("A", "x"),))
     assert KIND.program != other.program
     assert KIND.program == replace(KIND, cpus_milli=250).program
+
+
+@pytest.mark.parametrize("lacks", [scalars(cpus=0.5), scalars(mem_mib=1)])
+def test_an_executor_takes_nothing_from_offers_where_its_worker_does_not_fit_beside_it(lacks: Resources) -> None:
+    whole = Resources.of(shape_with_executor(KIND))
+    pool = OfferedPool((whole - lacks).to_wire())
+    assert carve_executor(pool, KIND) is None
+    assert pool.fits((whole - lacks).to_wire())
+    assert carve_executor(OfferedPool(whole.to_wire()), KIND) is not None
