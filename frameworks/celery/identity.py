@@ -10,6 +10,8 @@ from ..driver.framework_store import FrameworkStore
 
 #: The value that holds it.
 _VALUE: Final = "framework_id"
+#: There if an earlier id was forgotten.
+_FORGOTTEN: Final = "forgotten"
 
 
 class KeptIdentity:
@@ -30,6 +32,8 @@ class KeptIdentity:
         kept = self._values.get(_VALUE)
         #: Whether an earlier life left it.
         self.is_kept: Final = kept is not None
+        #: Whether there was none before, of whatever id.
+        self.is_first: Final = kept is None and self._values.get(_FORGOTTEN) is None
         self.framework_id: Final = FrameworkId(
             kept.decode() if kept is not None else f"{kind}-{name}-{uuid4().hex[:8]}"
         )
@@ -38,4 +42,4 @@ class KeptIdentity:
 
     def forget(self) -> None:
         """The framework has ended for good. Raises as `FrameworkStore.change`."""
-        self._values.delete(_VALUE)
+        self._values.change({_VALUE: None, _FORGOTTEN: b"1"})

@@ -84,17 +84,12 @@ def prepare(
     max_losses = max_losses_of(app.conf.get(MAX_LOSSES_SETTING))
     roles = options.roles(tasks)
     warm_settings = _warm_settings(settings, options, controller)
-    info = _framework(settings, KIND, roles)
+    info, _ = _framework(settings, KIND, roles)
     ended = partial(broke, settings, replacement)
     flower = _flower(settings, controller, str(info.framework_id)) if settings.flower else None
     warm = WarmRunner(settings.place, info, warm_settings, ended)
-    single_settings = SingleSettings(
-        name=warm_settings.name,
-        environment=warm_settings.environment,
-        own_python=warm_settings.own_python,
-        told_elsewhere=flower is not None,
-    )
-    single = SingleRunner(settings.place, _framework(settings, SINGLE_KIND, roles), single_settings, ended)
+    single_info, is_first = _framework(settings, SINGLE_KIND, roles)
+    single = SingleRunner(settings.place, single_info, _single_settings(settings, warm_settings, is_first), ended)
 
     def finish() -> None:
         # What another dispatcher has taken over is not this one's to end.
@@ -125,16 +120,17 @@ def prepare(
     )
 
 
-def _framework(settings: DispatchSettings, kind: str, roles: tuple[str, ...]) -> FrameworkInfo:
-    """Who one of the dispatcher's runners is on the cluster, in each of its lives."""
+def _framework(settings: DispatchSettings, kind: str, roles: tuple[str, ...]) -> tuple[FrameworkInfo, bool]:
+    """Who one of the dispatcher's runners is on the cluster, in each of its lives; and whether this is the first of its name."""
     with closing(settings.place.open_store()) as store:
-        framework_id = KeptIdentity(store, kind, settings.name).framework_id
-    return FrameworkInfo(
-        framework_id=framework_id,
+        identity = KeptIdentity(store, kind, settings.name)
+    info = FrameworkInfo(
+        framework_id=identity.framework_id,
         name=f"{kind} {settings.name}",
         roles=roles,
         failover_timeout_ms=FAILOVER_TIMEOUT_MS,
     )
+    return info, identity.is_first
 
 
 def _warm_settings(settings: DispatchSettings, options: OptionsBook, controller: Any) -> WarmSettings:
@@ -162,6 +158,16 @@ def _warm_settings(settings: DispatchSettings, options: OptionsBook, controller:
         own_python=sys.executable,
     )
     return given if settings.idle_s is None else replace(given, idle_ms=round(settings.idle_s * 1000))
+
+
+def _single_settings(settings: DispatchSettings, warm: WarmSettings, is_first: bool) -> SingleSettings:
+    return SingleSettings(
+        name=warm.name,
+        environment=warm.environment,
+        own_python=warm.own_python,
+        told_elsewhere=settings.flower,
+        is_first=is_first,
+    )
 
 
 def _flower(settings: DispatchSettings, controller: Any, framework_id: str) -> CeleryFlower:

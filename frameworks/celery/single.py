@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
-from mesolite.executors.python.calls import Function
+from mesolite.executors.python.calls import End, Function, Outcome
 from mesolite.executors.python.settings import PythonSettings
 from mesolite.executors.python.tasks import CallTask, encode_call
 from mesolite.protocol import FrameworkInfo, ReconcileTask
@@ -21,7 +21,7 @@ from ..futures.connection import ClusterPlace, Connection
 from ..futures.errors import ArgumentsTooLarge, CallError, CannotRun, NotPicklable
 from ..futures.programs import Program
 from ..futures.scheduler import PoolScheduler
-from ..futures.settings import CONNECT_TIMEOUT_MS, MAX_TASK_DATA_BYTES
+from ..futures.settings import CONNECT_TIMEOUT_MS, LOOK_MS, MAX_TASK_DATA_BYTES
 from . import task_function
 from .calls import Ending, ExecutorView, TaskCall
 from .single_core import SingleCore
@@ -39,11 +39,13 @@ from .single_events import (
     SingleRest,
     SingleRun,
 )
+from .single_records import SingleRecords
 from .warm_settings import WARM_SHARE
 
 #: Reports are some hundred KiB at most, and more does not fit into an update.
 MAX_REPORT_MIB: Final = 1
 _MEBIBYTE: Final = 1024 * 1024
+_NEVER_LAUNCHED: Final = "its dispatcher ended before it was launched"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,16 +57,18 @@ class SingleSettings:
         environment: Of their processes.
         own_python: See `Program`.
         told_elsewhere: Somebody tells Flower of the tasks, so agents need not.
+        is_first: See `SingleRecords`.
     """
 
     name: str
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     own_python: str = ""
     told_elsewhere: bool = False
+    is_first: bool = False
 
 
 class SingleRunner:
-    """See `Runner`. Nothing is launched before `start`.
+    """See `Runner`. Nothing is launched before `start`. What is launched is kept in Redis, so that the next life knows.
 
     Args:
         place: The cluster.
@@ -72,6 +76,9 @@ class SingleRunner:
         settings: What the containers are.
         broke: Told why, from any thread, when it cannot go on: the framework has ended, or another dispatcher has taken over.
         function: What runs a task in its container.
+
+    Raises:
+        RedisUnavailable: The cluster's Redis does not answer.
     """
 
     def __init__(
@@ -84,6 +91,10 @@ class SingleRunner:
         function: Function = task_function.ENTRY,
     ) -> None:
         self._function: Final = function
+        self._broke: Final = broke
+        self._records: Final = SingleRecords(
+            place.open_store(), framework_info.framework_id, is_first=settings.is_first
+        )
         self._lock: Final = threading.Lock()
         #: Calls that have not ended, by name.
         self._calls: Final[dict[str, TaskCall]] = {}
@@ -100,7 +111,7 @@ class SingleRunner:
             labels=dict(TOLD_ELSEWHERE) if settings.told_elsewhere else {},
         )
         self._scheduler: Final = PoolScheduler[SingleEvent, SingleRest](
-            SingleCore(program), self._carry_out, broke, CONNECT_TIMEOUT_MS
+            SingleCore(program), self._carry_out, broke, CONNECT_TIMEOUT_MS, self._look, self._subscribed
         )
         self._connection: Final = Connection(
             place, framework_info, self._scheduler, broke, implicit_acknowledgements=False
@@ -115,9 +126,15 @@ class SingleRunner:
             self._post(lambda driver: RunsArrived(now_ms=driver.now_ms, runs=runs))
 
     def attach(self, calls: Sequence[TaskCall]) -> None:
-        """See `Runner`. What is found to have been launched in vain is launched again."""
-        if runs := self._known(calls):
-            self._post(lambda driver: RunsAttached(now_ms=driver.now_ms, runs=runs))
+        """See `Runner`. What is found to have been launched in vain is launched again.
+
+        What was never launched ends as an outcome `REFUSED`, not begun: it may be submitted.
+        """
+        for call in calls:
+            if self._records.never_began(call.name):
+                call.ended(Outcome(End.REFUSED, message=_NEVER_LAUNCHED, begun=False), None)
+        if runs := self._known([call for call in calls if not self._records.never_began(call.name)]):
+            self._post(lambda driver: self._attached(driver, runs))
 
     def kill(self, name: str) -> None:
         """See `Runner`."""
@@ -149,6 +166,7 @@ class SingleRunner:
         """Wait until what was closed has let go, and the cluster has been told where it is to end."""
         if self._connected:
             self._connection.join(timeout_s)
+        self._records.close()
 
     # Calls
 
@@ -202,17 +220,49 @@ class SingleRunner:
                 return
             first, self._connected = not self._connected, True
         if first:
-            self._connection.start(self._scheduler.begin)
+            self._connection.start(self._begin)
         self._connection.post(lambda driver: self._scheduler.apply(driver, event(driver)))
 
     # On the driver's thread
 
+    def _begin(self, driver: SchedulerDriver) -> None:
+        self._records.begin(driver.now_ms)
+        self._scheduler.begin(driver)
+
+    def _attached(self, driver: SchedulerDriver, runs: tuple[SingleRun, ...]) -> RunsAttached:
+        """They may run: the life after this is to ask for them, too."""
+        self._records.launch([run.name for run in runs], driver.now_ms)
+        self._check_records(driver)
+        return RunsAttached(now_ms=driver.now_ms, runs=runs)
+
+    def _subscribed(self, driver: SchedulerDriver) -> None:
+        """The master, or Redis, may be another."""
+        self._records.rewrite()
+        self._check_records(driver)
+
+    def _look(self, driver: SchedulerDriver) -> None:
+        self._records.save()
+        self._check_records(driver)
+
+    def _check_records(self, driver: SchedulerDriver) -> None:
+        if self._records.superseded:
+            self._broke("another dispatcher of this name has taken over")
+        elif not self._records.is_saved:
+            driver.wake_at(driver.now_ms + LOOK_MS)
+
+    def _launch(self, driver: SchedulerDriver, effect: LaunchRuns) -> None:
+        self._records.launch(effect.names, driver.now_ms)
+        self._check_records(driver)
+        if self._records.superseded:
+            return
+        with self._lock:
+            self._places.update(zip(effect.names, effect.places, strict=True))
+        self._scheduler.launch(driver, effect.offer_ids, effect.tasks)
+
     def _carry_out(self, driver: SchedulerDriver, effect: SingleRest) -> None:
         match effect:
             case LaunchRuns():
-                with self._lock:
-                    self._places.update(zip(effect.names, effect.places, strict=True))
-                self._scheduler.launch(driver, effect.offer_ids, effect.tasks)
+                self._launch(driver, effect)
             case AskFor():
                 driver.reconcile([ReconcileTask(task_id) for task_id in effect.task_ids])
             case AcknowledgeUpdates():
@@ -224,6 +274,7 @@ class SingleRunner:
                 if call is not None:
                     call.begun(effect.place)
             case EndRun():
+                self._records.end(effect.name)
                 self._end(effect.name, effect.ending, effect.place)
             case _:
                 assert_never(effect)

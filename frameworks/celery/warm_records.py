@@ -9,13 +9,12 @@ from typing import Final
 
 import msgspec
 
-from mesolite.errors import RedisUnavailable, Superseded
 from mesolite.ids import AgentId, FrameworkId, TaskId
 from mesolite.logs import get_logger
 from mesolite.transport.contract import Store
 
-from ..driver.framework_store import FrameworkStore
 from ..futures.held_record import HeldRecord, decode_record
+from .kept_values import KeptValues
 
 _EXECUTOR: Final = "executor:"
 _LOST: Final = "lost"
@@ -27,7 +26,7 @@ MAX_LOST: Final = 5_000
 _log = get_logger("mesolite.celery")
 
 
-class WarmRecords:
+class WarmRecords(KeptValues):
     """Of one framework. Used from one thread: the one that makes it, then the driver's.
 
     Raises:
@@ -35,13 +34,7 @@ class WarmRecords:
     """
 
     def __init__(self, store: Store, framework_id: FrameworkId) -> None:
-        self._connection: Final = store
-        self._store: Final = FrameworkStore(store, framework_id)
-        self._framework_id: Final = framework_id
-        #: What is not written yet.
-        self._pending: dict[str, bytes | None] = {}
-        #: As it is, or is to be, written.
-        self._kept: dict[str, bytes] = {}
+        super().__init__(store, framework_id)
         #: When each was lost.
         self._lost: dict[str, int] = {}
         #: Names of executors that are over.
@@ -49,18 +42,11 @@ class WarmRecords:
         #: Executors that the lives before had and did not see the end of, and those that ended while calls were looked for.
         self.earlier: Final[list[HeldRecord]] = []
         self._read(self._store.values)
-        #: Another dispatcher writes: nothing may be launched any more.
-        self.superseded = False
 
     @property
     def lost(self) -> Mapping[str, int]:
         """Calls of earlier lives that were lost with their executors."""
         return self._lost
-
-    @property
-    def is_saved(self) -> bool:
-        """Whether all is written."""
-        return not self._pending
 
     def known_tasks(self) -> list[tuple[TaskId, AgentId | None]]:
         """Workers of earlier lives, for the driver to ask for."""
@@ -105,37 +91,6 @@ class WarmRecords:
         if self._over:
             over, self._over = self._over, set[str]()
             self._change(dict.fromkeys(over))
-
-    def rewrite(self) -> None:
-        """Write all again: a Redis that took another's place may have forgotten the newest."""
-        self._pending = {**self._kept, **self._pending}
-        self.save()
-
-    def save(self) -> None:
-        """Write what is not written yet, if Redis answers."""
-        if not self._pending or self.superseded:
-            return
-        try:
-            self._store.change(self._pending)
-        except RedisUnavailable as unavailable:
-            _log.warning("celery.records_wait", framework_id=self._framework_id, reason=str(unavailable))
-        except Superseded:
-            self.superseded = True
-        else:
-            self._pending = {}
-
-    def close(self) -> None:
-        """Let go of Redis."""
-        self._connection.close()
-
-    def _change(self, changes: Mapping[str, bytes | None]) -> None:
-        for name, value in changes.items():
-            if value is None:
-                self._kept.pop(name, None)
-            else:
-                self._kept[name] = value
-        self._pending.update(changes)
-        self.save()
 
     def _read(self, values: Mapping[str, bytes]) -> None:
         for name, value in values.items():

@@ -149,7 +149,7 @@ class SingleWorld(WarmWorld):
         info = FrameworkInfo(
             framework_id=self.framework_id, name="single", roles=("*",), failover_timeout_ms=FAILOVER_TIMEOUT_MS
         )
-        settings = SingleSettings(name="single", own_python=sys.executable)
+        settings = SingleSettings(name="single", own_python=sys.executable, is_first=not self.runners)
         runner = SingleRunner(
             self.rig.place, info, settings, self.rig.broken.append, function=FunctionCache().pack(work)
         )

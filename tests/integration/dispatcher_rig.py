@@ -83,6 +83,14 @@ class DispatcherRig:
         eventually(lambda: self.app.control.ping([self.node], timeout=0.5) or not self.runs, within_s=60)
         assert self.runs, self.log
 
+    def wait_until_ready(self) -> None:
+        """Wait until the newest life of the dispatcher takes messages."""
+        eventually(lambda: " ready." in self._words_of_this_life() or not self.runs, within_s=60)
+        assert self.runs, self.log
+
+    def _words_of_this_life(self) -> str:
+        return (self._folder / "log").read_bytes()[self._began_at :].decode(errors="replace")
+
     @property
     def process(self) -> "subprocess.Popen[bytes]":
         """The dispatcher."""
@@ -119,6 +127,8 @@ class DispatcherRig:
         close_client(self.app)
 
     def _start(self) -> Program:
+        log = self._folder / "log"
+        self._began_at = log.stat().st_size if log.exists() else 0
         options = [
             "-A",
             _APP,

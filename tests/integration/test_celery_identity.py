@@ -4,6 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import closing
 from types import FrameType
+from uuid import uuid4
 
 import pytest
 
@@ -42,6 +43,17 @@ def _framework_id(settings: DispatchSettings) -> str:
 
 def test_the_next_life_is_the_same_framework(settings: DispatchSettings) -> None:
     assert _framework_id(settings) == _framework_id(settings)
+
+
+def test_only_the_first_framework_of_a_name_follows_none(settings: DispatchSettings) -> None:
+    firsts: list[bool] = []
+    name = uuid4().hex
+    for _ in range(2):
+        with closing(settings.place.open_store()) as store:
+            identity = KeptIdentity(store, KIND, name)
+            firsts.append(identity.is_first)
+            identity.forget()
+    assert firsts == [True, False]
 
 
 def test_a_framework_that_was_removed_is_not_tried_again(settings: DispatchSettings, told: list[int]) -> None:

@@ -61,8 +61,26 @@ def make_app(broker: str, backend: str, queues: Sequence[str]) -> Any:
     app.task(name="noted", shared=False, bind=True)(noted)
     app.task(name="held", shared=False, bind=True)(held)
     app.task(name="held_late", shared=False, bind=True, acks_late=True, reject_on_worker_lost=True)(held)
+    app.task(name="alone", shared=False, bind=True, mesolite={"isolation": "task", "cpus": 3})(held)
     app.task(name="dies", shared=False, bind=True, acks_late=True, reject_on_worker_lost=True)(dies)
+    _add_lasting(app, backend)
     return app
+
+
+def _add_lasting(app: Any, backend: str) -> None:
+    """Add tasks that take a while, of each kind."""
+
+    def lasts(task: Any, key: str, seconds: float) -> str:
+        """Note the beginning and, after a while, the end."""
+        notes = _notes(backend)
+        notes.rpush(key, task.request.id)
+        threading.Event().wait(seconds)
+        notes.rpush(f"{key}-ended", task.request.id)
+        return "lasted"
+
+    app.task(name="lasts", shared=False, bind=True)(lasts)
+    app.task(name="lasts_late", shared=False, bind=True, acks_late=True, reject_on_worker_lost=True)(lasts)
+    app.task(name="lasts_alone", shared=False, bind=True, mesolite={"isolation": "task", "cpus": 1})(lasts)
 
 
 @cache
