@@ -23,6 +23,7 @@ from celery.worker import state as worker_state
 
 from mesolite.errors import ConfigError
 from mesolite.executors.celery.protocol import TaskRun
+from mesolite.executors.python.calls import Outcome
 from mesolite.logs import get_logger
 from mesolite.trimming import IdleTrim, trim
 
@@ -58,6 +59,9 @@ GUESS_PATIENCE_S: Final = 10.0
 MAX_SHOWN_EXECUTORS: Final = 200
 #: What a request holds beside its headers; the worker decodes it from the body.
 _BODY_FIELDS: Final = ("args", "kwargs")
+
+#: What became of it, as far as anybody knows.
+_BEGAN_EARLIER: Final = "it ran when its dispatcher ended, and nobody knows it any more"
 
 _Pool: Any = BasePool
 _log = get_logger("mesolite.celery")
@@ -223,6 +227,9 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
         if call.over:
             return
         call.place = place or call.place
+        if call.attached and _is_unbegun(ending) and self._parts.ownership.was_acknowledged(call.tag):
+            # Acknowledged early, so it began. Its life ended what ran when it stopped, or the cluster did, and forgot.
+            ending = Lost("", begun=True, reason=_BEGAN_EARLIER)
         decided = verdict(
             ending,
             call.rules,
@@ -394,6 +401,10 @@ class DispatchPool(_Pool):  # type: ignore[misc] # Celery has no types
         self._parts.finish()
         for call in list(self._by_pid.values()):
             self._forget(call)
+
+
+def _is_unbegun(ending: Ending) -> bool:
+    return isinstance(ending, Outcome) and not ending.begun
 
 
 def _is_static(app: Any) -> bool:

@@ -6,6 +6,7 @@ have. It dies at moments drawn from a seed: as it starts, as it asks its workers
 
 import os
 import random
+import signal
 import sys
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 import pytest
+from billiard.exceptions import WorkerLostError
 
 from tests.source_tree import listed
 from tests.waiting import eventually
@@ -112,6 +114,25 @@ def test_tasks_that_wait_for_a_container_of_their_own_when_the_dispatcher_dies_h
         rig.redis.set(f"{key}-go", "1")
         assert [rig.result(each) for each in sent] == ["held"] * 6
         assert sorted(rig.notes(key)) == sorted(each.id for each in sent)
+
+
+@pytest.mark.timeout(180)
+def test_early_tasks_that_ran_when_the_dispatcher_was_stopped_at_once_are_lost_and_late_ones_run_again() -> None:
+    """As by `celery worker`, but that there nobody tells of the early ones."""
+    key = f"stopped-{uuid4()}"
+    with dispatcher_rig(None, "classic") as rig:
+        early, late = [[rig.task(name).delay(key, f"{key}-go") for _ in "12"] for name in ("held", "held_late")]
+        rig.wait_for_notes(key, 4)
+        rig.process.send_signal(signal.SIGQUIT)
+        rig.process.wait(WITHIN_S)
+        rig.kill_and_start()
+        rig.wait_for_notes(key, 6)
+        rig.redis.set(f"{key}-go", "1")
+        assert [rig.result(each) for each in late] == ["held"] * 2
+        for each in early:
+            with pytest.raises(WorkerLostError):
+                rig.result(each)
+        assert Counter(rig.notes(key)) == {**{each.id: 1 for each in early}, **{each.id: 2 for each in late}}
 
 
 def _pass(seconds: float) -> None:

@@ -35,6 +35,7 @@ class Owned(PlainOwnership):
         super().__init__()
         self.told: list[tuple[str, str]] = []
         self.of_earlier_life: set[str] = set()
+        self.acknowledged_earlier: set[str] = set()
         self.lost: dict[str, int] = {}
         self.knows = True
         self.ended: set[str] = set()
@@ -63,6 +64,9 @@ class Owned(PlainOwnership):
 
     def was_given(self, tag: str) -> bool:
         return tag in self.of_earlier_life
+
+    def was_acknowledged(self, tag: str) -> bool:
+        return tag in self.acknowledged_earlier
 
     def losses(self, tag: str) -> int:
         return self.lost.get(tag, 0)
@@ -305,6 +309,21 @@ def test_what_an_earlier_life_gave_away_in_vain_is_given_by_this_one(bench: Benc
 
     assert bench.ownership.told == [("give", _TAG)]
     assert bench.runner.cells.waiting == [_NAME], "it is asked for once, and then run"
+
+
+def test_what_an_earlier_life_acknowledged_early_had_begun_and_is_lost_where_nobody_knows_it(bench: Bench) -> None:
+    """It may say that it never began who has forgotten: the cluster, of a dispatcher that was stopped, or away for too long."""
+    earlier = bench.apply()
+    bench.pool._forget(earlier)  # pyright: ignore[reportPrivateUsage] # as if that life were over
+    bench.ownership.of_earlier_life.add(_TAG)
+    bench.ownership.acknowledged_earlier.add(_TAG)
+    bench.apply()
+    bench.turn()
+    bench.runner.cells.end(_NAME, Outcome(End.REFUSED, begun=False))
+
+    assert bench.turn() == ["accepted", "failure"]
+    assert isinstance(bench.error(), WorkerLostError)
+    assert bench.runner.cells.waiting == [], "it is not run again"
 
 
 @pytest.mark.parametrize("late", [False, True])
