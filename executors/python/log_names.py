@@ -6,7 +6,6 @@
 Whoever looks for a log (`mesolite logs`) uses the same functions as whoever writes it.
 """
 
-import hashlib
 import re
 from typing import Final
 
@@ -34,6 +33,9 @@ def task_log_name(task_id: str) -> str:
     """What a call that is a task asks for: its id, or something as unique where a file cannot be called by the id."""
     if _can_be_file(task_id):
         return task_id
+    # Not at the top: OpenSSL's half a MiB in each executor, for names that few frameworks give.
+    import hashlib
+
     return TASK_PREFIX + hashlib.sha256(task_id.encode()).hexdigest()[:_DIGEST_LETTERS]
 
 

@@ -12,7 +12,6 @@ workers and itself; when the zygote goes, the kernel ends the workers.
 
 import array
 import contextlib
-import ctypes
 import gc
 import os
 import select
@@ -99,6 +98,9 @@ class _Forker:
         self._sandbox: Final = sandbox
         #: Workers that were not reaped: their pids by their numbers.
         self._pids: Final[dict[int, int]] = {}
+        # Not at the top: main, which imports this too, never needs it.
+        import ctypes
+
         self._libc: Final = ctypes.CDLL(None, use_errno=True)
         #: `worker.run`.
         self._run: Callable[[WorkerSettings, socket.socket, socket.socket, Hooks | None], NoReturn]

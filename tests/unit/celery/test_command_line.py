@@ -90,4 +90,9 @@ def test_other_commands_and_their_plugins_are_not_imported() -> None:
     read = "import sys, mesolite.frameworks.celery.starting as _; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", read], check=True, capture_output=True, text=True).stdout.split()
     assert "celery.bin.worker" in modules
-    assert not {"celery.bin.celery", "flower", "prompt_toolkit", "tornado", "rich", "structlog"}.intersection(modules)
+    assert not {"celery.bin.celery", "flower", "prompt_toolkit", "pygments", "rich", "tornado"}.intersection(modules)
+
+
+def test_what_was_hidden_from_celery_can_be_imported_by_an_application() -> None:
+    read = "import mesolite.frameworks.celery.starting as _, sys; assert 'pygments' not in sys.modules; import pygments"
+    subprocess.run([sys.executable, "-c", read], check=True)
