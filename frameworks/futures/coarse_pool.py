@@ -11,6 +11,7 @@ from typing import assert_never
 
 from mesolite.executors.python.calls import End, Outcome
 from mesolite.executors.python.wire import Options
+from mesolite.ids import ExecutorId
 from mesolite.protocol import FrameworkInfo
 from mesolite.transport.keys import key_prefix
 from mesolite.transport.raw import connect_raw
@@ -32,7 +33,7 @@ from .effects import (
 from .engine import Engine, PoolCall
 from .engine_call import Ending, Lost
 from .errors import CallLost
-from .events import CoarseEvent, LoadChanged
+from .events import CallsGiven, CoarseEvent, LoadChanged
 from .holding import Holding
 from .loads import Load, Loads
 from .options import Kind
@@ -76,9 +77,12 @@ class CoarsePool:
         self._loads = Loads()
         #: One method object for all calls.
         self._end_call = self._ended
-        core = CoarseCore(program, kind, Holding(min_workers=min_workers, max_workers=max_workers, idle_ms=idle_ms))
+        #: Executors that are not over. The driver's thread's.
+        self._executors: set[ExecutorId] = set()
+        holding = Holding(min_workers=min_workers, max_workers=max_workers, idle_ms=idle_ms, drains=True)
+        core = CoarseCore(program, kind, holding)
         self._scheduler = PoolScheduler[CoarseEvent, CoarseRest](
-            core, self._carry_out, listener.broke, CONNECT_TIMEOUT_MS, self._tell_load
+            core, self._carry_out, listener.broke, CONNECT_TIMEOUT_MS, self._look
         )
         self._engine = Engine(
             partial(connect_raw, place.redis_url, timeout_s=_SOCKET_TIMEOUT_S),
@@ -169,17 +173,27 @@ class CoarsePool:
 
     # On the driver's thread
 
+    def _look(self, driver: SchedulerDriver) -> None:
+        self._tell_load(driver)
+        # Who was to be drained got no more calls from then on, and is counted after it.
+        given = {each: count for each in self._executors if (count := self._engine.given_to(each))}
+        self._scheduler.apply(driver, CallsGiven(now_ms=driver.now_ms, calls=given))
+
     def _carry_out(self, driver: SchedulerDriver, effect: CoarseRest) -> None:
         match effect:
             case LaunchSlots():
                 self._scheduler.launch(driver, effect.offer_ids, effect.tasks)
             case ExecutorUp():
+                self._executors.add(effect.executor_id)
                 self._engine.executor_up(effect.executor_id, effect.kind)
+            case DrainExecutor():
+                self._engine.drain(effect.executor_id)
             case ExecutorOver():
+                self._executors.discard(effect.executor_id)
                 self._engine.executor_over(effect.executor_id, effect.message)
             case RefuseKind():
                 self._refuse(effect)
-            case WorkersChanged() | DrainExecutor() | KeepExecutor() | AgentGone():
+            case WorkersChanged() | KeepExecutor() | AgentGone():
                 pass  # executors say themselves how many workers they have, and nothing is kept on agents
             case _:
                 assert_never(effect)

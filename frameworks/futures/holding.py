@@ -22,7 +22,8 @@ class Holding:
     #: An executor that is older is replaced: by a new one first, then it is drained. None: it may be as old as it gets.
     max_age_ms: int | None = None
     #: An executor whose workers are all given back ends the calls that it has first: whoever applies the effects says how many
-    #: it still has (`CallsGiven`), after `DrainExecutor`. Without it, calls are to end within the grace of their slots.
+    #: it still has (`CallsGiven`), after `DrainExecutor`. Without it, a call of an executor's last worker is lost
+    #: when that executor has been idle, as it seems, for too long.
     drains: bool = False
     #: A part of the ids of executors and workers, where a framework outlives its scheduler: another for each life.
     life: str = ""

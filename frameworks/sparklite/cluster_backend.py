@@ -17,6 +17,7 @@ from typing import Final, assert_never
 
 from mesolite.executors.python.calls import BlockRef, Outcome
 from mesolite.executors.sparklite.blocks import BlockLost, StoredBlock
+from mesolite.ids import ExecutorId
 from mesolite.logs import get_logger
 from mesolite.transport.keys import key_prefix
 from mesolite.transport.raw import connect_raw
@@ -40,7 +41,7 @@ from ..futures.engine import Engine, PoolCall
 from ..futures.engine_call import Ending as EngineEnding
 from ..futures.engine_call import Lost as EngineLost
 from ..futures.engine_call import StorePlace
-from ..futures.events import CoarseEvent, LoadChanged
+from ..futures.events import CallsGiven, CoarseEvent, LoadChanged
 from ..futures.holding import Holding
 from ..futures.options import Kind
 from ..futures.programs import Program
@@ -140,10 +141,12 @@ class ClusterBackend:
             # What a key's partition is, all workers must agree on; as Spark's do.
             environment={**settings.environment, "PYTHONHASHSEED": "0"},
         )
-        holding = Holding(min_workers=settings.min_workers, max_workers=settings.max_workers, idle_ms=settings.idle_ms)
+        holding = Holding(
+            min_workers=settings.min_workers, max_workers=settings.max_workers, idle_ms=settings.idle_ms, drains=True
+        )
         core = CoarseCore(program, settings.kind, holding)
         self._scheduler: Final = PoolScheduler[CoarseEvent, CoarseRest](
-            core, self._carry_out, self._broke, CONNECT_TIMEOUT_MS, self._tell_load
+            core, self._carry_out, self._broke, CONNECT_TIMEOUT_MS, self._look
         )
         self._engine: Final = Engine(
             partial(connect_raw, place.redis_url, timeout_s=_SOCKET_TIMEOUT_S),
@@ -327,6 +330,14 @@ class ClusterBackend:
 
     # On the driver's thread
 
+    def _look(self, driver: SchedulerDriver) -> None:
+        self._tell_load(driver)
+        with self._changed:
+            known = list(self._executors)
+        # Who was to be drained got no more calls from then on, and is counted after it.
+        given = {ExecutorId(each): count for each in known if (count := self._engine.given_to(each))}
+        self._scheduler.apply(driver, CallsGiven(now_ms=driver.now_ms, calls=given))
+
     def _tell_load(self, driver: SchedulerDriver) -> None:
         with self._changed:
             calls = max(self._wanted, min(self._waiting, 1))
@@ -344,7 +355,10 @@ class ClusterBackend:
             case ExecutorUp():
                 self._up(effect)
             case WorkersChanged():
-                self._workers_changed(effect)
+                self._workers_changed(effect.executor_id, effect.workers)
+            case DrainExecutor():
+                self._engine.drain(effect.executor_id)
+                self._workers_changed(effect.executor_id, 0)
             case ExecutorOver():
                 self._executor_over(effect)
             case AgentGone():
@@ -353,7 +367,7 @@ class ClusterBackend:
                 # It is to be told of the same number again, if that is wanted again.
                 self._told = 0
                 self._listener.refused(str(effect.error))
-            case DrainExecutor() | KeepExecutor():
+            case KeepExecutor():
                 pass  # not held so
             case _:
                 assert_never(effect)
@@ -365,13 +379,13 @@ class ClusterBackend:
         # A kind of its own: what is for it goes nowhere else.
         self._engine.executor_up(effect.executor_id, effect.executor_id)
 
-    def _workers_changed(self, effect: WorkersChanged) -> None:
+    def _workers_changed(self, executor_id: ExecutorId, workers: int) -> None:
         with self._changed:
-            executor = self._executors.get(effect.executor_id)
+            executor = self._executors.get(executor_id)
         if executor is None or self._listener is None:
             return
-        self._listener.executor_changed(effect.executor_id, executor.agent_id, executor.host, effect.workers)
-        if not effect.workers:
+        self._listener.executor_changed(executor_id, executor.agent_id, executor.host, workers)
+        if not workers:
             # Its workers were given back: what waits there would wait until the executor is over.
             with self._changed:
                 left = list(executor.calls.values())
