@@ -276,8 +276,8 @@ def test_calls_that_never_end_do_not_keep_the_room_for_ever() -> None:
     assert rig.wanted(SMALL) > 0
 
 
-@pytest.mark.parametrize("together", [2, 4])
-def test_of_workers_that_share_a_container_as_many_end_as_are_too_many(together: int) -> None:
+@pytest.mark.parametrize("together", [2, 4, None])
+def test_of_workers_that_share_a_container_as_many_end_as_are_too_many(together: int | None) -> None:
     rig = crowded(together=together)
     drained = rig.pass_time(PATIENCE_MS)
     killed = [effect.grace_ms for effect in rig.found(KillTask)]
