@@ -480,6 +480,8 @@ class CoarseCore:
         for held in self._executors.due(now_ms):
             if held.over_at_ms is not None and held.over_at_ms <= now_ms:
                 self._over(held, "it did not answer, and nobody has said that it ended")
+            elif self._holding.drains and not held.leaving:
+                self._drain(held)
             else:
                 self._shut_down(held)
         if self._holding.max_age_ms is not None:

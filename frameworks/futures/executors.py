@@ -50,7 +50,7 @@ class HeldExecutor(Generic[Sort]):
         """When it is to be asked to end, or again, or counts as over."""
         if self.leaving:
             yield from (each for each in (self.ask_again_ms, self.over_at_ms) if each is not None)
-        elif self.idle_since_ms is not None:
+        elif self.idle_since_ms is not None and not self.draining:
             yield self.idle_since_ms + EXECUTOR_IDLE_MS
 
 

@@ -12,7 +12,7 @@ import pytest
 from mesolite.discovery import ClusterAddress
 from mesolite.executors.celery.protocol import TaskRun
 from mesolite.executors.python.calls import End
-from mesolite.frameworks.celery.calls import TaskOptions, call_name
+from mesolite.frameworks.celery.calls import Runner, TaskOptions, call_name
 from mesolite.frameworks.futures.engine_call import Lost
 from mesolite.frameworks.futures.errors import CallError, CannotRun, TooLargeForCluster
 from tests.integration.warm_rig import KIND, Task
@@ -40,6 +40,14 @@ def world(request: pytest.FixtureRequest) -> Generator[World]:
         yield made
 
 
+def at_work(world: World) -> tuple[Runner, Task]:
+    """A runner, and a task of its that has begun and waits."""
+    runner, task = world.runner(), world.task("wait")
+    runner.submit([task])
+    world.await_begun([task])
+    return runner, task
+
+
 def test_each_task_runs_once_and_has_its_end_told_once_with_its_place(world: World) -> None:
     runner = world.runner()
     tasks = [world.task() for _ in range(4)]
@@ -51,10 +59,7 @@ def test_each_task_runs_once_and_has_its_end_told_once_with_its_place(world: Wor
 
 
 def test_a_task_that_runs_is_told_to_have_begun_where_it_is(world: World) -> None:
-    runner = world.runner()
-    task = world.task("wait")
-    runner.submit([task])
-    world.await_begun([task])
+    runner, task = at_work(world)
     eventually(lambda: len(task.places) == 1)
     [place] = task.places
     assert place is not None
@@ -86,10 +91,7 @@ def test_a_task_over_its_memory_limit_says_limit_and_peak(world: World) -> None:
 
 
 def test_a_task_that_has_begun_can_be_killed_and_not_withdrawn(world: World) -> None:
-    runner = world.runner()
-    task = world.task("wait")
-    runner.submit([task])
-    world.await_begun([task])
+    runner, task = at_work(world)
     runner.withdraw(task.name)
     runner.kill(task.name)
     runner.kill("nobody")
@@ -116,10 +118,7 @@ def test_a_task_that_waits_can_be_killed_and_withdrawn(world: World, kill: bool)
 
 
 def test_what_a_closed_runner_was_given_is_told_no_more(world: World) -> None:
-    runner = world.runner()
-    task = world.task("wait")
-    runner.submit([task])
-    world.await_begun([task])
+    runner, task = at_work(world)
     runner.close(leave_running=False)
     runner.kill(task.name)
     assert task.endings == []
@@ -128,20 +127,23 @@ def test_what_a_closed_runner_was_given_is_told_no_more(world: World) -> None:
 # A dispatcher that starts again
 
 
-def again(task: Task) -> Task:
-    """The same message's task, as the next life of its dispatcher knows it."""
-    return Task(task.name, task.run, task.options)
+def left_running(world: World) -> Task:
+    """A task of a life that is over, which has begun and waits."""
+    first, task = at_work(world)
+    first.close(leave_running=True)
+    return task
+
+
+def attached(world: World, task: Task) -> tuple[Runner, Task]:
+    """The next life of its dispatcher, and the same message's task as that knows it."""
+    runner, known = world.runner(), Task(task.name, task.run, task.options)
+    runner.attach([known])
+    return runner, known
 
 
 def test_what_runs_on_is_heard_of_by_the_next_life(world: World) -> None:
-    first = world.runner()
-    task = world.task("wait")
-    first.submit([task])
-    world.await_begun([task])
-    first.close(leave_running=True)
-    runner = world.runner()
-    known = again(task)
-    runner.attach([known])
+    task = left_running(world)
+    _, known = attached(world, task)
     eventually(lambda: len(known.places) == 1)
     world.open_gate()
     assert known.returned()[0] == task.run.task_id
@@ -150,27 +152,15 @@ def test_what_runs_on_is_heard_of_by_the_next_life(world: World) -> None:
 
 
 def test_an_end_that_nobody_heard_is_heard_by_the_next_life(world: World) -> None:
-    first = world.runner()
-    task = world.task("wait")
-    first.submit([task])
-    world.await_begun([task])
-    first.close(leave_running=True)
+    task = left_running(world)
     world.open_gate()
-    runner = world.runner()
-    known = again(task)
-    runner.attach([known])
+    _, known = attached(world, task)
     assert known.returned()[0] == task.run.task_id
 
 
 def test_a_task_of_an_earlier_life_can_be_killed(world: World) -> None:
-    first = world.runner()
-    task = world.task("wait")
-    first.submit([task])
-    world.await_begun([task])
-    first.close(leave_running=True)
-    runner = world.runner()
-    known = again(task)
-    runner.attach([known])
+    task = left_running(world)
+    runner, known = attached(world, task)
     eventually(lambda: len(known.places) == 1)
     runner.kill(task.name)
     assert known.outcome().end is End.CANCELLED

@@ -27,13 +27,14 @@ from mesolite.frameworks.futures.effects import (
     ShutdownExecutor,
     WorkersChanged,
 )
-from mesolite.frameworks.futures.events import CoarseEvent, ExecutorEnded, LoadChanged, Rescinded
+from mesolite.frameworks.futures.events import CallsGiven, CoarseEvent, ExecutorEnded, LoadChanged, Rescinded
 from mesolite.frameworks.futures.holding import Holding
-from mesolite.ids import AgentId, ExecutorId, OfferId, TaskId
-from mesolite.protocol import Offer, Reason, Source, TaskInfo, TaskState, TaskStatus
+from mesolite.ids import AgentId, ExecutorId, OfferId
+from mesolite.protocol import Reason, Source, TaskInfo, TaskState
 from mesolite.resources import Resources
 
-from .rig import KIND, PROGRAM, offer, offered, status, updated
+from .bad_cluster import BadCluster
+from .rig import KIND, PROGRAM, status
 
 STEPS = 300
 MAX_WORKERS = 6
@@ -48,22 +49,12 @@ def executor_of(task: TaskInfo) -> ExecutorId:
 
 
 @dataclass
-class BadCluster:
-    """Agents, workers, calls, and the core that holds them."""
+class Pool(BadCluster):
+    """Workers, calls, and the core that holds them."""
 
-    rng: random.Random
-    core: CoarseCore = field(
-        default_factory=lambda: CoarseCore(PROGRAM, KIND, Holding(max_workers=MAX_WORKERS, idle_ms=IDLE_MS))
-    )
-    now_ms: int = 0
-    offers: dict[OfferId, Offer] = field(default_factory=dict[OfferId, Offer])
-    made: int = 0
-    wanted: int = 0
-    #: Alive on an agent.
-    tasks: dict[TaskId, TaskInfo] = field(default_factory=dict[TaskId, TaskInfo])
-    seen_ids: set[TaskId] = field(default_factory=set[TaskId])
-    #: Alive on an agent.
-    executors: set[ExecutorId] = field(default_factory=set[ExecutorId])
+    #: Whether executors end what they have before they do.
+    drains: bool = True
+
     #: Executors of which the master said that they are out of sight.
     hidden: set[ExecutorId] = field(default_factory=set[ExecutorId])
     #: As the core named them: those that count, and all there ever were.
@@ -72,10 +63,12 @@ class BadCluster:
     #: Calls that no executor has, and who has the others.
     waiting: list[int] = field(default_factory=list[int])
     given: dict[int, ExecutorId] = field(default_factory=dict[int, ExecutorId])
-    submitted: int = 0
-    ends: "Counter[int]" = field(default_factory=Counter[int])
-    unsaid: list[TaskStatus] = field(default_factory=list[TaskStatus])
-    over: list[ExecutorEnded] = field(default_factory=list[ExecutorEnded])
+
+    draining: set[ExecutorId] = field(default_factory=set[ExecutorId])
+
+    def __post_init__(self) -> None:
+        holding = Holding(max_workers=MAX_WORKERS, idle_ms=IDLE_MS, drains=self.drains)
+        self.core = CoarseCore(PROGRAM, KIND, holding)
 
     def hear(self, event: CoarseEvent) -> None:
         effects = self.core.apply(event)
@@ -96,7 +89,12 @@ class BadCluster:
             case KillTask():
                 if effect.task_id in self.tasks:
                     self.say(self.tasks[effect.task_id], TaskState.KILLED)
+            case DrainExecutor():
+                assert self.drains
+                self.draining.add(effect.executor_id)
             case ShutdownExecutor():
+                unfinished = self.drains and effect.executor_id in self.given.values()
+                assert not unfinished, "an executor is shut down under its call"
                 self.end_executor(effect.executor_id, Reason.EXECUTOR_TERMINATED)
             case ExecutorUp():
                 assert effect.executor_id not in self.named, "an id is used twice"
@@ -111,7 +109,7 @@ class BadCluster:
                 self.given.clear()
             case WorkersChanged():
                 assert effect.executor_id in self.up, "of what is over nothing is said"
-            case ReviveOffers() | AgentGone() | DrainExecutor() | KeepExecutor():
+            case ReviveOffers() | AgentGone() | KeepExecutor():
                 pass
 
     def launch(self, launch: LaunchSlots) -> None:
@@ -161,10 +159,7 @@ class BadCluster:
         self.executors.discard(executor_id)
         for task in self.tasks_of(executor_id):
             self.say(task, TaskState.FAILED, reason)
-        agent_id = AgentId(executor_id.partition("@")[2])
-        self.over.append(
-            ExecutorEnded(now_ms=self.now_ms, agent_id=agent_id, executor_id=executor_id, exit_code=1, message="")
-        )
+        self.say_over(executor_id)
 
     def lose_agent(self, agent_id: AgentId) -> None:
         """It is gone for good, and everything on it."""
@@ -186,28 +181,13 @@ class BadCluster:
         for task in self.tasks_of(executor_id):
             self.say(task, TaskState.RUNNING)
 
-    def settle(self) -> None:
-        """Say what is unsaid, in any order."""
-        while self.unsaid or self.over:
-            if self.over and (not self.unsaid or self.rng.random() < 0.5):
-                self.hear(self.over.pop())
-            else:
-                self.hear(updated(self.now_ms, self.unsaid.pop(0)))
-
-    def make_offer(self) -> None:
-        self.made += 1
-        agent_id = AgentId(f"agent-{self.rng.randrange(3)}")
-        made = offer(f"offer-{self.made}", cpus=self.rng.randint(1, 4), mem_mib=1200, agent_id=agent_id)
-        self.offers[made.offer_id] = made
-        self.hear(offered(self.now_ms, made))
-
     def submit(self) -> None:
         self.submitted += 1
         self.waiting.append(self.submitted)
 
     def work(self) -> None:
         """Give calls to workers of executors that are up, one to each, and tell the core how many there are."""
-        for executor_id in sorted(self.up & self.executors):
+        for executor_id in sorted((self.up & self.executors) - self.draining):
             room = len(self.tasks_of(executor_id)) - list(self.given.values()).count(executor_id)
             for _ in range(min(room, len(self.waiting))):
                 self.given[self.waiting.pop(0)] = executor_id
@@ -249,6 +229,8 @@ class BadCluster:
         self.settle()
         self.work()
         self.now_ms += pause_ms
+        if self.drains:
+            self.hear(CallsGiven(now_ms=self.now_ms, calls=Counter(self.given.values())))
         self.hear(Ticked(now_ms=self.now_ms))
         self.settle()
 
@@ -267,9 +249,10 @@ class BadCluster:
         return not (self.waiting or self.given or self.tasks or self.executors or self.up)
 
 
+@pytest.mark.parametrize("drains", [True, False])
 @pytest.mark.parametrize("seed", range(30))
-def test_every_call_has_one_end_and_every_worker_is_given_back(seed: int) -> None:
-    cluster = BadCluster(random.Random(seed))
+def test_every_call_has_one_end_and_every_worker_is_given_back(seed: int, drains: bool) -> None:
+    cluster = Pool(random.Random(seed), drains=drains)
     for _ in range(STEPS):
         cluster.misbehave()
     for _ in range(20 * STEPS):

@@ -18,40 +18,29 @@ from mesolite.frameworks.futures.events import (
     CallKilled,
     CallsArrived,
     CallsWithdrawn,
-    ExecutorEnded,
     FineEvent,
     Rescinded,
 )
 from mesolite.frameworks.futures.fine import FineCore
-from mesolite.ids import AgentId, ExecutorId, OfferId, TaskId
-from mesolite.protocol import Offer, Reason, Source, TaskInfo, TaskState, TaskStatus
+from mesolite.ids import ExecutorId
+from mesolite.protocol import Reason, Source, TaskInfo, TaskState, TaskStatus
 from mesolite.resources import Resources
 
-from .rig import PROGRAM, call, offer, offered, status, updated
+from .bad_cluster import BadCluster
+from .rig import PROGRAM, call, status
 
 RETURNED = Outcome(End.RETURNED, b"value")
 STEPS = 300
 
 
 @dataclass
-class BadCluster:
-    """Agents, tasks and the core that has them."""
+class Calls(BadCluster):
+    """Tasks, each of which is a call, and the core that has them."""
 
-    rng: random.Random
     core: FineCore = field(default_factory=lambda: FineCore(PROGRAM))
-    now_ms: int = 0
-    offers: dict[OfferId, Offer] = field(default_factory=dict[OfferId, Offer])
-    made: int = 0
-    wanted: int = 0
-    #: Alive on an agent.
-    tasks: dict[TaskId, TaskInfo] = field(default_factory=dict[TaskId, TaskInfo])
-    seen_ids: set[TaskId] = field(default_factory=set[TaskId])
-    executors: set[ExecutorId] = field(default_factory=set[ExecutorId])
-    submitted: int = 0
     retries: dict[int, int] = field(default_factory=dict[int, int])
     begun: "Counter[int]" = field(default_factory=Counter[int])
     withdrawn: set[int] = field(default_factory=set[int])
-    ends: "Counter[int]" = field(default_factory=Counter[int])
 
     def hear(self, event: FineEvent) -> None:
         effects = self.core.apply(event)
@@ -102,8 +91,6 @@ class BadCluster:
         """Say it when the event at hand is dealt with."""
         self.unsaid.append(word)
 
-    unsaid: list[TaskStatus] = field(default_factory=list[TaskStatus])
-
     def say(
         self, task: TaskInfo, state: TaskState, outcome: Outcome | None = None, reason: Reason | None = None
     ) -> None:
@@ -119,27 +106,7 @@ class BadCluster:
         for task in list(self.tasks.values()):
             if task.executor is not None and task.executor.executor_id == executor_id:
                 self.say(task, TaskState.FAILED, reason=Reason.EXECUTOR_TERMINATED)
-        agent_id = AgentId(executor_id.partition("@")[2])
-        self.over.append(
-            ExecutorEnded(now_ms=self.now_ms, agent_id=agent_id, executor_id=executor_id, exit_code=1, message="")
-        )
-
-    over: list[ExecutorEnded] = field(default_factory=list[ExecutorEnded])
-
-    def settle(self) -> None:
-        """Say what is unsaid, in any order."""
-        while self.unsaid or self.over:
-            if self.over and (not self.unsaid or self.rng.random() < 0.5):
-                self.hear(self.over.pop())
-            else:
-                self.hear(updated(self.now_ms, self.unsaid.pop(0)))
-
-    def make_offer(self) -> None:
-        self.made += 1
-        agent_id = AgentId(f"agent-{self.rng.randrange(3)}")
-        made = offer(f"offer-{self.made}", cpus=self.rng.randint(1, 4), mem_mib=1200, agent_id=agent_id)
-        self.offers[made.offer_id] = made
-        self.hear(offered(self.now_ms, made))
+        self.say_over(executor_id)
 
     def submit(self) -> None:
         self.submitted += 1
@@ -176,7 +143,7 @@ class BadCluster:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_every_call_has_one_end(seed: int) -> None:
-    cluster = BadCluster(random.Random(seed))
+    cluster = Calls(random.Random(seed))
     for _ in range(STEPS):
         cluster.misbehave()
     for _ in range(20 * STEPS):
