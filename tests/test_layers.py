@@ -207,6 +207,7 @@ FORBIDDEN_IN_CORES: Final = frozenset(
         "signal",
         "socket",
         "sqlite3",
+        "structlog",
         "subprocess",
         "sys",
         "tempfile",
