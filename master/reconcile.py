@@ -54,9 +54,11 @@ def _repeated(context: Context, task: Task) -> TaskStatus:
 
     But an agent's last word is repeated as it was. The agent itself will say it again until it is acknowledged, and by the
     uuid the driver tells that the two are one: a copy without would be delivered as a second end, and have lost its reason.
+    So is a word that came before the end of a task that has ended: the agent waits for its acknowledgement to say the end. If
+    it was said to a scheduler that is no more, the agent says it again after pauses that double with each that did not hear.
     """
     known = task.status
-    if known.uuid is not None and known.state in TERMINAL_STATES:
+    if known.uuid is not None and (known.state in TERMINAL_STATES or task.state in TERMINAL_STATES):
         return known
     return TaskStatus(
         task_id=known.task_id,

@@ -79,8 +79,8 @@ def _add_lasting(app: Any, backend: str) -> None:
         return "lasted"
 
     app.task(name="lasts", shared=False, bind=True)(lasts)
-    app.task(name="lasts_late", shared=False, bind=True, acks_late=True, reject_on_worker_lost=True)(lasts)
     app.task(name="lasts_alone", shared=False, bind=True, mesolite={"isolation": "task", "cpus": 1})(lasts)
+    app.task(name="lasts_late", shared=False, bind=True, acks_late=True, reject_on_worker_lost=True)(lasts)
 
 
 @cache

@@ -111,6 +111,17 @@ def test_reconciliation_repeats_a_last_word_as_its_agent_said_it() -> None:
     assert [each.status for each in world.told("f", Update)] == [said]
 
 
+def test_reconciliation_repeats_what_an_agent_waits_for_before_it_says_the_end() -> None:
+    """Said to a scheduler that was killed, it would be resent after pauses that double, and the end come as late."""
+    world = World()
+    running_task(world)
+    world.update("a1", "f", "t", TaskState.RUNNING, uuid=b"r" * 16, latest=TaskState.FINISHED)
+    said = world.told("f", Update)[-1].status
+    world.clear()
+    world.call("f", Reconcile((ReconcileTask(TaskId("t"), AgentId("a1")),)))
+    assert [(each.status, each.status.uuid) for each in world.told("f", Update)] == [(said, b"r" * 16)]
+
+
 @pytest.mark.parametrize(
     ("agent_id", "state"),
     [("a1", TaskState.GONE), (None, TaskState.UNKNOWN), ("never-seen", TaskState.UNKNOWN)],
