@@ -207,7 +207,6 @@ FORBIDDEN_IN_CORES: Final = frozenset(
         "signal",
         "socket",
         "sqlite3",
-        "structlog",
         "subprocess",
         "sys",
         "tempfile",

@@ -18,8 +18,8 @@ def test_a_line_is_an_event_and_its_values_as_python_shows_them(caplog: pytest.L
 
 
 def test_what_values_hold_is_no_format(caplog: pytest.LogCaptureFixture) -> None:
-    get_logger("mesolite.test").error("test.odd", text="100 %s")
-    assert caplog.records[0].getMessage() == "test.odd  text='100 %s'"
+    get_logger("mesolite.test").error("test.odd", text="100 %s", event="its own", level=5)
+    assert caplog.records[0].getMessage() == "test.odd  text='100 %s' event='its own' level=5"
 
 
 def test_values_that_nobody_reads_are_not_made_text(caplog: pytest.LogCaptureFixture) -> None:
