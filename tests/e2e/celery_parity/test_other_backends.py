@@ -48,7 +48,9 @@ def others(
         mesolite_server = MesoliteCelery("mesolite", tmp_path_factory.mktemp("mesolite"), **addresses[1])
         plain_server.begin()
         cleanup.callback(plain_server.stop, signal.SIGQUIT)
-        mesolite_server.begin(parity_cluster.home, "-n", f"{request.param}@parity")
+        # The cluster has a dispatcher of the first backend, which one of the same name would replace.
+        name = f"parity-{request.param}"
+        mesolite_server.begin(parity_cluster.home, "--name", name, "-n", f"{request.param}@parity")
         cleanup.callback(mesolite_server.stop, signal.SIGQUIT)
         made: list[Client] = []
         for server in (plain_server, mesolite_server):
