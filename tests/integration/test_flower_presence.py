@@ -128,7 +128,9 @@ def test_a_life_of_a_task_is_told_in_order(start_agent: StartAgent, listen: List
     eventually(lambda: len(listener.of_task("t")) == 3)
     agent.presence.close()
     eventually(lambda: "worker-offline" in listener.types())
-    assert listener.types() == ["worker-online", "task-received", "task-started", "task-succeeded", "worker-offline"]
+    # On a slow machine it is alive for longer than the time from one heartbeat to the next.
+    told = [kind for kind in listener.types() if kind != "worker-heartbeat"]
+    assert told == ["worker-online", "task-received", "task-started", "task-succeeded", "worker-offline"]
     received, _, succeeded = listener.of_task("t")
     assert received["hostname"] == "mesolite@agent-1"
     assert (received["name"], received["args"]) == ("sleep", "sleep 100")

@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 import pytest
 import redis
 
+from mesolite.embedded_redis import EmbeddedRedis
 from mesolite.frameworks.celery.broker.requests import owner_keys
 from mesolite.transport.redis_client import connect
 from tests.waiting import eventually
@@ -18,6 +19,13 @@ from .sentinel_rig import MASTER_NAME, PASSWORD, SENTINEL_PASSWORD, SentinelRig
 pytestmark = pytest.mark.redis
 
 THREADS: Final = ("-P", "threads", "-c", "4")
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis of these tests' own: they close all its connections, and others' servers live on the shared one."""
+    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as server:
+        yield server.url
 
 
 @pytest.fixture

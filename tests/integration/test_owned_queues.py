@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 import pytest
 import redis
 
+from mesolite.embedded_redis import EmbeddedRedis
 from mesolite.errors import ConfigError, Superseded
 from mesolite.frameworks.celery.broker import opening, redis_store, standing
 from mesolite.frameworks.celery.broker.decoding import Layout
@@ -21,6 +22,13 @@ from .owning_rig import OwningConsumer, owning_consumer, producer, raw_message
 pytestmark = pytest.mark.redis
 
 SEPARATOR: Final = "\x06\x16"
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis of these tests' own: they close all its connections, and others' servers live on the shared one."""
+    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as server:
+        yield server.url
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from mesolite.config import UpConfig
+from mesolite.embedded_redis import EmbeddedRedis
 
 from ..conftest import Cluster, running
 from .client import Client
@@ -28,6 +29,13 @@ CONFIG = UpConfig(agents=1, agent_resources="cpus:4;mem:2048", containerizer="pr
 def database(redis_url: str, number: int) -> str:
     """Another database of the same server."""
     return urlsplit(redis_url)._replace(path=f"/{number}").geturl()
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis of these servers' own: what other tests do to theirs, plain Celery does not always survive."""
+    with EmbeddedRedis(tmp_path_factory.mktemp("parity-redis")) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")
