@@ -1,6 +1,6 @@
 """What a runner keeps in Redis for its next life: small values, and those that wait because Redis is away."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from mesolite.errors import RedisUnavailable, Superseded
@@ -8,7 +8,9 @@ from mesolite.ids import FrameworkId
 from mesolite.logs import get_logger
 from mesolite.transport.contract import Store
 
+from ..driver.driver import SchedulerDriver
 from ..driver.framework_store import FrameworkStore
+from ..futures.settings import LOOK_MS
 
 _log = get_logger("mesolite.celery")
 
@@ -53,6 +55,18 @@ class KeptValues:
             self.superseded = True
         else:
             self._pending = {}
+
+    def follow_up(self, driver: SchedulerDriver, broke: Callable[[str], None]) -> None:
+        """After each change: be woken to write what is not written yet, or say that nothing can be any more.
+
+        Args:
+            driver: The runner's, which wakes it.
+            broke: Told why, where another dispatcher writes.
+        """
+        if self.superseded:
+            broke("another dispatcher of this name has taken over")
+        elif not self.is_saved:
+            driver.wake_at(driver.now_ms + LOOK_MS)
 
     def close(self) -> None:
         """Let go of Redis."""

@@ -21,7 +21,7 @@ from ..futures.connection import ClusterPlace, Connection
 from ..futures.errors import ArgumentsTooLarge, CallError, CannotRun, NotPicklable
 from ..futures.programs import Program
 from ..futures.scheduler import PoolScheduler
-from ..futures.settings import CONNECT_TIMEOUT_MS, LOOK_MS, MAX_TASK_DATA_BYTES
+from ..futures.settings import CONNECT_TIMEOUT_MS, MAX_TASK_DATA_BYTES
 from . import task_function
 from .calls import Ending, ExecutorView, TaskCall
 from .single_core import SingleCore
@@ -232,27 +232,21 @@ class SingleRunner:
     def _attached(self, driver: SchedulerDriver, runs: tuple[SingleRun, ...]) -> RunsAttached:
         """They may run: the life after this is to ask for them, too."""
         self._records.launch([run.name for run in runs], driver.now_ms)
-        self._check_records(driver)
+        self._records.follow_up(driver, self._broke)
         return RunsAttached(now_ms=driver.now_ms, runs=runs)
 
     def _subscribed(self, driver: SchedulerDriver) -> None:
         """The master, or Redis, may be another."""
         self._records.rewrite()
-        self._check_records(driver)
+        self._records.follow_up(driver, self._broke)
 
     def _look(self, driver: SchedulerDriver) -> None:
         self._records.save()
-        self._check_records(driver)
-
-    def _check_records(self, driver: SchedulerDriver) -> None:
-        if self._records.superseded:
-            self._broke("another dispatcher of this name has taken over")
-        elif not self._records.is_saved:
-            driver.wake_at(driver.now_ms + LOOK_MS)
+        self._records.follow_up(driver, self._broke)
 
     def _launch(self, driver: SchedulerDriver, effect: LaunchRuns) -> None:
         self._records.launch(effect.names, driver.now_ms)
-        self._check_records(driver)
+        self._records.follow_up(driver, self._broke)
         if self._records.superseded:
             return
         with self._lock:

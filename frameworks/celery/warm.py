@@ -48,7 +48,7 @@ from ..futures.loads import Load, Loads
 from ..futures.options import Kind
 from ..futures.programs import Program
 from ..futures.scheduler import PoolScheduler
-from ..futures.settings import CONNECT_TIMEOUT_MS, LOOK_MS
+from ..futures.settings import CONNECT_TIMEOUT_MS
 from . import task_function
 from .calls import Ending, ExecutorView, TaskCall
 from .warm_records import WarmRecords
@@ -325,13 +325,7 @@ class WarmRunner:
         """The master, or Redis, may be another."""
         self._silences.forget()
         self._records.rewrite()
-        self._check_records(driver)
-
-    def _check_records(self, driver: SchedulerDriver) -> None:
-        if self._records.superseded:
-            self._broke("another dispatcher of this name has taken over")
-        elif not self._records.is_saved:
-            driver.wake_at(driver.now_ms + LOOK_MS)
+        self._records.follow_up(driver, self._broke)
 
     def _lose(self, call: _WarmCall, lost: Lost) -> None:
         """A call is lost: that is written first, so that no life takes it for one that never began, and then said."""
@@ -376,7 +370,7 @@ class WarmRunner:
         self._records.save()
         if not self._engine.searches and self._is_settled(driver):
             self._records.searched()
-        self._check_records(driver)
+        self._records.follow_up(driver, self._broke)
 
     def _carry_out(self, driver: SchedulerDriver, effect: CoarseRest) -> None:
         match effect:
@@ -385,7 +379,7 @@ class WarmRunner:
                     self._scheduler.launch(driver, effect.offer_ids, effect.tasks)
             case KeepExecutor():
                 self._records.keep(effect.record)
-                self._check_records(driver)
+                self._records.follow_up(driver, self._broke)
             case ExecutorUp():
                 self._hold(effect.executor_id, effect.kind, effect.agent_id, effect.hostname)
             case WorkersChanged():
