@@ -374,8 +374,7 @@ class CoarseCore:
         slot = self._slots.get(status.task_id)
         word = WORD_OF_STATE[status.state]
         if slot is None:
-            if word is Word.ALIVE:
-                self._end_stranger(status)
+            self._end_stranger(status, word)
             return
         if status.source is not Source.MASTER:
             self._executors.confirm(slot.executor_id)
@@ -393,12 +392,18 @@ class CoarseCore:
         else:
             self._slot_ended(slot, status, word, now_ms)
 
-    def _end_stranger(self, status: TaskStatus) -> None:
-        """End a worker that nobody knows, and its executor, which would stay."""
-        self._effects.append(KillTask(task_id=status.task_id))
+    def _end_stranger(self, status: TaskStatus, word: Word) -> None:
+        """End a worker that nobody knows, and its executor, which would stay.
+
+        It was given up while its agent was out of sight, or is of a life of which nothing is kept. The worker's own end may be
+        the first that is heard of it.
+        """
+        if word is Word.ALIVE:
+            self._effects.append(KillTask(task_id=status.task_id))
+        elif word is not Word.ENDED or status.reason in EXECUTOR_IS_OVER:
+            return
         executor_id, agent_id = status.executor_id, status.agent_id
-        known = not self._holding.life or executor_id is None or self._executors.get(executor_id) is not None
-        if not known and agent_id is not None and executor_id is not None:
+        if agent_id is not None and executor_id is not None and self._executors.get(executor_id) is None:
             self._effects.append(ShutdownExecutor(agent_id=agent_id, executor_id=executor_id))
 
     def _slot_ended(self, slot: Slot, status: TaskStatus, word: Word, now_ms: int) -> None:

@@ -7,7 +7,7 @@ from mesolite.frameworks.driver.scheduling import Offered, Updated
 from mesolite.frameworks.futures.events import FineCall
 from mesolite.frameworks.futures.options import CallOptions, Kind
 from mesolite.frameworks.futures.programs import Program
-from mesolite.ids import AgentId, FrameworkId, OfferId, TaskId
+from mesolite.ids import AgentId, ExecutorId, FrameworkId, OfferId, TaskId
 from mesolite.protocol import Offer, Reason, Source, TaskState, TaskStatus
 from mesolite.resources import scalars
 
@@ -48,6 +48,7 @@ def status(
     reason: Reason | None = None,
     message: str = "",
     source: Source = Source.EXECUTOR,
+    executor_id: ExecutorId | None = None,
 ) -> TaskStatus:
     """One word about a task."""
     return TaskStatus(
@@ -56,6 +57,7 @@ def status(
         source=source,
         timestamp_ms=0,
         agent_id=AGENT,
+        executor_id=executor_id,
         reason=reason,
         message=message,
         data=encode_outcome(outcome) if outcome is not None else b"",

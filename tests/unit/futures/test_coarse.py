@@ -269,6 +269,25 @@ class TestEnds:
         rig.say(task, TaskState.RUNNING)
         assert [kill.task_id for kill in rig.found(KillTask)] == [task.task_id]
 
+    @pytest.mark.parametrize("state", [TaskState.RUNNING, TaskState.FAILED])
+    def test_an_executor_that_comes_back_after_it_was_given_up_is_shut_down(self, rig: Rig, state: TaskState) -> None:
+        """Whether its worker runs, or ended while nobody saw it: no call is sent there any more, and nothing else ends it."""
+        rig.load(1)
+        [task] = rig.offer()
+        rig.run(task)
+        rig.say(task, TaskState.UNREACHABLE, source=Source.MASTER)
+        rig.pass_time(UNREACHABLE_MS)
+        rig.say(task, state, executor_id=executor_of(task))
+        assert [each.executor_id for each in rig.found(ShutdownExecutor)] == [executor_of(task)]
+
+    def test_the_last_words_of_workers_that_ended_with_their_executor_lead_to_nothing(self, rig: Rig) -> None:
+        rig.load(1)
+        [task] = rig.offer()
+        rig.run(task)
+        rig.hear(_ended(rig, task))
+        rig.say(task, TaskState.FAILED, reason=Reason.EXECUTOR_TERMINATED, executor_id=executor_of(task))
+        assert rig.found(ShutdownExecutor) == []
+
     def test_a_new_executor_has_a_new_id(self, rig: Rig) -> None:
         rig.load(1)
         [first] = rig.offer("offer-1")
