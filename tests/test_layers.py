@@ -134,6 +134,7 @@ SHELLS: Final = {
     "frameworks/celery/command_line.py": "stands for Celery's command line: sets variables, starts its worker",
     "frameworks/celery/crossing.py": "where the event loop meets other threads",
     "frameworks/celery/dispatched_call.py": "reads the clock when a call is taken on",
+    "frameworks/celery/earlier_life.py": "asks the master for an earlier life, and waits",
     "frameworks/celery/flower*.py": "speaks Celery's events and remote control",
     "frameworks/celery/identity.py": "keeps an id in Redis, and makes new ones",
     "frameworks/celery/parts.py": "reaches the cluster, and ends the process",

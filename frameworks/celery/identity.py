@@ -1,4 +1,4 @@
-"""By which framework id a named dispatcher is known to the master, from one of its lives to the next."""
+"""By which framework id a named dispatcher is known to the master, from one of its lives to the next; and which broker it had."""
 
 from typing import Final
 from uuid import uuid4
@@ -10,6 +10,8 @@ from ..driver.framework_store import FrameworkStore
 
 #: The value that holds it.
 _VALUE: Final = "framework_id"
+#: Where the broker of the last life is, as `broker_address.py` writes it. Lives of former versions left none.
+_BROKER: Final = "broker"
 #: There if an earlier id was forgotten.
 _FORGOTTEN: Final = "forgotten"
 
@@ -40,6 +42,15 @@ class KeptIdentity:
         if kept is None:
             self._values.put(_VALUE, self.framework_id.encode())
 
+    @property
+    def broker(self) -> bytes | None:
+        """What `keep_broker` was told by the last life; None where there was none, or it has ended for good."""
+        return self._values.get(_BROKER)
+
+    def keep_broker(self, address: bytes) -> None:
+        """Keep which broker this life has. Raises as `FrameworkStore.change`."""
+        self._values.put(_BROKER, address)
+
     def forget(self) -> None:
-        """The framework has ended for good. Raises as `FrameworkStore.change`."""
-        self._values.change({_VALUE: None, _FORGOTTEN: b"1"})
+        """The framework has ended for good, and nothing of it is left to take over. Raises as `FrameworkStore.change`."""
+        self._values.change({_VALUE: None, _FORGOTTEN: b"1", _BROKER: None})

@@ -10,13 +10,15 @@ from celery import signals
 from celery.app.utils import find_app
 from celery.worker import state as worker_state
 
-from mesolite.errors import BadInput
+from mesolite.errors import BadInput, MesoliteError
 from mesolite.executors.celery.failover import expect_failovers
 
 from .broker.opening import SCHEMES, claim, install
 from .broker.plain import PlainOwnership
+from .broker_address import address_of
 from .command_line import celery_root
 from .dispatching import use
+from .earlier_life import meet
 from .owning import Ownership
 from .parts import prepare
 from .replacing import EXIT_CODE, Replacement
@@ -36,7 +38,8 @@ def start_worker(settings: DispatchSettings, worker_options: Sequence[str]) -> N
         worker_options: What `celery worker` is given beside the application.
 
     Raises:
-        BadInput: There is no such application, or an option cannot be had here.
+        BadInput: There is no such application, or an option cannot be had here; or a dispatcher of this name has another broker.
+        RedisUnavailable: The cluster's Redis does not answer.
     """
     for option in worker_options:
         if option.partition("=")[0] in _NOT_HERE or (option.startswith("-P") and not option.startswith("--")):
@@ -50,6 +53,7 @@ def start_worker(settings: DispatchSettings, worker_options: Sequence[str]) -> N
     signals.worker_init.connect(remember, weak=False)
     replacement = Replacement(settings.name)
     ownership = _ownership_of(app, settings, worker_options, replacement)
+    _meet_last_life(app, settings, ownership)
     use(partial(prepare, settings, ownership, replacement, controllers))
     # Some results are stored here: of tasks whose worker was lost.
     expect_failovers()
@@ -88,6 +92,16 @@ def _ownership_of(
     with app.connection_for_read() as connection, contextlib.suppress(*connection.connection_errors):
         claim(ownership, connection)
     return ownership
+
+
+def _meet_last_life(app: Any, settings: DispatchSettings, ownership: Ownership) -> None:
+    """See whose framework and workers this dispatcher is about to have, once it has its name at its broker."""
+    try:
+        with app.connection_for_read() as connection:
+            meet(settings, address_of(connection))
+    except MesoliteError:
+        ownership.close(release=False)
+        raise
 
 
 def _is_set(app: Any, setting: str) -> bool:

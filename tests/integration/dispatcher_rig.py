@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -112,9 +112,13 @@ class DispatcherRig:
         self._program.process.wait(30)
         self._program = self._start()
 
-    def start_another(self) -> Program:
-        """Start one under the same name beside it, and return the first, which is the caller's to end."""
-        first, self._program = self._program, self._start()
+    def start_another(self, broker_url: str | None = None) -> Program:
+        """Start one under the same name beside it, and return the first, which is the caller's to end.
+
+        Args:
+            broker_url: What it reads from; None: the same.
+        """
+        first, self._program = self._program, self._start({"CELERY_BROKER_READ_URL": broker_url} if broker_url else {})
         return first
 
     def close(self) -> None:
@@ -126,7 +130,7 @@ class DispatcherRig:
         self.redis.close()
         close_client(self.app)
 
-    def _start(self) -> Program:
+    def _start(self, more: Mapping[str, str] | None = None) -> Program:
         log = self._folder / "log"
         self._began_at = log.stat().st_size if log.exists() else 0
         options = [
@@ -145,7 +149,7 @@ class DispatcherRig:
             "-n",
             self.node,
         ]
-        return Program(["-m", "mesolite.cli", "celery", *options], self._folder, self._environment)
+        return Program(["-m", "mesolite.cli", "celery", *options], self._folder, {**self._environment, **(more or {})})
 
 
 @contextmanager

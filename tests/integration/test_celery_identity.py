@@ -8,6 +8,8 @@ from uuid import uuid4
 
 import pytest
 
+from mesolite.frameworks.celery.broker_address import BrokerAddress
+from mesolite.frameworks.celery.earlier_life import meet
 from mesolite.frameworks.celery.identity import KeptIdentity
 from mesolite.frameworks.celery.parts import KIND, broke
 from mesolite.frameworks.celery.replacing import Replacement
@@ -16,11 +18,14 @@ from mesolite.frameworks.driver.settings import REMOVED
 from mesolite.frameworks.futures.connection import ClusterPlace
 from mesolite.transport.keys import DEFAULT_CLUSTER, DEFAULT_PRINCIPAL
 
+BROKER = BrokerAddress("redis", ("redis:6379",), "0")
+OTHER = BrokerAddress("redis", ("redis:6379",), "1")
+
 
 @pytest.fixture
 def settings(redis_url: str) -> DispatchSettings:
     place = ClusterPlace(redis_url, DEFAULT_CLUSTER, DEFAULT_PRINCIPAL)
-    return DispatchSettings(app="proj", name="proj", place=place, path=("/",), concurrency=1)
+    return DispatchSettings(app="proj", name=uuid4().hex, place=place, path=("/",), concurrency=1)
 
 
 @pytest.fixture
@@ -74,3 +79,40 @@ def test_a_cluster_that_does_not_answer_may_still_know_the_framework(
 
     assert told == [signal.SIGQUIT]
     assert _framework_id(settings) == before
+
+
+def _broker(settings: DispatchSettings) -> bytes | None:
+    with closing(settings.place.open_store()) as store:
+        return KeptIdentity(store, KIND, settings.name).broker
+
+
+def test_a_life_of_a_former_version_left_no_broker_and_the_next_says_nothing_of_it(
+    settings: DispatchSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    _framework_id(settings)
+    meet(settings, BROKER)
+    meet(settings, BROKER)
+    assert caplog.messages == []
+    assert _broker(settings) == BROKER.encode()
+
+
+def test_where_no_master_can_say_whether_the_last_life_goes_on_it_is_told_of_and_not_refused(
+    settings: DispatchSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    meet(settings, BROKER)
+    meet(settings, OTHER)
+    told = "\n".join(caplog.messages)
+    assert str(BROKER) in told
+    assert str(OTHER) in told
+    assert "--name" in told
+    assert _broker(settings) == OTHER.encode()
+
+
+def test_a_framework_that_ended_for_good_leaves_no_broker(
+    settings: DispatchSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    meet(settings, BROKER)
+    with closing(settings.place.open_store()) as store:
+        KeptIdentity(store, KIND, settings.name).forget()
+    meet(settings, OTHER)
+    assert caplog.messages == []
