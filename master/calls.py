@@ -2,6 +2,8 @@
 
 from typing import assert_never
 
+from msgspec.structs import replace
+
 from mesolite.errors import ResourceError
 from mesolite.ids import AgentId
 from mesolite.protocol import (
@@ -192,7 +194,7 @@ def _remember_kill(framework: Framework, call: Kill) -> None:
 
 
 def _acknowledge(context: Context, framework: Framework, acknowledgement: Acknowledgement) -> None:
-    """Pass an acknowledgement on; that of a terminal update ends the task here."""
+    """Pass an acknowledgement on; that of a terminal update ends the task here, any other is not waited for any more."""
     agent = context.state.agents.get(acknowledgement.agent_id)
     if agent is None or agent.commands.full:
         context.counts["acknowledgements_dropped"] += 1
@@ -206,14 +208,13 @@ def _acknowledge(context: Context, framework: Framework, acknowledgement: Acknow
         ),
     )
     task = framework.tasks.get(acknowledgement.task_id)
-    if (
-        task is not None
-        and task.agent_id == acknowledgement.agent_id
-        and task.status.state in TERMINAL_STATES
-        and task.status.uuid == acknowledgement.uuid
-    ):
+    if task is None or task.agent_id != acknowledgement.agent_id or task.status.uuid != acknowledgement.uuid:
+        return
+    if task.status.state in TERMINAL_STATES:
         assert task.state is not TaskState.UNREACHABLE
         context.state.remove_task(task)
+    else:
+        task.status = replace(task.status, uuid=None)
 
 
 def _to_executor(

@@ -3,7 +3,7 @@
 from typing import Final
 
 from mesolite.ids import AgentId, TaskId
-from mesolite.protocol import TERMINAL_STATES, Reason, Reconcile, Source, TaskState, TaskStatus, Update
+from mesolite.protocol import Reason, Reconcile, Source, TaskState, TaskStatus, Update
 
 from .context import Context
 from .state import Absence, Framework, Task
@@ -50,15 +50,15 @@ def answer(context: Context, framework: Framework, task_id: TaskId, agent_id: Ag
 
 
 def _repeated(context: Context, task: Task) -> TaskStatus:
-    """Say the newest word about a task again, without its uuid: this copy needs no acknowledgement.
+    """Say the newest word about a task again, without a uuid where it was acknowledged: this copy needs no acknowledgement.
 
-    But an agent's last word is repeated as it was. The agent itself will say it again until it is acknowledged, and by the
-    uuid the driver tells that the two are one: a copy without would be delivered as a second end, and have lost its reason.
-    So is a word that came before the end of a task that has ended: the agent waits for its acknowledgement to say the end. If
-    it was said to a scheduler that is no more, the agent says it again after pauses that double with each that did not hear.
+    A word that its agent waits for to be acknowledged is repeated as it was. It may have been said to a scheduler that is no
+    more, and the agent says it again only after pauses that double; whatever follows, the end of the task too, waits behind it.
+    By the uuid the driver tells that the two are one: a copy of a last word without would be delivered as a second end, and have
+    lost its reason.
     """
     known = task.status
-    if known.uuid is not None and (known.state in TERMINAL_STATES or task.state in TERMINAL_STATES):
+    if known.uuid is not None:
         return known
     return TaskStatus(
         task_id=known.task_id,

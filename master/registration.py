@@ -5,6 +5,8 @@ should run and does not is launched again (where the command never reached it) o
 return to what the agent says of them.
 """
 
+from msgspec.structs import replace
+
 from mesolite.ids import FrameworkId, TaskId
 from mesolite.protocol import (
     TERMINAL_STATES,
@@ -186,14 +188,7 @@ def _adopted(context: Context, agent: Agent, framework: Framework, entry: Regist
     One that has ended is among them, until its end is acknowledged: who asks about it meanwhile must not be told that it
     is gone, because its agent is about to say how it ended.
     """
-    status = entry.sent_status or TaskStatus(
-        task_id=entry.task.task_id,
-        state=TaskState.STAGING,
-        source=Source.MASTER,
-        timestamp_ms=context.now_ms,
-        agent_id=agent.info.agent_id,
-        message="on its agent, which has said nothing of it yet",
-    )
+    status = _said_of(context, agent, entry)
     task_id = entry.task.task_id
     kill_wanted = task_id in framework.wanted_kills
     resources = Resources.of(entry.task.resources)
@@ -213,6 +208,26 @@ def _adopted(context: Context, agent: Agent, framework: Framework, entry: Regist
         kill_wanted=kill_wanted,
         kill_policy=framework.wanted_kills.pop(task_id) if kill_wanted else None,
     )
+
+
+def _said_of(context: Context, agent: Agent, entry: RegisteredTask) -> TaskStatus:
+    """Return the newest word about a task that this master has not seen.
+
+    Where nothing follows it, it counts as acknowledged: mostly it was, and frameworks that ask a new master about all their tasks
+    are not to acknowledge all of them again.
+    """
+    if entry.sent_status is None:
+        return TaskStatus(
+            task_id=entry.task.task_id,
+            state=TaskState.STAGING,
+            source=Source.MASTER,
+            timestamp_ms=context.now_ms,
+            agent_id=agent.info.agent_id,
+            message="on its agent, which has said nothing of it yet",
+        )
+    if entry.latest_state in TERMINAL_STATES:
+        return entry.sent_status
+    return replace(entry.sent_status, uuid=None)
 
 
 def _not_listed(context: Context, agent: Agent, task: Task, *, in_flight: bool) -> None:

@@ -54,7 +54,8 @@ class Task(Struct, eq=False, gc=False, kw_only=True):
     resources: Resources
     #: The newest state; decides whether `resources` are charged.
     state: TaskState
-    #: The newest word sent to the framework, which reconciliation repeats.
+    #: The newest word sent to the framework, which reconciliation repeats. It has a uuid while its agent may wait for it to be
+    #: acknowledged.
     status: TaskStatus
     #: When it was accepted, and when it ended (0 before).
     accepted_ms: int

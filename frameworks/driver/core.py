@@ -234,9 +234,10 @@ class DriverCore:
             self._wishes.ended(status.task_id)
         if verdict is Verdict.DELIVER:
             statuses.append(status)
-            self.reconciliation.answered(status.task_id)
         elif verdict is Verdict.ACKNOWLEDGE_AGAIN:
             self._acknowledge((status,))
+        # What was delivered before is an answer too: the master repeats it as it was while its agent waits for it.
+        self.reconciliation.answered(status.task_id)
 
     def _take_event(self, event: Event, now_ms: int) -> None:
         if self.phase is Phase.ENDED:

@@ -166,10 +166,10 @@ def test_a_master_that_does_not_mind_being_outranked_is_found(monkeypatch: pytes
             spoil(keeper, epoch, at_least)
 
     monkeypatch.setattr(LeaseKeeper, "spoil", deaf)
-    # One seed in hundreds finds it; one of those from here on does, where offers do not wait for updates to ride on. A change of
-    # what is drawn moves it, and then another is to be looked for: the bug is there in all of them.
+    # One seed in some eighty finds it, where a primary that is no more goes on for a while; of those from here on two of the first
+    # dozen do, where offers do not wait for updates to ride on. A change of what is drawn moves them: the bug is there in all.
     monkeypatch.setattr("tests.simulation.plan.OFFER_DELAY_MS", 0)
-    assert "no rest" in found_by(None, "skew_ms", "store_forgets", first=70)
+    assert "no rest" in found_by(None, "skew_ms", "store_splits", "master_dies", first=90)
 
 
 def test_a_lease_that_is_prolonged_whoever_took_it_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -279,6 +279,16 @@ def test_the_unanswered_are_asked_for_again_with_growing_pauses() -> None:
     assert bench.core.reconciliation.unanswered == 0
 
 
+def test_a_word_that_was_delivered_before_is_an_answer() -> None:
+    """The master repeats it as it was while its agent waits for its acknowledgement, which the scheduler still owes."""
+    bench = launched("task-1")
+    bench.hear(Update(status("task-1")))
+    bench.hear(HeartbeatEvent(), number=bench.number + 2)
+    assert reconciled(bench) == ["task-1"]
+    assert delivered([*bench.hear(Update(status("task-1")))]) == []
+    assert bench.core.reconciliation.unanswered == 0
+
+
 def test_many_tasks_are_asked_for_in_batches() -> None:
     names = [f"task-{number}" for number in range(2 * RECONCILE_BATCH + 1)]
     bench = launched(*names)

@@ -95,6 +95,8 @@ def test_a_framework_that_has_nothing_to_hear_hears_that_the_master_lives() -> N
 def test_reconciliation_repeats_what_is_known() -> None:
     world = World()
     running_task(world)
+    world.acknowledge("f", "a1", "t")
+    world.clear()
     world.call("f", Reconcile())
     status = world.told("f", Update)[0].status
     assert (status.state, status.reason, status.uuid) == (TaskState.RUNNING, Reason.RECONCILIATION, None)
@@ -111,15 +113,29 @@ def test_reconciliation_repeats_a_last_word_as_its_agent_said_it() -> None:
     assert [each.status for each in world.told("f", Update)] == [said]
 
 
-def test_reconciliation_repeats_what_an_agent_waits_for_before_it_says_the_end() -> None:
-    """Said to a scheduler that was killed, it would be resent after pauses that double, and the end come as late."""
+@pytest.mark.parametrize("latest", [TaskState.RUNNING, TaskState.FINISHED])
+def test_reconciliation_repeats_what_an_agent_waits_for_before_it_says_the_end(latest: TaskState) -> None:
+    """Said to a scheduler that was killed, it would be resent after pauses that double, and the end come as late.
+
+    Whether the task is known to have ended or not: its end is said to nobody while the word before it is waited for.
+    """
     world = World()
     running_task(world)
-    world.update("a1", "f", "t", TaskState.RUNNING, uuid=b"r" * 16, latest=TaskState.FINISHED)
+    world.update("a1", "f", "t", TaskState.RUNNING, uuid=b"r" * 16, latest=latest)
     said = world.told("f", Update)[-1].status
     world.clear()
     world.call("f", Reconcile((ReconcileTask(TaskId("t"), AgentId("a1")),)))
     assert [(each.status, each.status.uuid) for each in world.told("f", Update)] == [(said, b"r" * 16)]
+
+
+def test_an_acknowledgement_of_an_older_word_leaves_the_newest_to_be_waited_for() -> None:
+    world = World()
+    running_task(world)
+    world.update("a1", "f", "t", TaskState.RUNNING, uuid=b"n" * 16)
+    world.acknowledge("f", "a1", "t")
+    world.clear()
+    world.call("f", Reconcile())
+    assert [each.status.uuid for each in world.told("f", Update)] == [b"n" * 16]
 
 
 @pytest.mark.parametrize(

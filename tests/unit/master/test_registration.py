@@ -124,6 +124,19 @@ def test_a_new_master_does_not_take_a_task_for_gone_whose_end_is_still_to_be_tol
     assert world.core.state.frameworks[FrameworkId("f")].tasks == {}
 
 
+@pytest.mark.parametrize(
+    ("latest", "uuid"), [(TaskState.RUNNING, None), (TaskState.FINISHED, b"u" * 16), (TaskState.FAILED, b"u" * 16)]
+)
+def test_a_new_master_repeats_a_word_as_it_was_where_another_follows_it(latest: TaskState, uuid: bytes | None) -> None:
+    """Of what runs on, the word mostly was acknowledged: frameworks are not to acknowledge all their tasks again."""
+    world = World()
+    world.subscribe("f")
+    said = TaskStatus(task_id=TaskId("t"), state=TaskState.RUNNING, source=Source.AGENT, timestamp_ms=1, uuid=b"u" * 16)
+    world.register("a1", tasks=(replace(listed("f", task("t"), latest), sent_status=said),))
+    world.call("f", Reconcile((ReconcileTask(TaskId("t"), AgentId("a1")),)))
+    assert [each.status.uuid for each in world.told("f", Update)] == [uuid]
+
+
 def test_a_task_is_not_taken_back_while_the_acknowledgement_of_its_end_is_on_its_way() -> None:
     """The agent registers again because it was asked twice, and lists a task that it is about to forget."""
     world = World()
