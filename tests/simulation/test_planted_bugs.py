@@ -166,8 +166,9 @@ def test_a_master_that_does_not_mind_being_outranked_is_found(monkeypatch: pytes
             spoil(keeper, epoch, at_least)
 
     monkeypatch.setattr(LeaseKeeper, "spoil", deaf)
-    # One seed in some eighty finds it, where a primary that is no more goes on for a while; of those from here on two of the first
-    # dozen do, where offers do not wait for updates to ride on. A change of what is drawn moves them: the bug is there in all.
+    # One seed in some eighty finds it, where a primary that is no more goes on for a while; of those from here on, two of the
+    # first dozen do, where offers do not wait for updates to ride on. A change of what is drawn moves them, and then others are
+    # to be looked for: the bug is there in all of them.
     monkeypatch.setattr("tests.simulation.plan.OFFER_DELAY_MS", 0)
     assert "no rest" in found_by(None, "skew_ms", "store_splits", "master_dies", first=90)
 
