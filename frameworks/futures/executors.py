@@ -102,7 +102,7 @@ class ExecutorBook(Generic[Sort]):
         if held is not None:
             held.confirmed = True
 
-    def leave(self, held: HeldExecutor[Sort], again_ms: int | None = None) -> None:
+    def leave(self, held: HeldExecutor[Sort], again_ms: int) -> None:
         """It was asked to end, and is to be asked again then."""
         held.leaving, held.ask_again_ms = True, again_ms
         self._retire(held)

@@ -29,10 +29,10 @@ from .executors import ExecutorBook, HeldExecutor
 from .options import Kind
 from .programs import Program, carve_executor, is_small, shape_with_executor
 from .settings import (
-    EXECUTOR_IDLE_MS,
     MAX_TASKS_PER_LAUNCH,
     MAX_UNSTARTED,
     REFUSE_MS,
+    SHUTDOWN_AGAIN_MS,
     UNREACHABLE_MS,
     WARM_MS,
 )
@@ -131,11 +131,7 @@ class FineCore:
         """When the core wants a `Ticked` at the latest."""
         deadlines = [entry.deadline_ms for entry in self._unseen.values() if entry.deadline_ms is not None]
         deadlines += self._warm.values()
-        deadlines += [
-            held.idle_since_ms + EXECUTOR_IDLE_MS
-            for held in self._executors
-            if held.idle_since_ms is not None and not held.leaving
-        ]
+        deadlines += [each for held in self._executors for each in held.deadlines()]
         return min(deadlines, default=None)
 
     def check(self) -> None:
@@ -368,10 +364,10 @@ class FineCore:
             if entry.deadline_ms is not None and entry.deadline_ms <= now_ms:
                 self._strike_out(entry, now_ms)
                 self._ended(entry, CallLost(f"its agent was out of sight for {UNREACHABLE_MS / 1000:g} s"), now_ms)
-        for held in self._executors:
-            if held.idle_since_ms is not None and not held.leaving and held.idle_since_ms + EXECUTOR_IDLE_MS <= now_ms:
-                self._executors.leave(held)
-                self._effects.append(ShutdownExecutor(agent_id=held.agent_id, executor_id=held.executor_id))
+        for held in self._executors.due(now_ms):
+            # Again, where nobody has said that it is over: its agent may have been out of sight.
+            self._executors.leave(held, now_ms + SHUTDOWN_AGAIN_MS)
+            self._effects.append(ShutdownExecutor(agent_id=held.agent_id, executor_id=held.executor_id))
 
     # Bookkeeping
 
