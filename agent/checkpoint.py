@@ -71,7 +71,7 @@ _progress = msgspec.msgpack.Decoder(ProgressRecord)
 
 
 class CheckpointStore(Protocol):
-    """Keeps records. One instance is used from one thread."""
+    """Keeps records. One instance is used by one thread at a time."""
 
     def load(self) -> list[Put]:
         """Return all: the agent, frameworks, executors, tasks, their progress, then the seen, each in order of arrival."""
@@ -178,7 +178,8 @@ class SqliteCheckpoint:
         #: The reserve was given up: the disk is full.
         self.short_of_space = False
         try:
-            self._connection = sqlite3.connect(path, isolation_level=None)
+            # Whichever thread does the agent's pass uses it, one at a time.
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except sqlite3.OperationalError as error:
             raise CheckpointFailed(f"{path} cannot be opened: {error}") from error
         with ExitStack() as on_failure:

@@ -26,8 +26,20 @@ class BrokerReturned:
     """Commands can be read again after they could not. Redis may have failed over, and forgotten reports that it had taken."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """Nothing happened but that another thread did a pass: whoever waits is to look again until when it may."""
+
+
 Item: TypeAlias = (
-    ContainerEvent | LinkEvent | CommandBatch | Undecodable | BrokerReturned | TaskEndRequested | ShutdownRequested
+    ContainerEvent
+    | LinkEvent
+    | CommandBatch
+    | Undecodable
+    | BrokerReturned
+    | TaskEndRequested
+    | ShutdownRequested
+    | Looked
 )
 
 

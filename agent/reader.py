@@ -1,6 +1,7 @@
-"""Takes commands out of the agent's queue into its inbox."""
+"""Takes commands out of the agent's queue, to whoever takes them up at once or into its inbox."""
 
 import threading
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from mesolite.errors import ProtocolError, Unavailable
@@ -16,12 +17,27 @@ _log = get_logger("mesolite.agent")
 
 
 class CommandReader:
-    """Reads one queue; `poll` and `run` from one thread."""
+    """Reads one queue; `poll` and `run` from one thread.
 
-    def __init__(self, bus: CommandBus, queue: str, inbox: Inbox) -> None:
+    Args:
+        bus: Where the queue is.
+        queue: Its name.
+        inbox: Takes what `take_up` does not.
+        take_up: Does what follows from commands, on the reader's thread, which saves the way to another; False where it
+            does not, because another thread is at it.
+    """
+
+    def __init__(
+        self,
+        bus: CommandBus,
+        queue: str,
+        inbox: Inbox,
+        take_up: Callable[[Sequence[Item]], bool] = lambda _: False,
+    ) -> None:
         self._bus: Final = bus
         self._queue: Final = queue
         self._inbox: Final = inbox
+        self._take_up: Final = take_up
 
     def poll(self) -> None:
         """Take what is there.
@@ -51,7 +67,7 @@ class CommandReader:
                 _log.info("agent.broker_back", queue=self._queue)
                 items.append(BrokerReturned())
             retries.reset()
-            if items:
+            if items and not self._take_up(items):
                 taken = self._inbox.hand_over(items)
                 while not taken.wait(COMMAND_WAIT_MS / 1000) and not stop.is_set():
                     pass

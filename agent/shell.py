@@ -4,12 +4,14 @@
                              |
                      work(): apply to the core --> checkpoint --> reports --> containers, executors --> observers
 
-All of one pass is one transaction and one report. Nothing is visible before it is durable: while the disk takes no
+One thread at a time does a pass, that of `run` or, where nobody is at it and little happens, the reader's: commands that come one
+by one do not wait until another thread wakes. All of one pass is one transaction and one report. Nothing is visible before it is durable: while the disk takes no
 checkpoint, the shell waits, and the tasks run on. While Redis is away everything but the reports goes on.
 
 `step` does one pass on the caller's thread, for the simulator and tests; `run` is the process.
 """
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -73,7 +75,7 @@ from .events import (
     Tick,
 )
 from .executor_links.contract import ExecutorLinks, LinkEvent
-from .inbox import BrokerReturned, Inbox, Item, Undecodable
+from .inbox import BrokerReturned, Inbox, Item, Looked, Undecodable
 from .launch import LABEL_FRAMEWORK
 from .reader import CommandReader
 from .records import Record
@@ -113,7 +115,7 @@ class AgentShell:
 
     Args:
         core: Freshly recovered; nothing was applied to it yet.
-        store: Used only from the thread that calls `step` or `run`.
+        store: Used from the thread that calls `step` or `run`, and from the reader's, never by both at once.
         bus: Used only from the thread that calls `step`, or from the reader's that `run` starts.
         containerizer: Its sink is `inbox.put`.
         inbox: Where news comes in.
@@ -167,12 +169,20 @@ class AgentShell:
         self._bundle_dir: Final = bundle_dir
         self._drop_framework: Final = drop_framework
         self._executor_observers: Final = tuple(executor_observers)
-        self._reader: Final = CommandReader(bus, agent_queue(core.info.agent_id, cluster), inbox)
+        self._reader: Final = CommandReader(bus, agent_queue(core.info.agent_id, cluster), inbox, self._take_up)
         self._reporter: Final = Reporter(
             store, core.info.agent_id, core.session, principal, confirm_delay_ms=confirm_delay_ms
         )
         #: Held while the core changes, so that `view` sees whole passes.
         self._lock: Final = threading.Lock()
+        #: Held by who does a pass.
+        self._turn: Final = threading.Lock()
+        #: Until when the thread of `run` waits if nothing comes into the inbox.
+        self._waits_until_ms = 0.0
+        #: What ended the reader's pass; raised by the thread of `run`.
+        self._broken: BaseException | None = None
+        #: The reader does no pass: `run` has not begun, or is about to end.
+        self._alone = True
         #: Refused inputs by their reason.
         self.refusals: Final[Counter[str]] = Counter()
         self._was_registered = False
@@ -206,22 +216,49 @@ class AgentShell:
 
     def work(self, wait_ms: int) -> int:
         """Take up what is in the inbox, waiting for it at most `wait_ms`, or until somebody's deadline."""
+        with self._turn:
+            now_ms = self._clock.now_ms()
+            self._waits_until_ms = min(now_ms + wait_ms, self._deadline_ms())
+        items = self._inbox.take(MAX_EVENTS_PER_PASS, max(0, round(self._waits_until_ms - now_ms)))
+        with self._turn:
+            if self._broken is not None:
+                raise self._broken
+            self._pass(items)
+        return len(items)
+
+    def _take_up(self, items: Sequence[Item]) -> bool:
+        """Do a pass on the reader's thread, unless another is at it or the last had much: then more is taken together.
+
+        Whatever ends it ends `run`, which looks after what became of it.
+        """
+        if self._written >= BUSY_RECORDS or not self._turn.acquire(blocking=False):
+            return False
+        try:
+            if self._alone or self._broken is not None:
+                return False
+            self._pass(items)
+            due = self.left or self._deadline_ms() < self._waits_until_ms
+        except BaseException as error:  # noqa: BLE001 - raised again by the thread that is waited for
+            self._broken, due = error, True
+        finally:
+            self._turn.release()
+        if due:
+            self._inbox.put(Looked())
+        return True
+
+    def _deadline_ms(self) -> float:
+        """When somebody is due who waits for time to pass."""
+        disk_ms = self._disk.deadline_ms if self._disk is not None else None
+        deadlines = (self.core.next_deadline_ms(), self._reporter.deadline_ms, disk_ms)
+        return min((each for each in deadlines if each is not None), default=math.inf)
+
+    def _pass(self, items: Sequence[Item]) -> None:
         self._written = 0
-        now_ms = self._clock.now_ms()
-        for deadline_ms in (
-            self.core.next_deadline_ms(),
-            self._reporter.deadline_ms,
-            self._disk.deadline_ms if self._disk is not None else None,
-        ):
-            if deadline_ms is not None:
-                wait_ms = max(0, min(wait_ms, deadline_ms - now_ms))
-        items = self._inbox.take(MAX_EVENTS_PER_PASS, wait_ms)
         now_ms = self._clock.now_ms()
         events = [*self._events(items, now_ms), *self._due(now_ms)]
         if events:
             self.handle(events)
         self._reporter.send_held(now_ms)
-        return len(items)
 
     def handle(self, events: Sequence[AgentEvent]) -> None:
         """Apply events and do what follows, as one pass.
@@ -257,13 +294,18 @@ class AgentShell:
         reader = threading.Thread(target=self._reader.run, args=(done,), name="agent-commands", daemon=True)
         try:
             self.recover()
+            self._alone = False
             reader.start()
             while not stop.is_set() and not self.left:
                 self.work(COMMAND_WAIT_MS)
                 if self._written >= BUSY_RECORDS:
                     stop.wait(LINGER_MS / 1000)
-            if not self.left:
-                self.handle([ProcessStopping(now_ms=self._clock.now_ms())])
+            with self._turn:
+                self._alone = True
+                if self._broken is not None:
+                    raise self._broken
+                if not self.left:
+                    self.handle([ProcessStopping(now_ms=self._clock.now_ms())])
         except CheckpointFailed as error:
             # The stop came while the disk was waited for; the next life goes on from the last checkpoint.
             _log.error("agent.stopped_without_checkpoint", reason=str(error))
@@ -301,6 +343,8 @@ class AgentShell:
                 return item
             case Undecodable():
                 self._reporter.set_aside(item, now_ms)
+                return None
+            case Looked():
                 return None
             case _:
                 raise AssertionError(f"news are gathered: {item}")
