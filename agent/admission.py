@@ -64,6 +64,9 @@ class Admission:
         self.trouble = ""
         #: Why this agent launches nothing any more; empty while it goes on.
         self.farewell = ""
+        #: The machine went down, perhaps with the newest records, and what is sent now was sent before (`AgentRecord`): what is
+        #: not known to have begun may have.
+        self.forgetful = False
         self._shapes: dict[tuple[Resource, ...], Shape | str] = {}
 
     def decide(
@@ -126,6 +129,9 @@ class Admission:
         return known
 
     def _launches_nothing(self, removed: bool) -> Verdict | None:
+        if self.forgetful:
+            message = "the agent's machine went down after this launch was sent, and may have begun it before"
+            return Verdict(state=TaskState.GONE, reason=Reason.AGENT_RESTARTED, message=message)
         if removed:
             return dropped(Reason.FRAMEWORK_REMOVED, "the framework was shut down on this agent")
         if self.farewell:

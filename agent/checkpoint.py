@@ -1,9 +1,9 @@
 """What an agent remembers over its own death, on disk.
 
-One SQLite database in the work directory, in WAL mode, one transaction for all that one pass of the shell changed. Each
-commit is synced (`synchronous=FULL`). Syncing less would survive a crash of the agent, but not of the machine: a launch
-whose record is lost, and whose confirmation is lost too, would be sent and started again after the reboot. A sync per pass
-costs a few milliseconds, whatever the number of tasks in it.
+One SQLite database in the work directory, in WAL mode, one transaction for all that one pass of the shell changed. A commit
+survives the agent however it ends. It is synced (`synchronous=FULL`) where something in it must survive the machine, too
+(`records.outlives_machine`), and with it all commits before. A machine that goes down takes the newest launches along, of which a
+master may not know that they were taken: after a reboot those that it sends again are refused as gone (`Admission.forgetful`).
 
 A database that cannot be read is moved aside, and its agent with it: under the old id the agent would launch again what it
 has forgotten to have launched. It begins under a new id, whose queue holds no old commands; the containers of the old one
@@ -39,6 +39,7 @@ from .records import (
     SeenRecord,
     TaskDropped,
     TaskRecord,
+    outlives_machine,
 )
 from .settings import RESERVE_MIB
 
@@ -78,7 +79,7 @@ class CheckpointStore(Protocol):
         ...
 
     def save(self, records: Sequence[Record]) -> None:
-        """Put and drop in order, all or nothing; durable on return.
+        """Put and drop in order, all or nothing; on return it survives the process, and where it must the machine.
 
         Raises:
             CheckpointFailed: Nothing was changed.
@@ -182,6 +183,8 @@ class SqliteCheckpoint:
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except sqlite3.OperationalError as error:
             raise CheckpointFailed(f"{path} cannot be opened: {error}") from error
+        #: Whether commits are synced at this moment.
+        self._synced = True
         with ExitStack() as on_failure:
             on_failure.callback(self._connection.close)
             self._prepare()
@@ -258,6 +261,9 @@ class SqliteCheckpoint:
         execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def _transact(self, records: Sequence[Record]) -> None:
+        if (synced := any(map(outlives_machine, records))) is not self._synced:
+            self._connection.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
+            self._synced = synced
         # The connection, as a context, commits at its end or rolls back.
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")

@@ -136,6 +136,7 @@ class AgentCore:
                     assert record.agent_id == info.agent_id, "the checkpoint is another agent's"
                     core.link = MasterLink(info.agent_id, session, record.epoch)
                     core._rebooted = record.boot_id != boot_id
+                    core.book.admission.forgetful = core._rebooted or record.forgetful
                     core._checkpoint_id = record.checkpoint_id or core._checkpoint_id
                     core._incarnation = record.incarnation + 1
                 case FrameworkRecord():
@@ -282,6 +283,9 @@ class AgentCore:
             case Registered():
                 self._was_taken = True
                 self.link.join(command.heartbeat_interval_ms, now_ms)
+                if self.book.admission.forgetful:
+                    self.book.admission.forgetful = False
+                    outbox.records.append(self._agent_record())
                 self._begin_reporting(now_ms, outbox)
             case Reregister():
                 self.book.reporting = False
@@ -414,7 +418,14 @@ class AgentCore:
             outbox.stop = StopAgent(message=farewell, refused=self._refused)
 
     def _agent_record(self) -> AgentRecord:
-        return AgentRecord(self.info.agent_id, self.link.epoch, self._boot_id, self._checkpoint_id, self._incarnation)
+        return AgentRecord(
+            self.info.agent_id,
+            self.link.epoch,
+            self._boot_id,
+            self._checkpoint_id,
+            self._incarnation,
+            self.book.admission.forgetful,
+        )
 
 
 def _executor_news(

@@ -110,7 +110,7 @@ def _of_group(task: TaskInfo, verdict: Verdict) -> Verdict:
     message = f"task {task.task_id} of the group: {verdict.message}"
     if verdict.state is TaskState.ERROR:
         return invalid_group(message)
-    return dropped(verdict.reason or Reason.TASK_GROUP_INVALID, message)
+    return Verdict(state=verdict.state, reason=verdict.reason or Reason.TASK_GROUP_INVALID, message=message)
 
 
 def invalid_group(message: str) -> Verdict:

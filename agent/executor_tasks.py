@@ -200,7 +200,8 @@ class ExecutorTasks:
                 self._book.queue(task, self._status(executor, task, update, now_ms), now_ms, outbox)
             elif follow_up is TaskFollowUp.CONCLUDE:
                 self._let_go(executor, task, now_ms)
-                verdict = _verdict(executor, task, before is not Phase.STAGING, ending)
+                told = before is not Phase.STAGING or self._book.admission.forgetful
+                verdict = _verdict(executor, task, told, ending)
                 self._book.say(task, verdict, _container(executor, ending), now_ms, outbox)
             elif follow_up is TaskFollowUp.TELL_KILL:
                 self._tell_kill(executor, task, outbox)

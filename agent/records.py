@@ -4,13 +4,13 @@ The core says what changed with these; the checkpoint stores them as they are an
 Storing is idempotent: a put replaces what its key had, a drop of nothing is nothing.
 """
 
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 from msgspec import Struct
 
 from mesolite.executors.command import KillCause
 from mesolite.ids import AgentId, ContainerId, FrameworkId, TaskId
-from mesolite.protocol import ExecutorInfo, FrameworkInfo, TaskInfo, TaskStatus
+from mesolite.protocol import TERMINAL_STATES, ExecutorInfo, FrameworkInfo, TaskInfo, TaskStatus
 
 from .executor_endings import Loss
 from .executor_lifecycle import ExecutorPhase
@@ -29,6 +29,8 @@ class AgentRecord(Struct, frozen=True):
     checkpoint_id: str = ""
     #: Lives of the agent that began from this checkpoint, the current one included: higher means later.
     incarnation: int = 0
+    #: The machine went down, and no master has answered since: launches that come now were sent before it did.
+    forgetful: bool = False
 
 
 class FrameworkRecord(Struct, frozen=True):
@@ -127,3 +129,20 @@ class FrameworkDropped(Struct, frozen=True):
 
 Put: TypeAlias = AgentRecord | FrameworkRecord | ExecutorRecord | TaskRecord | ProgressRecord | SeenRecord
 Record: TypeAlias = Put | TaskDropped | SeenDropped | ExecutorDropped | FrameworkDropped
+
+
+def outlives_machine(record: Record) -> bool:
+    """Say whether a record must survive not only the agent but its machine, and so be on disk before anything follows from it.
+
+    Without the others the agent takes a task for one that was never here, or for one that ran when the machine went down, and
+    says of either that it is gone, which is true. But an end that was told must not be told otherwise.
+    """
+    match record:
+        case ProgressRecord():
+            return bool(record.pending) and record.pending[-1].state in TERMINAL_STATES
+        case TaskRecord() | TaskDropped() | SeenRecord() | SeenDropped() | FrameworkRecord() | FrameworkDropped():
+            return False
+        case AgentRecord() | ExecutorRecord() | ExecutorDropped():
+            return True
+        case _:
+            assert_never(record)

@@ -5,8 +5,8 @@
                      work(): apply to the core --> checkpoint --> reports --> containers, executors --> observers
 
 One thread at a time does a pass, that of `run` or, where nobody is at it and little happens, the reader's: commands that come one
-by one do not wait until another thread wakes. All of one pass is one transaction and one report. Nothing is visible before it is durable: while the disk takes no
-checkpoint, the shell waits, and the tasks run on. While Redis is away everything but the reports goes on.
+by one do not wait for another thread to wake. All of one pass is one transaction and one report. Nothing is visible before it is
+durable: while the disk takes no checkpoint, the shell waits, and tasks run on. While Redis is away all but the reports goes on.
 
 `step` does one pass on the caller's thread, for the simulator and tests; `run` is the process.
 """
@@ -173,10 +173,8 @@ class AgentShell:
         self._reporter: Final = Reporter(
             store, core.info.agent_id, core.session, principal, confirm_delay_ms=confirm_delay_ms
         )
-        #: Held while the core changes, so that `view` sees whole passes.
-        self._lock: Final = threading.Lock()
-        #: Held by who does a pass.
-        self._turn: Final = threading.Lock()
+        #: Held while the core changes, so that `view` sees whole passes; and by who does a pass.
+        self._lock, self._turn = threading.Lock(), threading.Lock()
         #: Until when the thread of `run` waits if nothing comes into the inbox.
         self._waits_until_ms = 0.0
         #: What ended the reader's pass; raised by the thread of `run`.
@@ -238,7 +236,7 @@ class AgentShell:
                 return False
             self._pass(items)
             due = self.left or self._deadline_ms() < self._waits_until_ms
-        except BaseException as error:  # noqa: BLE001 - raised again by the thread that is waited for
+        except BaseException as error:  # noqa: BLE001 - a thread has nobody to raise to; `run` raises it
             self._broken, due = error, True
         finally:
             self._turn.release()

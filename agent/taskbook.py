@@ -369,7 +369,8 @@ class TaskBook:
             message = outcome if isinstance(outcome, str) else ""
             verdict = Verdict(state=TaskState.FAILED, reason=Reason.CONTAINER_LAUNCH_FAILED, message=message)
         elif cause is Cause.LOST:
-            state, word = (TaskState.GONE, "ended") if started else (TaskState.DROPPED, "was not started")
+            perhaps = started or self.admission.forgetful
+            state, word = (TaskState.GONE, "ended") if perhaps else (TaskState.DROPPED, "was not started")
             verdict = Verdict(
                 state=state, reason=Reason.AGENT_RESTARTED, message=f"the container {word} while the agent was away"
             )

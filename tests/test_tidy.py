@@ -19,6 +19,7 @@ MAX_FUNCTION_LINES: Final = 70
 
 #: Where `except Exception` stands, and why nothing narrower will do.
 BROAD_EXCEPTS: Final[dict[str, str]] = {
+    "agent/shell.py": "what ends a pass on the thread of the reader ends the agent on its own",
     "executors/celery/application.py": "imports code of users; each task is told",
     "executors/celery/entry.py": "code of users runs when a worker begins; each task is told",
     "executors/celery/worker_process.py": "what the tracer lets through of a task's is the dispatcher's to judge",

@@ -17,6 +17,7 @@ from mesolite.agent.records import (
     FrameworkRecord,
     ProgressRecord,
     Put,
+    Record,
     SeenDropped,
     SeenRecord,
     TaskDropped,
@@ -180,10 +181,22 @@ def test_a_save_is_all_or_nothing(tmp_path: Path) -> None:
     checkpoint.close()
 
 
-def test_every_commit_reaches_the_disk(tmp_path: Path) -> None:
-    """A power cut may not undo a launch that was confirmed; see the module."""
+def test_a_power_cut_undoes_no_end_that_was_told_but_perhaps_a_launch(tmp_path: Path) -> None:
+    """Method: what SQLite was told to do at a commit; a sync takes all commits before it along."""
     checkpoint = SqliteCheckpoint(tmp_path / "c")
-    assert checkpoint._connection.execute("PRAGMA synchronous").fetchone() == (2,)  # pyright: ignore[reportPrivateUsage]
+
+    def is_synced(*records: Record) -> bool:
+        checkpoint.save(records)
+        (how,) = checkpoint._connection.execute("PRAGMA synchronous").fetchone()  # pyright: ignore[reportPrivateUsage]
+        assert how in (1, 2), "less would damage the database"
+        return bool(how == 2)
+
+    assert is_synced(AGENT)
+    assert not is_synced(task("a"), progress("a"))
+    assert not is_synced(progress("a", Phase.RUNNING, TaskState.RUNNING))
+    assert is_synced(task("b"), progress("a", Phase.ENDED, TaskState.RUNNING, TaskState.FINISHED))
+    assert not is_synced(TaskDropped(F, TaskId("a")), SeenRecord(F, TaskId("a")))
+    assert is_synced(executor("e"))
     assert checkpoint._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)  # pyright: ignore[reportPrivateUsage]
     checkpoint.close()
 

@@ -11,7 +11,7 @@ from mesolite.agent.core import LIFE_BYTES, AgentCore
 from mesolite.agent.events import ShutdownRequested, TaskEndRequested
 from mesolite.agent.inbox import Inbox
 from mesolite.agent.launch import LABEL_FRAMEWORK, LABEL_TASK
-from mesolite.agent.records import Put, Record
+from mesolite.agent.records import Put, Record, outlives_machine
 from mesolite.agent.shell import AgentShell
 from mesolite.errors import CheckpointFailed, RedisUnavailable
 from mesolite.ids import AgentId, ContainerId, FrameworkId, SessionId, TaskId
@@ -38,7 +38,10 @@ class Disk:
         self._agent_id: Final = agent_id
         self._fuse: Final = fuse
         self._journal: Final = journal
-        self._kept: Final = MemoryCheckpoint()
+        #: What the process sees, what a machine that goes down leaves for certain, and what more it may leave.
+        self._kept = MemoryCheckpoint()
+        self._synced: Final = MemoryCheckpoint()
+        self._unsynced: Final[list[Sequence[Record]]] = []
         #: It takes nothing.
         self.full = False
 
@@ -52,12 +55,31 @@ class Disk:
         if self.full:
             raise CheckpointFailed("the simulated disk is full")
         self._kept.save(records)
+        self._unsynced.append(records)
+        if any(map(outlives_machine, records)):
+            self._sync(len(self._unsynced))
         self._journal.saved(self._agent_id, records)
         self._fuse.burn()
 
     def clear(self) -> None:
         """See `CheckpointStore`."""
         self._kept.clear()
+        self._synced.clear()
+        self._unsynced.clear()
+
+    def lose_power(self, left: float) -> None:
+        """Lose the newest of what was not synced: so great a part of it is left."""
+        self._sync(int(left * (len(self._unsynced) + 1)))
+        self._kept = MemoryCheckpoint()
+        self._kept.save(self._synced.load())
+        for records in self._unsynced:
+            self._journal.lost(records, self._kept.load())
+        self._unsynced.clear()
+
+    def _sync(self, count: int) -> None:
+        for records in self._unsynced[:count]:
+            self._synced.save(records)
+        del self._unsynced[:count]
 
     def close(self) -> None:
         """See `CheckpointStore`."""
@@ -200,6 +222,7 @@ class AgentProcess(Process):
         """End everything on the machine."""
         self.die("its machine reboots")
         self.host.reboot()
+        self.disk.lose_power(self.world.rng.random())
         self.executors.look()
         self.boots += 1
 

@@ -149,7 +149,10 @@ class FinalWord(Checker):
 
 
 class NoUpdateLost(Checker):
-    """4: what an agent made durable about a task is delivered in that order, without a hole, and in the end completely."""
+    """4: what an agent made durable about a task is delivered in that order, without a hole, and in the end completely.
+
+    But for what went down with the machine: then the task is said to be gone.
+    """
 
     def check(self, cluster: Cluster) -> None:
         """See `Checker`."""
@@ -340,14 +343,22 @@ def _in_order(facts: TaskFacts) -> int | None:
     """Return how many of the generated updates were delivered, in order and repeats aside; None if not in order."""
     generated = [uuid for uuid, _ in facts.generated]
     count = 0
+
+    def pass_over(uuid: bytes | None) -> int:
+        past = count
+        while past < len(generated) and generated[past] != uuid and generated[past] in facts.lost:
+            past += 1
+        return past
+
     for delivery in facts.delivered:
         uuid = delivery.status.uuid
         if uuid is None or uuid in generated[:count]:
             continue
+        count = pass_over(uuid)
         if count == len(generated) or generated[count] != uuid:
             return None
         count += 1
-    return count
+    return pass_over(None)
 
 
 def _words(cluster: Cluster, key: TaskKey) -> str:

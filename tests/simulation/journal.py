@@ -32,6 +32,8 @@ class TaskFacts:
     launches: list[tuple[AgentId, ContainerId]] = field(default_factory=list[tuple[AgentId, ContainerId]])
     #: Updates that its agent made durable, in order.
     generated: list[tuple[bytes, TaskState]] = field(default_factory=list[tuple[bytes, TaskState]])
+    #: Of these, some that were not synced when the machine went down: they may be delivered or not.
+    lost: set[bytes] = field(default_factory=set[bytes])
     delivered: list[Delivery] = field(default_factory=list[Delivery])
     #: Who has it, as soon as that one wrote it down.
     agent_id: AgentId | None = None
@@ -99,6 +101,14 @@ class Journal:
                     assert status.uuid is not None, "an agent's update has a uuid"
                     if status.uuid not in known:
                         facts.generated.append((status.uuid, status.state))
+
+    def lost(self, records: Sequence[Record], kept: Sequence[Record]) -> None:
+        """A machine went down with the first, and with the second as its checkpoint."""
+        left = {update.uuid for record in kept if isinstance(record, ProgressRecord) for update in record.pending}
+        for record in records:
+            if isinstance(record, ProgressRecord):
+                facts = self.task((record.framework_id, record.task_id))
+                facts.lost |= {each.uuid for each in record.pending if each.uuid is not None} - left
 
     def commanded(self, agent_id: AgentId, batch: CommandBatch) -> None:
         """An agent took commands out of its queue."""

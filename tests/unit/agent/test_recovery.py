@@ -11,7 +11,7 @@ from mesolite.agent.lifecycle import Phase
 from mesolite.ids import ContainerId, TaskId
 from mesolite.protocol import Reason, ShutdownFramework, TaskState
 
-from .world import FRAMEWORK, World, run
+from .world import FRAMEWORK, World, run, under
 
 S = TaskState
 
@@ -102,6 +102,38 @@ def test_after_a_reboot_everything_is_gone_whatever_is_still_listed() -> None:
     again = later.next_life(boot_id="boot-2")
     again.acknowledge_all("t")
     assert again.core.book.tasks == {}
+
+
+def test_what_may_have_begun_before_a_reboot_is_gone_and_does_not_begin_again() -> None:
+    """The machine may have taken the newest records along: neither a launch that is known nor one that is not can be trusted."""
+    world = World()
+    world.launch("known")
+    later = world.next_life(boot_id="boot-2", joined=False)
+    assert word(later, "known") == (S.GONE, Reason.AGENT_RESTARTED)
+    later.tick()
+    later.command(run("forgotten"), under("told", launch=True))
+    for name in ("forgotten", "told"):
+        assert word(later, name) == (S.GONE, Reason.AGENT_RESTARTED)
+    assert later.launched() == []
+    assert later.launched_executors() == []
+    later.join()
+    assert [each.launched_by for each in later.exits()] == ["told"], "the master has charged the executor"
+
+
+def test_a_reboot_is_over_when_a_master_has_answered() -> None:
+    world = World()
+    later = world.next_life(boot_id="boot-2", joined=False)
+    again = later.next_life(joined=False)
+    again.tick()
+    again.command(run("sent before"))
+    assert word(again, "sent before") == (S.GONE, Reason.AGENT_RESTARTED), "the life between has heard of no master"
+    again.join()
+    again.launch("new")
+    assert len(again.launched()) == 1
+    last = again.next_life(joined=False)
+    last.tick()
+    last.launch("resent")
+    assert len(last.launched()) == 1
 
 
 def test_containers_of_nobody_are_ended() -> None:
