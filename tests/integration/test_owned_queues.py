@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, Final, cast
@@ -114,6 +115,36 @@ def test_a_message_that_comes_between_a_take_and_its_answer_is_not_missed(redis_
         began_s = time.monotonic()
         consumer.until(1)
         assert time.monotonic() - began_s < 0.5
+
+
+def test_only_others_ring_the_bell(redis_url: str, line: Line) -> None:
+    """Method: messages are acknowledged one by one, then one goes back to its queue, which is taken again without a bell."""
+    with owning_consumer(redis_url, line.owner, acks=False, options=line.options) as consumer:
+        consumer.drain()
+        consumption: Any = consumer.connection.transport.cycle.consumption
+        heard, hear = Counter[bool](), consumption.line.hear
+
+        def listen() -> bool:
+            rang: bool = hear()
+            heard[rang] += 1
+            return rang
+
+        consumption.line.hear = listen
+        for number in range(20):
+            line.push(raw_message(str(number)))
+            consumer.until(number + 1)
+            consumer.got[number].ack()
+            consumer.settle()
+        assert 1 <= heard[True] <= 20
+        line.push(raw_message("back"))
+        consumer.until(21)
+        rung = heard[True]
+        consumer.ownership.give(["back"])
+        consumer.got[20].reject(requeue=True)
+        began_s = time.monotonic()
+        consumer.until(22)
+        assert time.monotonic() - began_s < 0.5
+        assert heard[True] == rung
 
 
 def test_messages_of_higher_priority_come_first_and_queues_take_turns(redis_url: str, line: Line) -> None:

@@ -188,6 +188,8 @@ class Consumption(Flusher):
                 # The book keeps what was sent until it is answered, and sends it again.
                 line.close()
                 return
+            # What goes back to a queue does not ring, and ends that the queue is watched.
+            self._hungry = self._hungry or bool(writes.going)
 
     def _connect(self) -> OwnerLine:
         """Open the line, and go on where the last one ended."""

@@ -2,9 +2,9 @@
 and the bell, which rings when a queue that was found empty is not.
 
 The bell is Redis's client-side caching turned around: the line has its reads tracked (`CLIENT TRACKING`), a take that finds
-nothing reads the queues, and Redis says once when one of them changes. So nothing is taken by waiting: where a blocked BRPOP has
-a message in an answer that its reader did not live to read, that message is gone; here it lies in its queue until the script
-that owns it. Where tracking is refused the bell rings by itself, every POLL_S.
+nothing reads the queues, and Redis says once when somebody else changes one of them. So nothing is taken by waiting: where a
+blocked BRPOP has a message in an answer that its reader did not live to read, that message is gone; here it lies in its queue
+until the script that owns it. Where tracking is refused the bell rings by itself, every POLL_S.
 """
 
 # redis-py's connections have hardly any types.
@@ -164,7 +164,8 @@ class OwnerLine:
             number: int = bell.read_response()
             bell.send_command("SUBSCRIBE", _INVALIDATIONS, check_health=False)
             bell.read_response()
-            self._command("CLIENT", "TRACKING", "ON", "REDIRECT", str(number))
+            # What this line itself changes does not ring: each word on a message would.
+            self._command("CLIENT", "TRACKING", "ON", "REDIRECT", str(number), "NOLOOP")
         except ResponseError as refusal:
             _log.warning("celery.no_bell", reason=str(refusal), poll_seconds=POLL_S)
             # It may be subscribed already; then it takes no other command.
