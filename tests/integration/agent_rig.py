@@ -66,8 +66,8 @@ class Rig:
         self.batches: list[ReportBatch] = []
         self.start()
 
-    def start(self) -> None:
-        """Begin a life of the agent with what the former left."""
+    def start(self, *, recover: bool = True) -> None:
+        """Begin a life of the agent with what the former left; where its shell is to run by itself, it recovers by itself."""
         self.lives += 1
         self.next_number = 1
         inbox = self.inbox = Inbox()
@@ -98,7 +98,8 @@ class Rig:
             bundle_dir=Path("/bundle"),
             executor_observers=[self],
         )
-        self.shell.recover()
+        if recover:
+            self.shell.recover()
 
     def make_sandbox(self, spec: ContainerSpec) -> None:
         spec.sandbox.mkdir(parents=True)

@@ -1,13 +1,16 @@
 """The agent's shell with everything but real containers: order of effects, outages, lives and deaths."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from mesolite.agent.checkpoint import MemoryCheckpoint, SqliteCheckpoint, open_checkpoint
+from mesolite.agent.containerizer.contract import ContainerSpec
 from mesolite.agent.inbox import Inbox
+from mesolite.agent.launch import LABEL_TASK
 from mesolite.agent.reader import CommandReader
 from mesolite.agent.records import Record
 from mesolite.errors import CheckpointFailed, RedisUnavailable
@@ -246,6 +249,70 @@ def test_an_agent_that_starts_without_redis_registers_as_soon_as_there_is_one(tm
     rig.broker.available = True
     rig.go(QUICK_CAP_MS)
     assert len(rig.registrations()) >= 1
+
+
+# -- threads
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[tuple[Rig, Future[None], list[str]]]:
+    """An agent whose shell runs in a thread of its own; what comes of it; and the threads that made sandboxes."""
+    makers: list[str] = []
+
+    class Machine(Rig):
+        def make_sandbox(self, spec: ContainerSpec) -> None:
+            makers.append(threading.current_thread().name)
+            if spec.labels[LABEL_TASK] == "bad":
+                raise ZeroDivisionError
+            super().make_sandbox(spec)
+
+        def go(self, after_ms: int = 0) -> None:
+            """The agent's own threads do what is due."""
+            self._poll()
+
+    rig, stop = Machine(tmp_path), threading.Event()
+    rig.crash()
+    rig.start(recover=False)
+    with ThreadPoolExecutor(1, thread_name_prefix="agent-run") as threads:
+        ended = threads.submit(rig.shell.run, stop)
+
+        def registers() -> bool:
+            rig.clock.advance(100)
+            return bool(rig.registrations())
+
+        eventually(registers)
+        rig.say(Registered(heartbeat_interval_ms=5000))
+        yield rig, ended, makers
+        stop.set()
+
+
+def test_commands_that_come_one_by_one_are_taken_up_where_they_were_read(
+    running: tuple[Rig, "Future[None]", list[str]],
+) -> None:
+    rig, _, makers = running
+    for name in ("a", "b", "c"):
+        before = len(makers)
+        rig.run(name, "sleep 60")
+        eventually(lambda before=before: len(makers) > before)  # type: ignore[misc]
+    assert set(makers) == {"agent-commands"}
+    # What follows is the other thread's, which was waiting: that the containers run.
+    told: list[TaskState] = []
+
+    def run() -> bool:
+        rig.clock.advance(100)
+        rig.go()
+        told.extend(states(rig.updates()))
+        return told.count(S.RUNNING) == 3
+
+    eventually(run)
+
+
+def test_what_ends_a_pass_of_the_reader_ends_the_agent(running: tuple[Rig, "Future[None]", list[str]]) -> None:
+    rig, ended, makers = running
+    rig.run("bad", "sleep 60")
+    with pytest.raises(ZeroDivisionError):
+        ended.result(timeout=10)
+    assert makers == ["agent-commands"]
 
 
 # -- lives
