@@ -28,7 +28,7 @@ class BrokerReturned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looked:
-    """Nothing happened but that another thread did a pass: whoever waits is to look again until when it may."""
+    """Another thread did a pass, and whoever waits is to look what came of the agent."""
 
 
 Item: TypeAlias = (

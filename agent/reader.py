@@ -23,8 +23,9 @@ class CommandReader:
         bus: Where the queue is.
         queue: Its name.
         inbox: Takes what `take_up` does not.
-        take_up: Does what follows from commands, on the reader's thread, which saves the way to another; False where it
-            does not, because another thread is at it.
+        take_up: Does what follows from commands, on the reader's thread, which saves the way to another. It says after how
+            many milliseconds it wants to be called at the latest, if need be with none; None where it did nothing, because
+            another thread is at it.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class CommandReader:
         bus: CommandBus,
         queue: str,
         inbox: Inbox,
-        take_up: Callable[[Sequence[Item]], bool] = lambda _: False,
+        take_up: Callable[[Sequence[Item]], int | None] = lambda _: None,
     ) -> None:
         self._bus: Final = bus
         self._queue: Final = queue
@@ -55,10 +56,12 @@ class CommandReader:
         begins at once: one that read on would hold the interpreter's lock until it waits for the broker again.
         """
         retries = Retries()
+        wait_ms = COMMAND_WAIT_MS
         while not stop.is_set():
             try:
-                items = self._receive(COMMAND_WAIT_MS)
+                items = self._receive(wait_ms)
             except Unavailable as error:
+                wait_ms = COMMAND_WAIT_MS
                 if retries.is_first:
                     _log.warning("agent.broker_away", queue=self._queue, reason=str(error))
                 stop.wait(retries.take_ms() / 1000)
@@ -67,7 +70,9 @@ class CommandReader:
                 _log.info("agent.broker_back", queue=self._queue)
                 items.append(BrokerReturned())
             retries.reset()
-            if items and not self._take_up(items):
+            again_ms = self._take_up(items) if items or wait_ms < COMMAND_WAIT_MS else None
+            wait_ms = COMMAND_WAIT_MS if again_ms is None else min(again_ms, COMMAND_WAIT_MS)
+            if items and again_ms is None:
                 taken = self._inbox.hand_over(items)
                 while not taken.wait(COMMAND_WAIT_MS / 1000) and not stop.is_set():
                     pass

@@ -11,7 +11,6 @@ durable: while the disk takes no checkpoint, the shell waits, and tasks run on. 
 `step` does one pass on the caller's thread, for the simulator and tests; `run` is the process.
 """
 
-import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -175,8 +174,6 @@ class AgentShell:
         )
         #: Held while the core changes, so that `view` sees whole passes; and by who does a pass.
         self._lock, self._turn = threading.Lock(), threading.Lock()
-        #: Until when the thread of `run` waits if nothing comes into the inbox.
-        self._waits_until_ms = 0.0
         #: What ended the reader's pass; raised by the thread of `run`.
         self._broken: BaseException | None = None
         #: The reader does no pass: `run` has not begun, or is about to end.
@@ -215,40 +212,42 @@ class AgentShell:
     def work(self, wait_ms: int) -> int:
         """Take up what is in the inbox, waiting for it at most `wait_ms`, or until somebody's deadline."""
         with self._turn:
-            now_ms = self._clock.now_ms()
-            self._waits_until_ms = min(now_ms + wait_ms, self._deadline_ms())
-        items = self._inbox.take(MAX_EVENTS_PER_PASS, max(0, round(self._waits_until_ms - now_ms)))
+            wait_ms = min(wait_ms, self._patience_ms())
+        items = self._inbox.take(MAX_EVENTS_PER_PASS, wait_ms)
         with self._turn:
             if self._broken is not None:
                 raise self._broken
             self._pass(items)
         return len(items)
 
-    def _take_up(self, items: Sequence[Item]) -> bool:
+    def _take_up(self, items: Sequence[Item]) -> int | None:
         """Do a pass on the reader's thread, unless another is at it or the last had much: then more is taken together.
 
-        Whatever ends it ends `run`, which looks after what became of it.
+        Returns:
+            In how many milliseconds the next is due, which the thread of `run` may not know of; None where there was none.
         """
         if self._written >= BUSY_RECORDS or not self._turn.acquire(blocking=False):
-            return False
+            return None
+        again_ms = COMMAND_WAIT_MS
         try:
             if self._alone or self._broken is not None:
-                return False
+                return None
             self._pass(items)
-            due = self.left or self._deadline_ms() < self._waits_until_ms
-        except BaseException as error:  # noqa: BLE001 - a thread has nobody to raise to; `run` raises it
-            self._broken, due = error, True
+            again_ms = max(1, self._patience_ms())
+        except BaseException as error:  # noqa: BLE001 - a thread has nobody to raise to; `run` raises it, and ends by it
+            self._broken = error
         finally:
             self._turn.release()
-        if due:
+        if self.left or self._broken is not None:
             self._inbox.put(Looked())
-        return True
+        return again_ms
 
-    def _deadline_ms(self) -> float:
-        """When somebody is due who waits for time to pass."""
+    def _patience_ms(self) -> int:
+        """For how long nobody is due who waits for time to pass."""
         disk_ms = self._disk.deadline_ms if self._disk is not None else None
         deadlines = (self.core.next_deadline_ms(), self._reporter.deadline_ms, disk_ms)
-        return min((each for each in deadlines if each is not None), default=math.inf)
+        now_ms = self._clock.now_ms()
+        return max(0, min((each - now_ms for each in deadlines if each is not None), default=COMMAND_WAIT_MS))
 
     def _pass(self, items: Sequence[Item]) -> None:
         self._written = 0
