@@ -188,7 +188,8 @@ def measure(runs: int) -> Outcome:
             "the client alone: what one process submits, and receives of results stored already, while no worker works; with "
             "workers beside it, it has less of the two cores",
             f"single ones: medians of {SINGLES} in each run; one Redis for brokers, results and the cluster",
-            "memory: proportional set sizes of all processes named, after tasks have run and while none does",
+            "memory: proportional set sizes of all processes named, after tasks have run and while none does; workers are held "
+            "here, which by default are given back after 10 s without a task",
             f"greedy: among {ORDINARY} tasks of {ORDINARY_S} s; prefork alone in a control group of {MACHINE_MIB} MiB",
             "failover: both at the same kill, 1 primary, 2 replicas, 3 Sentinels; until a task put after the kill has a result",
             *(f"{each.name}: {each.note}" for each in rates),
@@ -230,9 +231,11 @@ def _rate_figures(prefork: Rates, ours: Rates) -> list[Figure]:
 
 
 def _memory_figures(prefork: Rates, ours: Rates, cluster_mib: float) -> list[Figure]:
-    stack = "celery: memory while idle, dispatcher and two warm workers, against prefork with two children"
+    held = "celery: memory while idle, dispatcher and two warm workers, against prefork with two children"
+    given_back = "celery: memory while idle, workers given back, dispatcher against prefork with two children"
     return [
-        _compared(stack, ours.idle_mib, prefork.idle_mib, SAME),
+        _compared(held, ours.idle_mib, prefork.idle_mib, SAME),
+        _compared(given_back, ours.program_mib, prefork.idle_mib, SAME),
         Figure(name="  prefork with two children", unit="MiB", values=prefork.program_mib or [math.nan]),
         Figure(name="  the dispatcher alone", unit="MiB", values=ours.program_mib or [math.nan]),
         Figure(name="  two warm workers with their executors", unit="MiB", values=ours.elsewhere_mib or [math.nan]),
