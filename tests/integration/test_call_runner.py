@@ -15,7 +15,6 @@ from tests.integration.call_rig import (
     call_rig,
     double,
     pause,
-    resident_bytes,
     run_among_neighbours,
     runs,
     touch_and_pause,
@@ -44,10 +43,9 @@ def test_a_call_beyond_its_memory_is_ended_alone_with_limit_and_peak(rig: CallRi
             hoarded.append(os.urandom(4 * MEBIBYTE))
             threading.Event().wait(0.01)
 
-    base = resident_bytes(os.getpid())
-    outcome = run_among_neighbours(rig, hoard, mem_bytes=base + 64 * MEBIBYTE)
+    outcome = run_among_neighbours(rig, hoard, mem_bytes=64 * MEBIBYTE)
     assert outcome.end is End.OUT_OF_MEMORY
-    assert outcome.limit_bytes == base + 64 * MEBIBYTE
+    assert outcome.limit_bytes == 64 * MEBIBYTE
     assert outcome.peak_bytes > outcome.limit_bytes
     assert "MiB are allowed" in outcome.message
 
