@@ -75,6 +75,8 @@ class Startup:
         self._started: list[ProcessRecord] = []
         self._before = read_cluster(home)
         self._address = self._before or ClusterAddress(redis_url="", master_url="")
+        #: For master and agents: our own Redis answers sooner by its socket.
+        self._near_redis_url = ""
 
     def run(self) -> ClusterAddress:
         """Start what does not run, and wait for all of it.
@@ -146,6 +148,7 @@ class Startup:
         """Settle which Redis is used, starting our own where none was given, and with it the cluster's address."""
         given = self._config.redis or self._redis_given_before()
         if given is not None:
+            self._near_redis_url = given
             self._settle(given)
             return
         own = EmbeddedRedis.attach(self._home / "redis")
@@ -154,6 +157,7 @@ class Startup:
             own = EmbeddedRedis(self._home / "redis", detached=True).start()
         pid = own.pid
         assert pid is not None, "it has just answered"
+        self._near_redis_url = own.unix_url or own.url
         record = found_process("redis", pid, log=own.directory / "redis.log")
         self._settle(own.url)
         if record not in self._address.processes:
@@ -185,9 +189,9 @@ class Startup:
         config = ("--config", str(self._config_file.absolute())) if self._config_file is not None else ()
         return (sys.executable, "-m", "mesolite.cli", *config, command, *options)
 
-    def _cluster_environment(self) -> dict[str, str]:
+    def _cluster_environment(self, redis_url: str) -> dict[str, str]:
         """Give the address in the environment: the arguments of a process are for everybody to see."""
-        return {"MESOLITE_REDIS_URL": self._address.redis_url, "MESOLITE_CLUSTER": self._address.cluster}
+        return {"MESOLITE_REDIS_URL": redis_url, "MESOLITE_CLUSTER": self._address.cluster}
 
     def _master(self) -> Process:
         port = str(urllib.parse.urlsplit(self._address.master_url).port)
@@ -195,7 +199,7 @@ class Startup:
             name="master",
             argv=self._mesolite("master", "--http-host", LOOPBACK, "--http-port", port),
             answers=OperatorClient(self._address.master_url, timeout_s=PROBE_TIMEOUT_S).is_healthy,
-            environment=self._cluster_environment(),
+            environment=self._cluster_environment(self._near_redis_url),
         )
 
     def _agent(self, number: int) -> Process:
@@ -212,7 +216,7 @@ class Startup:
             name=name,
             argv=self._mesolite("agent", *options),
             answers=lambda: _is_active(client, name),
-            environment=self._cluster_environment(),
+            environment=self._cluster_environment(self._near_redis_url),
         )
 
     def _flower(self, url: str) -> Process:
@@ -222,7 +226,7 @@ class Startup:
             name="flower",
             argv=self._mesolite("flower", "--http-host", LOOPBACK, "--http-port", str(port)),
             answers=lambda: _http_answers(port, "/healthcheck"),
-            environment=self._cluster_environment(),
+            environment=self._cluster_environment(self._address.redis_url),
         )
 
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ import pytest
 
 from mesolite.cli.processes import is_alive
 from mesolite.discovery import ClusterAddress, read_cluster
+from mesolite.transport.redis_client import connect
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow]
@@ -139,6 +141,18 @@ def test_up_starts_again_what_died(shell: Shell) -> None:
     assert after["agent-1"].pid != before["agent-1"].pid
     assert after["master"] == before["master"]
     assert shell.run("run", "--cpus", "0.1", "--mem", "32", "--", "true").returncode == 0
+
+
+def test_master_and_agent_reach_their_own_redis_by_its_socket(shell: Shell) -> None:
+    """Others are given its port, which every client of Redis takes."""
+    url = shell.address().redis_url
+    assert url.startswith("redis://")
+    with closing(connect(url)) as client:
+        seen = client.client_list()
+    [of_server] = {each["addr"] for each in seen if "U" in each["flags"]}
+    assert of_server.endswith("redis.sock:0")
+    # Of each the store and kombu's, at least.
+    assert sum("U" in each["flags"] for each in seen) >= 4
 
 
 def test_the_screen_never_shows_the_password(shell: Shell) -> None:
