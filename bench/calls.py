@@ -28,8 +28,10 @@ from .peers.catalog import CELERY, COARSE, FINE, FUTURES, LISTS, LISTS_IN_BATCHE
 from .peers.environment import PeerMissing
 from .peers.process import PeerProcess
 
-#: In each run: 500 in all five.
+#: In each round.
 SINGLES: Final = 100
+#: For each run, where peers take turns: 25 in all five.
+SINGLE_ROUNDS: Final = 5
 #: Pi, whose calls take about a fifth of a second each.
 PI_CALLS: Final = 8
 PI_SAMPLES: Final = 1_000_000
@@ -74,14 +76,23 @@ class Measured:
 def measure_in_turn(
     specs: Sequence[PeerSpec], runs: int, environment: Mapping[str, str] | None = None
 ) -> list[Measured]:
-    """Measure peers that are there all at the same time, each while the others are idle."""
+    """Measure peers that are there all at the same time, each while the others are idle.
+
+    Single calls in many short rounds: so those of two peers that are compared are less than a second apart. The time from one run
+    to the next is enough for the machine under this one to be another.
+    """
     all_measured = [Measured(spec) for spec in specs]
     with ExitStack() as running:
         peers = list(_started(all_measured, running, environment or {}))
         for _ in range(runs):
-            for measured, peer in peers:
-                if not measured.missing:
-                    _measure(measured, peer)
+            for measured, peer in _there(peers):
+                _measure(measured, peer)
+        for _ in range(runs * (SINGLE_ROUNDS if len(peers) > 1 else 1)):
+            for measured, peer in _there(peers):
+                _measure_singles(measured, peer)
+    for measured in all_measured:
+        if measured.singles_ms:
+            _say(f"  {measured.spec.name}: one {statistics.median(measured.singles_ms):.2f} ms")
     return all_measured
 
 
@@ -99,17 +110,31 @@ def _started(
             yield measured, peer
 
 
+def _there(peers: Sequence[tuple[Measured, PeerProcess]]) -> Iterator[tuple[Measured, PeerProcess]]:
+    return ((measured, peer) for measured, peer in peers if not measured.missing)
+
+
 def _measure(measured: Measured, peer: PeerProcess) -> None:
-    try:
+    with _missed(measured):
         measured.rates.append(peer.rate())
-        measured.singles_ms.append(statistics.median(peer.singles_s(SINGLES)) * 1000)
         if measured.spec in COMPUTING:
             measured.pi_s.append(peer.pi_s(PI_CALLS, PI_SAMPLES))
+        _say(f"  {measured.spec.name}: {measured.rates[-1]:,.0f} calls/s")
+
+
+def _measure_singles(measured: Measured, peer: PeerProcess) -> None:
+    with _missed(measured):
+        measured.singles_ms.append(statistics.median(peer.singles_s(SINGLES)) * 1000)
+
+
+@contextmanager
+def _missed(measured: Measured) -> Generator[None]:
+    """Write down what a peer lacks, and go on without it."""
+    try:
+        yield
     except PeerMissing as missing:
         measured.missing = str(missing)
         _say(f"  {measured.note}")
-    else:
-        _say(f"  {measured.spec.name}: {measured.rates[-1]:,.0f} calls/s, one {measured.singles_ms[-1]:.2f} ms")
 
 
 def measure_cold(runs: int, containerizer: str, environment: Mapping[str, str]) -> list[float]:
@@ -171,7 +196,8 @@ def measure(runs: int) -> Outcome:
             *(Figure(name=f"one call, {peer.spec.name}", unit="ms", values=peer.singles_ms) for peer in there),
         ],
         notes=[
-            f"calls that do nothing; all with 2 worker processes; single ones: medians of {SINGLES} in each run",
+            f"calls that do nothing; all with 2 worker processes; single ones: medians of {SINGLES}, {SINGLE_ROUNDS} "
+            "for each run where several are compared, one after the other",
             "stretch goals: coarse-grained twice ProcessPoolExecutor's rate, fine-grained ten times Celery's",
             *(peer.note for peer in everybody),
         ],
