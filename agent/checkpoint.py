@@ -236,7 +236,8 @@ class SqliteCheckpoint:
             self.short_of_space = False
 
     def clear(self) -> None:
-        """See `CheckpointStore`."""
+        """See `CheckpointStore`. An agent that has left must not be back after a power cut."""
+        self._sync_commits(True)
         self._connection.executescript(
             "BEGIN; DELETE FROM agent; DELETE FROM frameworks; DELETE FROM executors; DELETE FROM tasks;"
             "DELETE FROM progress; DELETE FROM seen; COMMIT;"
@@ -260,10 +261,13 @@ class SqliteCheckpoint:
         self._connection.executescript(_SCHEMA)
         execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
-    def _transact(self, records: Sequence[Record]) -> None:
-        if (synced := any(map(outlives_machine, records))) is not self._synced:
+    def _sync_commits(self, synced: bool) -> None:
+        if synced is not self._synced:
             self._connection.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
             self._synced = synced
+
+    def _transact(self, records: Sequence[Record]) -> None:
+        self._sync_commits(any(map(outlives_machine, records)))
         # The connection, as a context, commits at its end or rolls back.
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")

@@ -187,6 +187,9 @@ def test_a_power_cut_undoes_no_end_that_was_told_but_perhaps_a_launch(tmp_path: 
 
     def is_synced(*records: Record) -> bool:
         checkpoint.save(records)
+        return commits_are_synced()
+
+    def commits_are_synced() -> bool:
         (how,) = checkpoint._connection.execute("PRAGMA synchronous").fetchone()  # pyright: ignore[reportPrivateUsage]
         assert how in (1, 2), "less would damage the database"
         return bool(how == 2)
@@ -197,6 +200,9 @@ def test_a_power_cut_undoes_no_end_that_was_told_but_perhaps_a_launch(tmp_path: 
     assert is_synced(task("b"), progress("a", Phase.ENDED, TaskState.RUNNING, TaskState.FINISHED))
     assert not is_synced(TaskDropped(F, TaskId("a")), SeenRecord(F, TaskId("a")))
     assert is_synced(executor("e"))
+    assert not is_synced(task("c"), progress("c"))
+    checkpoint.clear()
+    assert commits_are_synced(), "who has left stays away"
     assert checkpoint._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)  # pyright: ignore[reportPrivateUsage]
     checkpoint.close()
 
