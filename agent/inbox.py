@@ -1,46 +1,14 @@
 """Where everything that happens to an agent waits for its core: filled by any thread, emptied by one."""
 
+import contextlib
 import queue
 import threading
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final
 
-from mesolite.protocol import CommandBatch
-
-from .containerizer.contract import ContainerEvent
-from .events import ShutdownRequested, TaskEndRequested
-from .executor_links.contract import LinkEvent
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Undecodable:
-    """A message out of the agent's queue that nobody can read."""
-
-    reason: str
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BrokerReturned:
-    """Commands can be read again after they could not. Redis may have failed over, and forgotten reports that it had taken."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Looked:
-    """Another thread did a pass, and whoever waits is to look what came of the agent."""
-
-
-Item: TypeAlias = (
-    ContainerEvent
-    | LinkEvent
-    | CommandBatch
-    | Undecodable
-    | BrokerReturned
-    | TaskEndRequested
-    | ShutdownRequested
-    | Looked
-)
+from .intake import Item
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,45 +20,63 @@ class HandedOver:
 
 
 class Inbox:
-    """A queue that is never full for those who must not block; who can wait uses `hand_over`."""
+    """A queue that is never full for those who must not block; who can wait uses `hand_over`.
+
+    Waiting and taking are apart, so that items can be taken by whoever does the next pass, in their order, and nobody holds some
+    while another passes by with newer ones.
+    """
 
     def __init__(self) -> None:
-        self._items: Final[queue.SimpleQueue[Item | HandedOver]] = queue.SimpleQueue()
+        self._items: Final[deque[Item | HandedOver]] = deque()
+        #: Wakes who waits, once or more for what is there; a signal's handler may ring while the same thread listens.
+        self._bell: Final[queue.SimpleQueue[None]] = queue.SimpleQueue()
 
     @property
     def waiting(self) -> int:
         """How many items wait; those that were handed over together count as one."""
-        return self._items.qsize()
+        return len(self._items)
 
     def put(self, item: Item) -> None:
-        """Add an item; from any thread, never blocks."""
-        self._items.put(item)
+        """Add an item and wake who waits; from any thread, never blocks."""
+        self._items.append(item)
+        self.ring()
+
+    def put_quietly(self, item: Item) -> None:
+        """Add an item. Who does it takes it himself, or rings."""
+        self._items.append(item)
+
+    def ring(self) -> None:
+        """Wake who waits."""
+        self._bell.put(None)
 
     def hand_over(self, items: Sequence[Item]) -> threading.Event:
         """Add items; what is returned is set once they are taken. Who waits for it has no more than these in the inbox."""
         handed_over = HandedOver(items)
-        self._items.put(handed_over)
+        self._items.append(handed_over)
+        self.ring()
         return handed_over.taken
 
-    def take(self, limit: int, wait_ms: int) -> list[Item]:
-        """Return the oldest items in their order, waiting at most `wait_ms` for the first.
+    def wait(self, wait_ms: int) -> None:
+        """Wait until there is something or the bell rings, at most `wait_ms`; one thread at a time."""
+        with contextlib.suppress(queue.Empty):
+            if wait_ms > 0 and not self._items:
+                self._bell.get(timeout=wait_ms / 1000)
+            # Whatever it rang for is among the items by now.
+            while True:
+                self._bell.get_nowait()
+
+    def take(self, limit: int) -> list[Item]:
+        """Return the oldest items in their order, and wait for none; one thread at a time.
 
         Args:
             limit: As many; what was handed over together comes together.
-            wait_ms: 0 does not wait.
         """
         items: list[Item] = []
-        try:
-            self._add(self._items.get(block=wait_ms > 0, timeout=wait_ms / 1000 if wait_ms > 0 else None), items)
-            while len(items) < limit:
-                self._add(self._items.get_nowait(), items)
-        except queue.Empty:
-            pass
+        while self._items and len(items) < limit:
+            item = self._items.popleft()
+            if isinstance(item, HandedOver):
+                items += item.items
+                item.taken.set()
+            else:
+                items.append(item)
         return items
-
-    def _add(self, item: Item | HandedOver, items: list[Item]) -> None:
-        if isinstance(item, HandedOver):
-            items += item.items
-            item.taken.set()
-        else:
-            items.append(item)

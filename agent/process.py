@@ -33,6 +33,7 @@ from .detect import attributes_of, resources_of
 from .disk import DiskWatch
 from .events import ShutdownRequested, TaskEndRequested
 from .executor_lifecycle import ExecutorPhase
+from .executor_links.contract import LinkEvent
 from .executor_services import ExecutorServices, open_executor_services
 from .flower import AgentView, FlowerObserver, FlowerPresence
 from .flower_endings import Endings
@@ -120,7 +121,7 @@ def _assemble(
         ),
     )
     services = open_executor_services(
-        config, work_dir.path, inbox.put, lambda: inbox.waiting > MAX_WAITING_BESIDE_EXECUTORS, cleanup
+        config, work_dir.path, window.heard, lambda: inbox.waiting > MAX_WAITING_BESIDE_EXECUTORS, cleanup
     )
     window.services = services
     observers: list[FlowerObserver] = []
@@ -176,6 +177,13 @@ class _Window:
         if self.shell is None or self.services is None:
             return {}
         return self.shell.view() | self.services.view()
+
+    def heard(self, event: LinkEvent) -> None:
+        """Take what an executor said."""
+        if self.shell is not None:
+            self.shell.heard(event)
+        else:
+            self._inbox.put(event)
 
     def report(self, event: ContainerEvent) -> None:
         """Pass on what happened to a container; the end of an executor's behind all that it has said."""

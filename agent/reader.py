@@ -10,7 +10,8 @@ from mesolite.protocol import decode_commands, malformed
 from mesolite.retries import Retries
 from mesolite.transport.contract import CommandBus
 
-from .inbox import BrokerReturned, Inbox, Item, Undecodable
+from .inbox import Inbox
+from .intake import BrokerReturned, Item, Undecodable
 from .settings import COMMAND_WAIT_MS, MAX_COMMAND_BATCHES
 
 _log = get_logger("mesolite.agent")

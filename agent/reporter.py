@@ -17,7 +17,7 @@ from mesolite.transport.contract import Store
 from mesolite.transport.keys import DEAD_LETTERS, MAX_DEAD_LETTERS_LENGTH, MAX_REPORTS_LENGTH, reports_stream
 
 from .effects import SendReports
-from .inbox import Undecodable
+from .intake import Undecodable
 from .settings import MAX_REPORTS_PER_BATCH
 
 _log = get_logger("mesolite.agent")

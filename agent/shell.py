@@ -4,9 +4,10 @@
                              |
                      work(): apply to the core --> checkpoint --> reports --> containers, executors --> observers
 
-One thread at a time does a pass, that of `run` or, where nobody is at it and little happens, the reader's: commands that come one
-by one do not wait for another thread to wake. All of one pass is one transaction and one report. Nothing is visible before it is
-durable: while the disk takes no checkpoint, the shell waits, and tasks run on. While Redis is away all but the reports goes on.
+One thread at a time does a pass, that of `run` or, where nobody is at it and little happens, the one that brings the news, the
+reader's or the links': what comes one by one does not wait for another thread to wake. All of one pass is one transaction and one
+report. Nothing is visible before it is durable: while the disk takes no checkpoint, the shell waits, and tasks run on. While
+Redis is away all but the reports goes on.
 
 `step` does one pass on the caller's thread, for the simulator and tests; `run` is the process.
 """
@@ -15,22 +16,19 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 from typing import Final, Protocol, assert_never
 
 from mesolite.clock import Clock
 from mesolite.errors import CheckpointFailed
-from mesolite.ids import ContainerId, FrameworkId
+from mesolite.ids import FrameworkId
 from mesolite.logs import get_logger
-from mesolite.protocol import TERMINAL_STATES, CommandBatch, TaskState
+from mesolite.protocol import TERMINAL_STATES, TaskState
 from mesolite.transport.contract import CommandBus, Store
 from mesolite.transport.keys import agent_queue
 
 from .checkpoint import CheckpointStore
 from .containerizer.contract import (
-    ContainerEvent,
-    ContainerExited,
     Containerizer,
     ContainerLaunchFailed,
     ContainerSpec,
@@ -61,20 +59,16 @@ from .effects import (
 )
 from .events import (
     AgentEvent,
-    CommandsArrived,
     ContainerizerChanged,
     ContainersRecovered,
-    ContainersReported,
     DiskChanged,
-    ExecutorsReported,
     ProcessStopping,
     ReportsLost,
-    ShutdownRequested,
-    TaskEndRequested,
     Tick,
 )
 from .executor_links.contract import ExecutorLinks, LinkEvent
-from .inbox import BrokerReturned, Inbox, Item, Looked, Undecodable
+from .inbox import Inbox
+from .intake import Item, Looked, Undecodable, ended_containers, events_of
 from .launch import LABEL_FRAMEWORK
 from .reader import CommandReader
 from .records import Record
@@ -126,7 +120,7 @@ class AgentShell:
         make_sandbox: Makes the directory that a spec names; raises OSError. The simulator has none to make.
         disk: Watches the disk, where there is one.
         observers: Told about every step of a task.
-        links: How executors are spoken to; its sink is `inbox.put`. Without it none can be launched.
+        links: How executors are spoken to; its sink is `heard`. Without it none can be launched.
         bundle_dir: The directory with the Python executor, for containers of executors.
         executor_observers: Told what executors say of themselves.
         drop_framework: Told that a framework is over, whose executors may be ending still.
@@ -174,10 +168,12 @@ class AgentShell:
         )
         #: Held while the core changes, so that `view` sees whole passes; and by who does a pass.
         self._lock, self._turn = threading.Lock(), threading.Lock()
-        #: What ended the reader's pass; raised by the thread of `run`.
+        #: What ended another thread's pass; raised by the thread of `run`.
         self._broken: BaseException | None = None
-        #: The reader does no pass: `run` has not begun, or is about to end.
+        #: Only the thread of `run` does a pass: it has not begun, or is about to end.
         self._alone = True
+        #: When that thread does its next pass, whatever comes.
+        self._looks_at_ms = 0
         #: Refused inputs by their reason.
         self.refusals: Final[Counter[str]] = Counter()
         self._was_registered = False
@@ -213,15 +209,28 @@ class AgentShell:
         """Take up what is in the inbox, waiting for it at most `wait_ms`, or until somebody's deadline."""
         with self._turn:
             wait_ms = min(wait_ms, self._patience_ms())
-        items = self._inbox.take(MAX_EVENTS_PER_PASS, wait_ms)
+            self._looks_at_ms = self._clock.now_ms() + wait_ms
+        self._inbox.wait(wait_ms)
         with self._turn:
             if self._broken is not None:
                 raise self._broken
+            items = self._inbox.take(MAX_EVENTS_PER_PASS)
             self._pass(items)
         return len(items)
 
     def _take_up(self, items: Sequence[Item]) -> int | None:
-        """Do a pass on the reader's thread, unless another is at it or the last had much: then more is taken together.
+        """Take up commands on the reader's thread."""
+        return self._pass_here(lambda: items)
+
+    def heard(self, item: LinkEvent) -> None:
+        """Take up what an executor said, on the thread that heard it if may be: the links' sink while `run` runs."""
+        self._inbox.put_quietly(item)
+        again_ms = self._pass_here(lambda: self._inbox.take(MAX_EVENTS_PER_PASS))
+        if again_ms is None or self._clock.now_ms() + again_ms < self._looks_at_ms:
+            self._inbox.ring()
+
+    def _pass_here(self, take: Callable[[], Sequence[Item]]) -> int | None:
+        """Do a pass on a thread that brings news, unless another is at it or the last had much: then more is taken together.
 
         Returns:
             In how many milliseconds the next is due, which the thread of `run` may not know of; None where there was none.
@@ -232,7 +241,7 @@ class AgentShell:
         try:
             if self._alone or self._broken is not None:
                 return None
-            self._pass(items)
+            self._pass(take())
             again_ms = max(1, self._patience_ms())
         except BaseException as error:  # noqa: BLE001 - a thread has nobody to raise to; `run` raises it, and ends by it
             self._broken = error
@@ -252,7 +261,10 @@ class AgentShell:
     def _pass(self, items: Sequence[Item]) -> None:
         self._written = 0
         now_ms = self._clock.now_ms()
-        events = [*self._events(items, now_ms), *self._due(now_ms)]
+        events = [*events_of(items, now_ms, self._random), *self._due(now_ms)]
+        for item in items:
+            if isinstance(item, Undecodable):
+                self._reporter.set_aside(item, now_ms)
         if events:
             self.handle(events)
         self._reporter.send_held(now_ms)
@@ -278,7 +290,7 @@ class AgentShell:
         for effect in effects:
             self._perform(effect)
         # Only now: until their ends are on disk, what is left of these containers is all that anybody knows of them.
-        self._containerizer.forget(_ended_containers(events))
+        self._containerizer.forget(ended_containers(events))
         if self.core.link.registered != self._was_registered:
             self._was_registered = self.core.link.registered
             name = "agent.registered" if self._was_registered else "agent.unregistered"
@@ -315,36 +327,6 @@ class AgentShell:
         """Describe the agent as a JSON value; from any thread."""
         with self._lock:
             return agent_view(self.core, self.refusals)
-
-    def _events(self, items: Sequence[Item], now_ms: int) -> list[AgentEvent]:
-        """Make events of what came in. News of one kind in a row make one, so that what follows is said in one piece."""
-        events: list[AgentEvent] = []
-        for kind, group in groupby(items, _kind):
-            if kind is ContainerEvent:
-                container_news = tuple(item for item in group if isinstance(item, ContainerEvent))
-                events.append(ContainersReported(now_ms=now_ms, events=container_news))
-            elif kind is LinkEvent:
-                words = tuple(item for item in group if isinstance(item, LinkEvent))
-                events.append(ExecutorsReported(now_ms=now_ms, events=words))
-            else:
-                events.extend(event for item in group if (event := self._event(item, now_ms)) is not None)
-        return events
-
-    def _event(self, item: Item, now_ms: int) -> AgentEvent | None:
-        match item:
-            case CommandBatch():
-                return CommandsArrived(now_ms=now_ms, batch=item, random=self._random())
-            case BrokerReturned():
-                return ReportsLost(now_ms=now_ms)
-            case TaskEndRequested() | ShutdownRequested():
-                return item
-            case Undecodable():
-                self._reporter.set_aside(item, now_ms)
-                return None
-            case Looked():
-                return None
-            case _:
-                raise AssertionError(f"news are gathered: {item}")
 
     def _due(self, now_ms: int) -> list[AgentEvent]:
         """Make events of what the passing of time brought."""
@@ -476,23 +458,6 @@ class AgentShell:
                     reason=change.status.reason.value if change.status.reason is not None else None,
                     message=change.status.message,
                 )
-
-
-def _kind(item: Item) -> object:
-    """Say what of an item's kind is gathered."""
-    if isinstance(item, ContainerEvent):
-        return ContainerEvent
-    return LinkEvent if isinstance(item, LinkEvent) else None
-
-
-def _ended_containers(events: Sequence[AgentEvent]) -> list[ContainerId]:
-    return [
-        report.container_id
-        for event in events
-        if isinstance(event, ContainersReported)
-        for report in event.events
-        if isinstance(report, ContainerExited)
-    ]
 
 
 def _make_sandbox(spec: ContainerSpec) -> None:

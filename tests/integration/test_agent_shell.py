@@ -9,12 +9,13 @@ import pytest
 
 from mesolite.agent.checkpoint import MemoryCheckpoint, SqliteCheckpoint, open_checkpoint
 from mesolite.agent.containerizer.contract import ContainerSpec
+from mesolite.agent.executor_links.contract import ExecutorSpoke
 from mesolite.agent.inbox import Inbox
 from mesolite.agent.launch import LABEL_TASK
 from mesolite.agent.reader import CommandReader
 from mesolite.agent.records import Record
 from mesolite.errors import CheckpointFailed, RedisUnavailable
-from mesolite.ids import AgentId, FrameworkId, TaskId
+from mesolite.ids import AgentId, ContainerId, FrameworkId, TaskId
 from mesolite.protocol import (
     CommandInfo,
     FrameworkInfo,
@@ -232,7 +233,7 @@ def test_what_a_failover_may_have_forgotten_is_said_again_as_soon_as_commands_ca
     reading.start()
     stop.wait(0.1)
     rig.broker.available = True
-    (item,) = eventually(lambda: inbox.take(10, 0))
+    (item,) = eventually(lambda: inbox.take(10))
     stop.set()
     reading.join(10)
     rig.inbox.put(item)
@@ -260,8 +261,12 @@ def running(tmp_path: Path) -> Iterator[tuple[Rig, Future[None], list[str]]]:
     makers: list[str] = []
 
     class Machine(Rig):
+        def hold(self) -> None:
+            """What the making of a sandbox waits for."""
+
         def make_sandbox(self, spec: ContainerSpec) -> None:
             makers.append(threading.current_thread().name)
+            self.hold()
             if spec.labels[LABEL_TASK] == "bad":
                 raise ZeroDivisionError
             super().make_sandbox(spec)
@@ -305,6 +310,52 @@ def test_commands_that_come_one_by_one_are_taken_up_where_they_were_read(
         return told.count(S.RUNNING) == 3
 
     eventually(run)
+
+
+def strangers_words(number: int) -> ExecutorSpoke:
+    """What nobody's executor says on a connection, which is hung up on."""
+    return ExecutorSpoke(container_id=ContainerId("nobodys"), connection=number, calls=())
+
+
+def hangers_up(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+    """Which connections are hung up, and the threads that do it."""
+    hung_up: list[tuple[int, str]] = []
+
+    def hang_up(_: ContainerId, number: int) -> None:
+        hung_up.append((number, threading.current_thread().name))
+
+    monkeypatch.setattr(rig.links, "hang_up", hang_up)
+    return hung_up
+
+
+def test_what_executors_say_one_by_one_is_taken_up_where_it_was_heard(
+    running: tuple[Rig, "Future[None]", list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, _, _ = running
+    hung_up = hangers_up(rig, monkeypatch)
+    for number in range(1, 21):
+        rig.shell.heard(strangers_words(number))
+        eventually(lambda number=number: len(hung_up) == number)  # type: ignore[misc]
+    assert [number for number, _ in hung_up] == list(range(1, 21))
+    here = [thread for _, thread in hung_up].count(threading.current_thread().name)
+    assert here > 10, "the others have little to do, and are seldom at it"
+
+
+def test_what_executors_say_during_a_pass_waits_in_its_order_and_keeps_nobody(
+    running: tuple[Rig, "Future[None]", list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, _, makers = running
+    hung_up = hangers_up(rig, monkeypatch)
+    goes_on = threading.Event()
+    monkeypatch.setattr(rig, "hold", goes_on.wait)
+    rig.run("slow", "sleep 60")
+    eventually(lambda: makers)
+    for number in range(1, 6):
+        rig.shell.heard(strangers_words(number))
+    assert hung_up == []
+    goes_on.set()
+    eventually(lambda: len(hung_up) == 5)
+    assert hung_up == [(number, "agent-run_0") for number in range(1, 6)]
 
 
 def test_what_ends_a_pass_of_the_reader_ends_the_agent(running: tuple[Rig, "Future[None]", list[str]]) -> None:
