@@ -154,6 +154,7 @@ def running(containerizer: str) -> Generator[dict[str, str]]:
         try:
             yield {
                 "BENCH_REDIS_URL": address.redis_url,
+                "BENCH_NEAREST_REDIS_URL": address.nearest_redis_url,
                 "BENCH_CLUSTER": address.cluster,
                 "BENCH_MASTER_URL": address.master_url,
             }

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -49,8 +49,16 @@ class ClusterAddress(Struct, frozen=True, kw_only=True):
     cluster: str = "default"
     principal: str = "default"
     flower_url: str | None = None
+    #: The same Redis by its unix socket, which is a shorter way for its user's programs on its machine; empty where it has none.
+    near_redis_url: str = ""
     #: What `mesolite down` stops; empty where the cluster was not started by `mesolite up`.
     processes: tuple[ProcessRecord, ...] = ()
+
+    @property
+    def nearest_redis_url(self) -> str:
+        """The address of its Redis for this process alone: no other user, machine or container need be able to use it."""
+        path = unquote(urlsplit(self.near_redis_url).path)
+        return self.near_redis_url if path and os.access(path, os.R_OK | os.W_OK) else self.redis_url
 
 
 def state_home(environment: Mapping[str, str] | None = None) -> Path:

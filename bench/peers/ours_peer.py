@@ -10,7 +10,7 @@ from mesolite.frameworks.futures import Executor
 
 from ..clusters import wait_until_idle
 from . import work
-from .conversation import Peer, option, redis_url, serve
+from .conversation import Peer, option, serve
 
 #: For the cluster to be idle again.
 IDLE_TIMEOUT_S: Final = 30.0
@@ -68,7 +68,7 @@ class Ours(Peer):
 
     def _made(self) -> Executor:
         return Executor(
-            redis_url(),
+            os.environ["BENCH_NEAREST_REDIS_URL"],
             os.environ["BENCH_CLUSTER"],
             mode=self._mode,
             cpus=self._cpus,

@@ -132,5 +132,5 @@ def _found_store(redis_url: str | None, cluster: str | None) -> tuple[Callable[[
         url, name, principal = redis_url, cluster or DEFAULT_CLUSTER, DEFAULT_PRINCIPAL
     else:
         address = find_cluster()
-        url, name, principal = address.redis_url, cluster or address.cluster, address.principal
+        url, name, principal = address.nearest_redis_url, cluster or address.cluster, address.principal
     return lambda: open_store_at(url, name), url, principal

@@ -53,7 +53,7 @@ def find(redis_url: str | None, cluster: str | None, principal: str | None) -> C
         place = ClusterPlace(redis_url, cluster or DEFAULT_CLUSTER, principal or DEFAULT_PRINCIPAL)
     else:
         found = find_cluster()
-        place = ClusterPlace(found.redis_url, cluster or found.cluster, principal or found.principal)
+        place = ClusterPlace(found.nearest_redis_url, cluster or found.cluster, principal or found.principal)
     with closing(place.open_store()) as store:
         store.epoch()
     return place

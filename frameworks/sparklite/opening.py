@@ -67,7 +67,7 @@ def worker_memory_bytes(conf: SparkConf) -> int:
 def _place_of(place: ClusterMaster) -> ClusterPlace:
     if place.master_url is not None:
         found = find_cluster(place.master_url)
-        return find(found.redis_url, found.cluster, found.principal)
+        return find(found.nearest_redis_url, found.cluster, found.principal)
     return find(place.redis_url, None, None)
 
 

@@ -100,7 +100,7 @@ def celery(
     settings = DispatchSettings(
         app=app,
         name=name or app.replace(":", "."),
-        place=ClusterPlace(address.redis_url, address.cluster, address.principal),
+        place=ClusterPlace(address.nearest_redis_url, address.cluster, address.principal),
         path=path or (str(Path.cwd()),),
         concurrency=concurrency,
         min_workers=min_workers,

@@ -76,7 +76,6 @@ class Startup:
         self._before = read_cluster(home)
         self._address = self._before or ClusterAddress(redis_url="", master_url="")
         #: For master and agents: our own Redis answers sooner by its socket.
-        self._near_redis_url = ""
 
     def run(self) -> ClusterAddress:
         """Start what does not run, and wait for all of it.
@@ -148,7 +147,6 @@ class Startup:
         """Settle which Redis is used, starting our own where none was given, and with it the cluster's address."""
         given = self._config.redis or self._redis_given_before()
         if given is not None:
-            self._near_redis_url = given
             self._settle(given)
             return
         own = EmbeddedRedis.attach(self._home / "redis")
@@ -157,9 +155,8 @@ class Startup:
             own = EmbeddedRedis(self._home / "redis", detached=True).start()
         pid = own.pid
         assert pid is not None, "it has just answered"
-        self._near_redis_url = own.unix_url or own.url
         record = found_process("redis", pid, log=own.directory / "redis.log")
-        self._settle(own.url)
+        self._settle(own.url, own.unix_url or "")
         if record not in self._address.processes:
             self._started.append(record)
             others = tuple(known for known in self._address.processes if known.name != "redis")
@@ -171,7 +168,7 @@ class Startup:
         has_own = before is None or any(record.name == "redis" for record in before.processes)
         return None if before is None or has_own else before.redis_url
 
-    def _settle(self, redis_url: str) -> None:
+    def _settle(self, redis_url: str, near_redis_url: str = "") -> None:
         """Keep the address that there was, unless its Redis is another one now: then nothing of it can be used."""
         if self._before is not None and self._before.redis_url == redis_url:
             return
@@ -180,6 +177,7 @@ class Startup:
         config = self._config
         self._address = ClusterAddress(
             redis_url=redis_url,
+            near_redis_url=near_redis_url,
             master_url=f"http://{LOOPBACK}:{config.http_port or free_port()}",
             cluster=config.cluster,
             flower_url=f"http://{LOOPBACK}:{config.flower_port or free_port()}" if config.flower else None,
@@ -199,7 +197,7 @@ class Startup:
             name="master",
             argv=self._mesolite("master", "--http-host", LOOPBACK, "--http-port", port),
             answers=OperatorClient(self._address.master_url, timeout_s=PROBE_TIMEOUT_S).is_healthy,
-            environment=self._cluster_environment(self._near_redis_url),
+            environment=self._cluster_environment(self._address.nearest_redis_url),
         )
 
     def _agent(self, number: int) -> Process:
@@ -216,7 +214,7 @@ class Startup:
             name=name,
             argv=self._mesolite("agent", *options),
             answers=lambda: _is_active(client, name),
-            environment=self._cluster_environment(self._near_redis_url),
+            environment=self._cluster_environment(self._address.nearest_redis_url),
         )
 
     def _flower(self, url: str) -> Process:

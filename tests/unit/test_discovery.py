@@ -2,7 +2,9 @@
 
 import stat
 from pathlib import Path
+from urllib.parse import quote
 
+import msgspec
 import pytest
 
 from mesolite.discovery import (
@@ -22,6 +24,16 @@ from mesolite.errors import ConfigError, MasterUnavailable
 def address(name: str) -> ClusterAddress:
     """A cluster told from others by its name."""
     return ClusterAddress(redis_url="redis://127.0.0.1:1/0", master_url="http://127.0.0.1:2", cluster=name)
+
+
+def test_a_socket_is_the_nearest_way_for_those_who_may_use_it(tmp_path: Path) -> None:
+    path = tmp_path / "a b.sock"
+    near = f"unix://:secret@{quote(str(path))}?db=0"
+    there = msgspec.structs.replace(address("c"), near_redis_url=near)
+    assert there.nearest_redis_url == there.redis_url, "as in a container that has the folder and not the socket"
+    path.touch(mode=0o600)
+    assert there.nearest_redis_url == near
+    assert address("c").nearest_redis_url == address("c").redis_url
 
 
 def test_an_address_survives_the_file_and_is_for_its_owner_only(tmp_path: Path) -> None:
