@@ -17,7 +17,6 @@ from typing import Final, Literal
 
 from mesolite.config import UpConfig
 from mesolite.discovery import ClusterAddress
-from mesolite.embedded_redis import EmbeddedRedis
 from tests.integration.sentinel_rig import SentinelRig
 
 from .celery_failover import DEADLINE_S, kill_primary
@@ -66,8 +65,8 @@ class Failovers:
 
 
 @contextmanager
-def running_cluster(folder: Path, url: str) -> Generator[ClusterAddress]:
-    """Run a cluster of one agent on a Redis."""
+def running_cluster(folder: Path, url: str | None = None) -> Generator[ClusterAddress]:
+    """Run a cluster of one agent, on its own Redis where none is given."""
     folder.chmod(0o755)
     config = UpConfig(agents=1, agent_resources=RESOURCES, containerizer="process", redis=url, flower=False)
     with cluster(config) as address:
@@ -163,13 +162,12 @@ def measure(runs: int) -> Outcome:
     with (
         # Not of this user alone: tasks run as another where agents run as root.
         tempfile.TemporaryDirectory(prefix="mesolite-bench-") as name,
-        EmbeddedRedis(Path(name) / "redis") as server,
-        running_cluster(Path(name), server.url) as address,
+        running_cluster(Path(name)) as address,
     ):
-        folder = Path(name)
-        rates, client = measure_rates(runs, folder, server.url, address)
+        folder, url = Path(name), address.redis_url
+        rates, client = measure_rates(runs, folder, url, address)
         cluster_mib = memory_mib([each.pid for each in address.processes if each.name != "redis"])
-        lost = measure_lost(fewer, folder, server.url, address)
+        lost = measure_lost(fewer, folder, url, address)
     with tempfile.TemporaryDirectory(prefix="mesolite-bench-") as name:
         failovers = measure_failovers(fewer, Path(name))
     prefork, _, ours = rates
@@ -187,7 +185,8 @@ def measure(runs: int) -> Outcome:
             "`delay()` to the last result received by the same client; waiting: from a full queue to the last result stored",
             "the client alone: what one process submits, and receives of results stored already, while no worker works; with "
             "workers beside it, it has less of the two cores",
-            f"single ones: medians of {SINGLES} in each run; one Redis for brokers, results and the cluster",
+            f"single ones: medians of {SINGLES} in each run; one Redis for brokers, results and the cluster, by its "
+            "port; of the cluster only, which is `mesolite up`'s, by its socket",
             "memory: proportional set sizes of all processes named, after tasks have run and while none does; workers are held "
             "here, which by default are given back after 10 s without a task",
             f"greedy: among {ORDINARY} tasks of {ORDINARY_S} s; prefork alone in a control group of {MACHINE_MIB} MiB",

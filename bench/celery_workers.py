@@ -86,7 +86,7 @@ def dispatcher(address: ClusterAddress, *more: str) -> WorkerSpec:
         arguments=("-m", "mesolite.cli", *ours, *_QUIET),
         environment={
             "MESOLITE_MASTER_URL": address.master_url,
-            "MESOLITE_REDIS_URL": address.redis_url,
+            "MESOLITE_REDIS_URL": address.nearest_redis_url,
             "MESOLITE_CLUSTER": address.cluster,
         },
         elsewhere=f"{APP_VARIABLE}={Site.APP}",
