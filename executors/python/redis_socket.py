@@ -6,7 +6,7 @@ and leaves with `push`, when the socket takes more.
 
 import contextlib
 import socket
-from typing import Final
+from typing import Final, Protocol
 
 from .resp import NotRedis, Reply, ReplyParser
 
@@ -15,6 +15,14 @@ _RECEIVE_BYTES: Final = 256 * 1024
 #: As much may wait for a Redis that does not read. What is under way over the streams is bounded below that (`link`); beyond it
 #: something is broken.
 MAX_UNSENT_BYTES: Final = 256 * 1024 * 1024
+
+
+class Replies(Protocol):
+    """Bytes in, replies out: `resp.ReplyParser`, or what a program has that is quicker."""
+
+    def feed(self, data: bytes, /) -> list[Reply]:
+        """Take bytes, and return the replies that they complete; raises NotRedis."""
+        ...
 
 
 class ConnectionLost(Exception):
@@ -26,12 +34,13 @@ class RedisSocket:
 
     Args:
         opened: Connected and logged in; belongs to this object from now on.
+        parser: Reads what comes; has read nothing yet.
     """
 
-    def __init__(self, opened: socket.socket) -> None:
+    def __init__(self, opened: socket.socket, parser: Replies | None = None) -> None:
         opened.setblocking(False)
         self._socket: Final = opened
-        self._parser: Final = ReplyParser()
+        self._parser: Final = ReplyParser() if parser is None else parser
         #: What the kernel did not take yet.
         self._unsent = bytearray()
 

@@ -28,7 +28,7 @@ from mesolite.executors.python.calls import BlockRef
 from mesolite.executors.python.pool_keys import KEY_TTL_S, REFRESH_EVERY_MS, TRIM_EVERY_MS, calls_key, results_key
 from mesolite.executors.python.redis_socket import ConnectionLost, RedisSocket
 from mesolite.executors.python.redis_writer import REPLY_TIMEOUT_MS, RedisWriter
-from mesolite.executors.python.resp import Appending, NotRedis, RedisRefusal, ReplyParser, command
+from mesolite.executors.python.resp import Appending, NotRedis, RedisRefusal, command
 from mesolite.executors.python.session import session_name
 from mesolite.executors.python.stream_reader import BLOCK_MS, ReadRefused, StreamReader
 from mesolite.executors.python.wire import FIELD
@@ -39,6 +39,7 @@ from .engine_blocks import BlockCarrier
 from .engine_call import Ending, EngineStats, Lost, PoolCall, StorePlace, Upload
 from .engine_core import EngineCore
 from .engine_takeover import OutlivingCore
+from .replies import ParserInC
 
 __all__ = ["Ending", "Engine", "EngineStats", "Lost", "PoolCall"]
 
@@ -367,7 +368,7 @@ class Engine:
             reading.close()
             writing.close()
             raise
-        return _Wires(RedisSocket(reading), RedisSocket(writing))
+        return _Wires(RedisSocket(reading, ParserInC()), RedisSocket(writing, ParserInC()))
 
     def _begin_session(self, opened: socket.socket) -> str:
         """Append the session's first entry, and return its id, which names it.
@@ -376,7 +377,7 @@ class Engine:
             RedisUnavailable: Redis does not take it.
         """
         opened.settimeout(FIRST_REPLY_TIMEOUT_S)
-        parser = ReplyParser()
+        parser = ParserInC()
         opened.sendall(Appending(self._results_key, FIELD).command(b""))
         try:
             while not (replies := parser.feed(opened.recv(4096))):

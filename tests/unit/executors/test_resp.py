@@ -1,12 +1,16 @@
 """RESP2: commands into bytes, bytes into replies, in whatever pieces they come."""
 
 import contextlib
+from collections.abc import Callable
+from typing import Final
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesolite.executors.python.redis_socket import Replies
 from mesolite.executors.python.resp import Appending, NotRedis, RedisRefusal, ReplyParser, command
+from mesolite.frameworks.futures.replies import ParserInC
 
 ENTRY = b"*2\r\n$3\r\n1-0\r\n*2\r\n$1\r\np\r\n$0\r\n\r\n"
 ANSWERS = b"+OK\r\n:17\r\n$-1\r\n*-1\r\n*0\r\n$3\r\na\r\n\r\n*1\r\n*2\r\n$1\r\ns\r\n*1\r\n" + ENTRY
@@ -21,13 +25,19 @@ def test_an_append_is_the_command_that_it_stands_for() -> None:
     assert Appending("key", "p").command(b"\r\n") == command("XADD", "key", "*", "p", b"\r\n")
 
 
-def test_replies_are_read_in_order() -> None:
-    assert ReplyParser().feed(ANSWERS) == REPLIES
+#: What an executor reads with, and what a program does.
+PARSERS: Final = pytest.mark.parametrize("new_parser", [ReplyParser, ParserInC])
 
 
-@given(st.lists(st.integers(1, 7)))
-def test_replies_may_come_in_any_pieces(sizes: list[int]) -> None:
-    parser, data, replies = ReplyParser(), ANSWERS, list[object]()
+@PARSERS
+def test_replies_are_read_in_order(new_parser: Callable[[], Replies]) -> None:
+    assert new_parser().feed(ANSWERS) == REPLIES
+
+
+@PARSERS
+@given(sizes=st.lists(st.integers(1, 7)))
+def test_replies_may_come_in_any_pieces(new_parser: Callable[[], Replies], sizes: list[int]) -> None:
+    parser, data, replies = new_parser(), ANSWERS, list[object]()
     for size in sizes:
         replies += parser.feed(data[:size]) if data else []
         data = data[size:]
@@ -35,8 +45,9 @@ def test_replies_may_come_in_any_pieces(sizes: list[int]) -> None:
     assert replies == REPLIES
 
 
-def test_an_error_is_a_value_and_the_next_reply_stands_behind_it() -> None:
-    refusal, after = ReplyParser().feed(b"-READONLY You can't write\r\n:1\r\n")
+@PARSERS
+def test_an_error_is_a_value_and_the_next_reply_stands_behind_it(new_parser: Callable[[], Replies]) -> None:
+    refusal, after = new_parser().feed(b"-READONLY You can't write\r\n:1\r\n")
     assert isinstance(refusal, RedisRefusal)
     assert refusal.message == "READONLY You can't write"
     assert after == 1
@@ -61,7 +72,10 @@ def test_what_is_no_resp_is_refused(data: bytes) -> None:
         ReplyParser().feed(data)
 
 
-@given(st.binary())
-def test_garbage_gives_replies_or_is_refused_and_nothing_else(garbage: bytes) -> None:
+@PARSERS
+@given(garbage=st.binary())
+def test_garbage_gives_replies_or_is_refused_and_nothing_else(
+    new_parser: Callable[[], Replies], garbage: bytes
+) -> None:
     with contextlib.suppress(NotRedis):
-        assert len(ReplyParser().feed(garbage)) <= len(garbage)
+        assert len(new_parser().feed(garbage)) <= len(garbage)
