@@ -28,12 +28,12 @@ import redis
 
 from mesolite.clock import SystemClock
 from mesolite.embedded_redis import EmbeddedRedis
+from mesolite.garbage import MASTERS_YOUNG, look_for_garbage_seldom
 from mesolite.ids import SessionId
 from mesolite.lease import LeaseKeeper, LeaseSettings
 from mesolite.master import MasterSettings, MasterShell, registry
 from mesolite.master.allocator import HierarchicalDrfAllocator
 from mesolite.master.core import MasterCore
-from mesolite.master.garbage import look_for_garbage_seldom
 from mesolite.master.settings import REREGISTRATIONS_PER_S
 from mesolite.transport.contract import Commit, Entry
 from mesolite.transport.keys import DEFAULT_CLUSTER, DEFAULT_PRINCIPAL, REGISTRY, key_prefix
@@ -148,7 +148,7 @@ def _progress(core: MasterCore) -> tuple[int, int]:
 
 
 def _master_process(pipe: Connection, url: str, agents: int) -> None:
-    look_for_garbage_seldom()
+    look_for_garbage_seldom(MASTERS_YOUNG)
     pipe.send("ready")
     pipe.recv()
     pipe.send(lead(url, agents))

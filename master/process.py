@@ -12,6 +12,7 @@ from mesolite.clock import SystemClock
 from mesolite.config import MasterConfig
 from mesolite.discovery import public_redis_url
 from mesolite.errors import BadInput, MasterUnavailable, NotFound
+from mesolite.garbage import MASTERS_YOUNG, look_for_garbage_seldom
 from mesolite.ids import AgentId, FrameworkId, TaskId
 from mesolite.lease import LeaseKeeper, LeaseSettings
 from mesolite.logs import get_logger
@@ -27,7 +28,6 @@ from . import views
 from .allocator import HierarchicalDrfAllocator
 from .core import MasterCore
 from .events import OperatorKilled, OperatorMarkedGone, OperatorToreDown
-from .garbage import look_for_garbage_seldom
 from .http import Action, MasterHttp, View
 from .settings import OFFER_DELAY_MS, MasterSettings
 from .shell import MasterShell
@@ -52,7 +52,7 @@ def run_master(config: MasterConfig) -> None:
         Unavailable: The HTTP port is taken.
         ConfigError: The Redis URL makes no sense.
     """
-    look_for_garbage_seldom()
+    look_for_garbage_seldom(MASTERS_YOUNG)
     with ExitStack() as cleanup:
         # A store is for one thread; the lease and the HTTP face have threads of their own.
         store, lease_store, letters = (

@@ -12,6 +12,7 @@ from celery.worker import state as worker_state
 
 from mesolite.errors import BadInput, MesoliteError
 from mesolite.executors.celery.failover import expect_failovers
+from mesolite.garbage import DISPATCHERS_YOUNG, look_for_garbage_seldom
 
 from .broker.opening import SCHEMES, claim, install
 from .broker.plain import PlainOwnership
@@ -58,6 +59,7 @@ def start_worker(settings: DispatchSettings, worker_options: Sequence[str]) -> N
     # Some results are stored here: of tasks whose worker was lost.
     expect_failovers()
     arguments = ["worker", "--pool", "custom", "--concurrency", str(settings.concurrency), *worker_options]
+    look_for_garbage_seldom(DISPATCHERS_YOUNG)
     try:
         celery_root.main(arguments, prog_name="mesolite celery", auto_envvar_prefix="CELERY", obj=app)
     finally:
