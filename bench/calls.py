@@ -199,6 +199,7 @@ def measure(runs: int) -> Outcome:
         notes=[
             f"calls that do nothing; all with 2 worker processes; single ones: medians of {SINGLES}, {SINGLE_ROUNDS} "
             "for each run where several are compared, one after the other",
+            "ours reach the cluster's Redis by its socket, as programs of its user do, and its peers by its port",
             "stretch goals: coarse-grained twice ProcessPoolExecutor's rate, fine-grained ten times Celery's",
             *(peer.note for peer in everybody),
         ],
