@@ -214,8 +214,15 @@ class AgentShell:
         with self._turn:
             if self._broken is not None:
                 raise self._broken
+            if self.left:
+                return 0
             items = self._inbox.take(MAX_EVENTS_PER_PASS)
-            self._pass(items)
+            try:
+                self._pass(items)
+            except BaseException as error:
+                # Some of what the core decided is lost: no other thread is to go on with it, and to confirm what is not done.
+                self._broken = error
+                raise
         return len(items)
 
     def _take_up(self, items: Sequence[Item]) -> int | None:
@@ -239,7 +246,7 @@ class AgentShell:
             return None
         again_ms = COMMAND_WAIT_MS
         try:
-            if self._alone or self._broken is not None:
+            if self._alone or self.left or self._broken is not None:
                 return None
             self._pass(take())
             again_ms = max(1, self._patience_ms())

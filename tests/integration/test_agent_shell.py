@@ -9,6 +9,7 @@ import pytest
 
 from mesolite.agent.checkpoint import MemoryCheckpoint, SqliteCheckpoint, open_checkpoint
 from mesolite.agent.containerizer.contract import ContainerSpec
+from mesolite.agent.events import TaskEndRequested
 from mesolite.agent.executor_links.contract import ExecutorSpoke
 from mesolite.agent.inbox import Inbox
 from mesolite.agent.launch import LABEL_TASK
@@ -356,6 +357,24 @@ def test_what_executors_say_during_a_pass_waits_in_its_order_and_keeps_nobody(
     goes_on.set()
     eventually(lambda: len(hung_up) == 5)
     assert hung_up == [(number, "agent-run_0") for number in range(1, 6)]
+
+
+def test_after_a_pass_that_was_lost_no_thread_does_another(
+    running: tuple[Rig, "Future[None]", list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, ended, _ = running
+
+    def lose(_: object) -> None:
+        raise CheckpointFailed("no space")
+
+    monkeypatch.setattr(rig.shell, "handle", lose)
+    # Taken up by the thread of `run`: nobody else looks at the time.
+    rig.inbox.put(TaskEndRequested(now_ms=rig.clock.now_ms(), task_id=TaskId("t"), framework_id=FrameworkId("f")))
+    ended.result(timeout=10)
+    monkeypatch.undo()
+    hung_up = hangers_up(rig, monkeypatch)
+    rig.shell.heard(strangers_words(1))
+    assert hung_up == []
 
 
 def test_what_ends_a_pass_of_the_reader_ends_the_agent(running: tuple[Rig, "Future[None]", list[str]]) -> None:
