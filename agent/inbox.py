@@ -1,4 +1,4 @@
-"""Where everything that happens to an agent waits for its core: filled by any thread, emptied by one."""
+"""Where everything that happens to an agent waits for its core: filled by any thread, emptied by one at a time."""
 
 import contextlib
 import queue

@@ -108,7 +108,7 @@ class AgentShell:
 
     Args:
         core: Freshly recovered; nothing was applied to it yet.
-        store: Used from the thread that calls `step` or `run`, and from the reader's, never by both at once.
+        store: Used by whichever thread does a pass, one at a time.
         bus: Used only from the thread that calls `step`, or from the reader's that `run` starts.
         containerizer: Its sink is `inbox.put`.
         inbox: Where news comes in.

@@ -13,7 +13,7 @@ from typing import Final
 
 #: A master's objects more than at the last look, before the newest are looked at: 10 ms.
 MASTERS_YOUNG: Final = 50_000
-#: As many of a dispatcher's: it shares its machine with what runs for it, so that less is to lie about.
+#: A dispatcher's: fewer, since it shares its machine's memory with what runs for it.
 DISPATCHERS_YOUNG: Final = 10_000
 #: So many looks at the newest before those that stayed are looked at again, and as often again before all are.
 MIDDLE: Final = 20

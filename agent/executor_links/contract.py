@@ -35,7 +35,7 @@ class ExecutorHungUp:
 
 LinkEvent: TypeAlias = ExecutorSpoke | ExecutorHungUp
 
-#: Called from any thread; must not block.
+#: Called from any thread, which holds no lock of the links and reads nothing meanwhile; may take as long as a pass of the agent.
 LinkSink: TypeAlias = Callable[[LinkEvent], None]
 
 

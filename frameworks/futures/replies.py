@@ -4,11 +4,11 @@ from typing import Any, Final
 
 import hiredis
 
-from mesolite.executors.python.resp import NotRedis, RedisRefusal, Reply
+from mesolite.executors.python.resp import MAX_LINE_BYTES, MAX_VALUE_BYTES, NotRedis, RedisRefusal, Reply
 
 
 class ParserInC:
-    """Bytes in, replies out: as `resp.ReplyParser`, but for the bounds, which are hiredis's own."""
+    """Bytes in, replies out: as `resp.ReplyParser`, but for the depth of lists, and their length, which memory bounds."""
 
     def __init__(self) -> None:
         refusal: Any = RedisRefusal
@@ -18,12 +18,17 @@ class ParserInC:
         """Take bytes, and return the replies that they complete.
 
         Raises:
-            NotRedis: They are not RESP2.
+            NotRedis: They are not RESP2, or larger than anything that was asked for.
         """
         reader = self._reader
         reader.feed(data)
         replies: list[Reply] = []
-        # RESP2 has no False of its own.
-        while (reply := reader.gets()) is not False:
-            replies.append(reply)
+        try:
+            # RESP2 has no False of its own.
+            while (reply := reader.gets()) is not False:
+                replies.append(reply)
+        except MemoryError:
+            raise NotRedis("a list that no memory holds") from None
+        if reader.len() > MAX_VALUE_BYTES + MAX_LINE_BYTES:
+            raise NotRedis("a value that is too large")
         return replies

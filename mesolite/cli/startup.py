@@ -75,7 +75,6 @@ class Startup:
         self._started: list[ProcessRecord] = []
         self._before = read_cluster(home)
         self._address = self._before or ClusterAddress(redis_url="", master_url="")
-        #: For master and agents: our own Redis answers sooner by its socket.
 
     def run(self) -> ClusterAddress:
         """Start what does not run, and wait for all of it.
@@ -171,6 +170,8 @@ class Startup:
     def _settle(self, redis_url: str, near_redis_url: str = "") -> None:
         """Keep the address that there was, unless its Redis is another one now: then nothing of it can be used."""
         if self._before is not None and self._before.redis_url == redis_url:
+            # An earlier version did not write its socket down.
+            self._address = msgspec.structs.replace(self._address, near_redis_url=near_redis_url)
             return
         for record in reversed(self._address.processes):
             stop_process(record)

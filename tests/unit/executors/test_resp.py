@@ -4,12 +4,14 @@ import contextlib
 from collections.abc import Callable
 from typing import Final
 
+import hiredis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mesolite.executors.python.redis_socket import Replies
-from mesolite.executors.python.resp import Appending, NotRedis, RedisRefusal, ReplyParser, command
+from mesolite.executors.python.resp import MAX_LINE_BYTES, Appending, NotRedis, RedisRefusal, ReplyParser, command
+from mesolite.frameworks.futures import replies
 from mesolite.frameworks.futures.replies import ParserInC
 
 ENTRY = b"*2\r\n$3\r\n1-0\r\n*2\r\n$1\r\np\r\n$0\r\n\r\n"
@@ -37,12 +39,12 @@ def test_replies_are_read_in_order(new_parser: Callable[[], Replies]) -> None:
 @PARSERS
 @given(sizes=st.lists(st.integers(1, 7)))
 def test_replies_may_come_in_any_pieces(new_parser: Callable[[], Replies], sizes: list[int]) -> None:
-    parser, data, replies = new_parser(), ANSWERS, list[object]()
+    parser, data, said = new_parser(), ANSWERS, list[object]()
     for size in sizes:
-        replies += parser.feed(data[:size]) if data else []
+        said += parser.feed(data[:size]) if data else []
         data = data[size:]
-    replies += parser.feed(data) if data else []
-    assert replies == REPLIES
+    said += parser.feed(data) if data else []
+    assert said == REPLIES
 
 
 @PARSERS
@@ -79,3 +81,25 @@ def test_garbage_gives_replies_or_is_refused_and_nothing_else(
 ) -> None:
     with contextlib.suppress(NotRedis):
         assert len(new_parser().feed(garbage)) <= len(garbage)
+
+
+def test_a_program_takes_no_value_that_is_larger_than_any_it_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replies, "MAX_VALUE_BYTES", 100)
+    parser, most = ParserInC(), MAX_LINE_BYTES
+    assert parser.feed(b"$%d\r\n" % (2 * most) + b"x" * most) == []
+    with pytest.raises(NotRedis):
+        parser.feed(b"x" * 200)
+
+
+def test_a_list_that_no_memory_holds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Exhausted:
+        def __init__(self, **_: object) -> None: ...
+
+        def feed(self, data: bytes) -> None: ...
+
+        def gets(self) -> object:
+            raise MemoryError
+
+    monkeypatch.setattr(hiredis, "Reader", Exhausted)
+    with pytest.raises(NotRedis):
+        ParserInC().feed(b"*999999999\r\n")
