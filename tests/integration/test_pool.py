@@ -32,6 +32,8 @@ PROMPT_S: Final = 30.0
 #: Until all is well again after Redis was away, on a machine that does much else.
 RECOVERY_S: Final = 60.0
 FLOOD: Final = 5_000
+#: Of the flood's calls, those that wait for the test: more than all workers run at once.
+HELD: Final = 10
 MEBIBYTE: Final = 1024 * 1024
 
 
@@ -207,63 +209,75 @@ def test_streams_are_trimmed_behind_their_readers_and_end_some_time(rig: PoolRig
         eventually(lambda: client.exists(key) == 0)
 
 
-def flood(rig: PoolRig) -> list[Future[Any]]:
-    """Submit calls that leave marks, and wait until some have come back."""
-    engine = rig.engine()
-    for _ in range(2):
-        rig.start_executor(engine)
-    futures = [rig.submit(engine, mark, str(rig.marks), number) for number in range(FLOOD)]
-    futures[FLOOD // 10].result(PROMPT_S)
-    return futures
+class Flood:
+    """Calls that leave marks; the last of them end only once they may, so that a blow always comes in the midst of calls."""
 
+    def __init__(self, rig: PoolRig) -> None:
+        engine = rig.engine()
+        for _ in range(2):
+            rig.start_executor(engine)
+        self.rig = rig
+        self._may_end = rig.directory / "may-end"
+        marks = str(rig.marks)
+        freely = [rig.submit(engine, mark, marks, number) for number in range(FLOOD - HELD)]
+        held = [rig.submit(engine, mark_and_wait, marks, n, str(self._may_end)) for n in range(FLOOD - HELD, FLOOD)]
+        self.futures = [*freely, *held]
 
-def assert_still_flowing(futures: list[Future[Any]]) -> None:
-    """The blow came in the midst of it."""
-    assert not all(future.done() for future in futures), "faster than the test: let it submit more"
+    def reach(self, place: int) -> None:
+        """Wait until the call of this number has come back."""
+        self.futures[place].result(RECOVERY_S)
 
+    def let_end(self) -> None:
+        """Let the held calls end: from here on nothing but what is tested keeps a call."""
+        assert not any(future.done() for future in self.futures[-HELD:])
+        self._may_end.touch()
 
-def assert_each_began_once_and_returned(rig: PoolRig, futures: list[Future[Any]]) -> None:
-    """Each call has one outcome, and none was started twice."""
-    assert [future.result(RECOVERY_S) for future in futures] == list(range(FLOOD))
-    assert sorted(rig.begun()) == list(range(FLOOD))
+    def assert_each_began_once_and_returned(self) -> None:
+        """Each call has one outcome, and none was started twice."""
+        assert [future.result(RECOVERY_S) for future in self.futures] == list(range(FLOOD))
+        assert sorted(self.rig.begun()) == list(range(FLOOD))
 
 
 def test_redis_is_killed_and_comes_back_while_calls_flow(tmp_path: Path, cluster: str) -> None:
     with EmbeddedRedis(tmp_path / "redis") as server, PoolRig(tmp_path, server.url, cluster) as rig:
-        futures = flood(rig)
+        flood = Flood(rig)
+        flood.reach(FLOOD // 10)
         server.stop()
-        assert_still_flowing(futures)
+        flood.let_end()
         server.start()
-        assert_each_began_once_and_returned(rig, futures)
+        flood.assert_each_began_once_and_returned()
 
 
 def test_redis_loses_everything_while_calls_flow(rig: PoolRig, redis_url: str) -> None:
     """Goal: what the streams held is said again. Method: they are removed, again and again."""
-    futures = flood(rig)
+    flood = Flood(rig)
     with connect(redis_url) as client:
         for place in range(1, 10):
-            futures[FLOOD * place // 10].result(RECOVERY_S)
+            flood.reach(FLOOD * place // 10)
             for key in client.keys(f"{rig.prefix}pool:{rig.framework_id}:*"):
                 client.unlink(key)
-    assert_each_began_once_and_returned(rig, futures)
+    flood.let_end()
+    flood.assert_each_began_once_and_returned()
 
 
 def test_the_primary_dies_while_calls_flow(tmp_path: Path, cluster: str) -> None:
     with SentinelRig(tmp_path / "redis") as sentinels, PoolRig(tmp_path, sentinels.url, cluster) as rig:
         primary = sentinels.primary()
-        futures = flood(rig)
+        flood = Flood(rig)
+        flood.reach(FLOOD // 10)
         primary.kill()
-        assert_still_flowing(futures)
+        flood.let_end()
         sentinels.wait_for_primary(other_than=primary)
-        assert_each_began_once_and_returned(rig, futures)
+        flood.assert_each_began_once_and_returned()
 
 
 def test_the_primary_hangs_while_calls_flow(tmp_path: Path, cluster: str) -> None:
     with SentinelRig(tmp_path / "redis") as sentinels, PoolRig(tmp_path, sentinels.url, cluster) as rig:
         primary = sentinels.primary()
-        futures = flood(rig)
+        flood = Flood(rig)
+        flood.reach(FLOOD // 10)
         primary.hang()
-        assert_still_flowing(futures)
+        flood.let_end()
         sentinels.wait_for_primary(other_than=primary)
-        assert_each_began_once_and_returned(rig, futures)
+        flood.assert_each_began_once_and_returned()
         primary.resume()
