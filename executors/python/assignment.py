@@ -21,11 +21,10 @@ from typing import Final
 
 from .calls import Call
 
-#: A function whose calls are expected to run no longer is short. Twice the cost of asking main for the next call is about 100 µs:
-#: far above it nothing is won by chunks.
-SHORT_US: Final = 1_000
-#: What the calls of one chunk are expected to take together, and how many they may be.
+#: What the calls of one chunk are expected to take together; a function whose calls are expected to run no longer is short.
+#: Asking main for the next call costs about 100 µs: far above it whoever waits for results wins nothing by chunks.
 CHUNK_US: Final = 1_000
+#: And how many they may be.
 CHUNK_CALLS: Final = 16
 #: Chunks that one worker may have: while it runs the one, main prepares the other.
 CHUNKS_PER_WORKER: Final = 2
@@ -82,9 +81,14 @@ class Lane:
 
 
 class Assignment:
-    """Calls that wait, and workers with what they have."""
+    """Calls that wait, and workers with what they have.
 
-    def __init__(self) -> None:
+    Args:
+        chunk_us: What the calls of one chunk may take together, and a call that is short.
+    """
+
+    def __init__(self, chunk_us: int = CHUNK_US) -> None:
+        self._chunk_us: Final = chunk_us
         self.lanes: Final[dict[int, Lane]] = {}
         self._waiting: Final[deque[Ticket]] = deque()
         #: Waiting ones by their sender's key.
@@ -206,11 +210,11 @@ class Assignment:
 
     def is_short(self, ticket: Ticket) -> bool:
         """Whether its function has proven short."""
-        return self.estimate_us(ticket) <= SHORT_US
+        return self.estimate_us(ticket) <= self._chunk_us
 
     def estimate_us(self, ticket: Ticket) -> int:
         """How long it is expected to run; more than any short one where nothing is known."""
-        return self._estimates.get(ticket.call.function.digest, SHORT_US + 1)
+        return self._estimates.get(ticket.call.function.digest, self._chunk_us + 1)
 
     def _chunk(self, lane: Lane, fair: int) -> list[Ticket]:
         """What goes next to this worker: one call, or some short ones.
@@ -220,13 +224,13 @@ class Assignment:
             fair: Its share of what waits, so that others are not left without.
         """
         chosen: list[Ticket] = []
-        budget_us, room = CHUNK_US, MAX_WAITING_BYTES - lane.waiting_bytes
+        budget_us, room = self._chunk_us, MAX_WAITING_BYTES - lane.waiting_bytes
         while len(chosen) < min(CHUNK_CALLS, fair):
             ticket = self._next()
             if ticket is None:
                 break
             estimate = self.estimate_us(ticket)
-            together = not ticket.alone and estimate <= SHORT_US
+            together = not ticket.alone and estimate <= self._chunk_us
             first = lane.idle and not chosen
             if not first and not (together and estimate <= budget_us and ticket.weight <= room):
                 break

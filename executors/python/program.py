@@ -66,6 +66,7 @@ class _Builder:
             self._sandbox,
             Limits(settings.max_result_bytes, min(inline_bytes, settings.max_result_bytes)),
             mem_bytes_per_worker=settings.mem_bytes_per_worker,
+            chunk_us=settings.chunk_us,
             shown_as=f"{subscribed.framework_id}/{subscribed.executor_id}",
             preloads=bool(wanted()),
             changed=changed,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from ..driver.loop import Loop, Timer
-from .assignment import Assignment, Lane, Ticket
+from .assignment import CHUNK_US, Assignment, Lane, Ticket
 from .call_logs import CallLogs
 from .calls import BlockRef, Call, End, Outcome
 from .codec import BadBytes, loads, unpack_payload
@@ -47,6 +47,7 @@ class Runner:
         limits: What results are bounded by.
         mem_bytes_per_worker: What one may use; 0: an equal share of the container.
         shown_as: FRAMEWORK/EXECUTOR, by which people ask for logs of calls.
+        chunk_us: Work that may wait in a worker behind what it runs (`assignment`).
         preloads: What workers are forked with decides when one has grown too much, and hears of its end.
         changed: Called when a worker is up or over.
         log: Told what people may want to know.
@@ -60,6 +61,7 @@ class Runner:
         limits: Limits,
         *,
         mem_bytes_per_worker: int = 0,
+        chunk_us: int = CHUNK_US,
         shown_as: str = "",
         preloads: bool = False,
         changed: Callable[[], None] = lambda: None,
@@ -69,7 +71,7 @@ class Runner:
         self._changed: Final = changed
         self._log: Final = log
         self._mem_bytes_per_worker: Final = mem_bytes_per_worker
-        self._assignment: Final = Assignment()
+        self._assignment: Final = Assignment(chunk_us)
         self._preloads: Final = preloads
         news = CrewNews(self._started, self._ended, self._answering)
         self._crew: Final = Crew(loop, zygote, sandbox, limits, news, preloads=preloads)

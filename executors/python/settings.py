@@ -7,6 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Final, cast
 
+from .assignment import CHUNK_US
+
 #: As `Executor` of the futures takes it; an answer that cannot be held in memory twice helps nobody.
 DEFAULT_MAX_RESULT_MIB: Final = 512
 #: How the bundle ends under a Python that cannot even read the executor's code, and so cannot say it to the agent.
@@ -30,6 +32,8 @@ class PythonSettings:
     mem_mib_per_worker: int = 0
     #: Larger results are refused: `End.TOO_LARGE`.
     max_result_mib: int = DEFAULT_MAX_RESULT_MIB
+    #: Work that may wait in a worker behind what it runs, in microseconds: their answers come together (assignment.py).
+    chunk_us: int = CHUNK_US
 
     @property
     def mem_bytes_per_worker(self) -> int:
@@ -70,11 +74,12 @@ def settings_from(data: bytes) -> PythonSettings:
         pool=cast("dict[str, Any] | None", pool),
         mem_mib_per_worker=_natural(values, "mem_mib_per_worker", 0),
         max_result_mib=_natural(values, "max_result_mib", DEFAULT_MAX_RESULT_MIB),
+        chunk_us=_natural(values, "chunk_us", CHUNK_US),
     )
 
 
 def _natural(values: dict[str, object], name: str, default: int) -> int:
     value = values.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise BadSettings(f'"{name}" of ExecutorInfo.data is a number of MiB, not {value!r}')
+        raise BadSettings(f'"{name}" of ExecutorInfo.data is a whole number from 0, not {value!r}')
     return value

@@ -55,6 +55,10 @@ from .warm_records import WarmRecords
 from .warm_settings import MAX_INLINE_REPORT_BYTES, WarmSettings
 from .warm_silence import Silences
 
+#: Work that may wait in a worker behind what it runs: short tasks, whose ends this process then hears of together, with a
+#: fraction of the work for each. Whoever waits for a result has it from the backend when its task ends. Less than what is sent
+#: ahead of a worker in any case (`engine_executor`), and than the time between an executor's looks at what runs (`runner`).
+CHUNK_US: Final = 16_000
 #: How long Redis may take to answer a new connection of the engine.
 _SOCKET_TIMEOUT_S: Final = 5.0
 #: Reports that lie in block stores are fetched by so many threads; there are next to none.
@@ -146,7 +150,10 @@ class WarmRunner:
             name=settings.name,
             # What is sent any version of Python reads: pickles of plain values.
             settings=PythonSettings(
-                python="", pool={}, max_result_mib=max(1, -(-settings.max_report_bytes // _MEBIBYTE))
+                python="",
+                pool={},
+                max_result_mib=max(1, -(-settings.max_report_bytes // _MEBIBYTE)),
+                chunk_us=CHUNK_US,
             ),
             own_python=settings.own_python,
             environment=dict(settings.environment),

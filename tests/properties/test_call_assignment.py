@@ -13,9 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from mesolite.executors.python.assignment import (
     CHUNK_CALLS,
+    CHUNK_US,
     CHUNKS_PER_WORKER,
     MAX_WAITING_BYTES,
-    SHORT_US,
     Assignment,
     Ticket,
 )
@@ -101,7 +101,7 @@ class CallsAndWorkers(RuleBasedStateMachine):
     # What workers do
 
     @precondition(lambda self: bool(self.workers))
-    @rule(data=st.data(), ran_us=st.sampled_from([1, 50, SHORT_US, SHORT_US + 1, 1_000_000]), steps=st.integers(1, 20))
+    @rule(data=st.data(), ran_us=st.sampled_from([1, 50, CHUNK_US, CHUNK_US + 1, 1_000_000]), steps=st.integers(1, 20))
     def work(self, data: st.DataObject, ran_us: int, steps: int) -> None:
         number = data.draw(st.sampled_from(sorted(self.workers)))
         for _ in range(steps):

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from mesolite.executors.python.assignment import CHUNK_CALLS, CHUNKS_PER_WORKER, SHORT_US, Assignment, Lane, Ticket
+from mesolite.executors.python.assignment import CHUNK_CALLS, CHUNK_US, CHUNKS_PER_WORKER, Assignment, Lane, Ticket
 from mesolite.executors.python.calls import Call, Function, Outcome
 
 SHORT: Final = Function(b"s" * 16, b"short")
@@ -16,8 +16,8 @@ def nothing(call: Call, outcome: Outcome) -> None:
 class Office:
     """An assignment with workers that are ready, and functions that are known."""
 
-    def __init__(self, workers: int) -> None:
-        self.core = Assignment()
+    def __init__(self, workers: int, chunk_us: int = CHUNK_US) -> None:
+        self.core = Assignment(chunk_us)
         self.lanes = [self.core.add_worker(number) for number in range(1, workers + 1)]
         for lane in self.lanes:
             lane.ready = True
@@ -76,6 +76,20 @@ def test_a_chunk_is_bounded_by_the_time_that_it_is_expected_to_take() -> None:
     assert len(given) == 2 * CHUNKS_PER_WORKER
 
 
+def test_where_only_the_sender_waits_for_answers_chunks_may_take_longer() -> None:
+    office = Office(workers=1, chunk_us=8 * CHUNK_US)
+    office.learn(SHORT, 2 * CHUNK_US)
+    office.learn(LONG, 8 * CHUNK_US + 1)
+    office.submit(100, SHORT)
+    [given] = office.deal().values()
+    assert len(given) == 4 * CHUNKS_PER_WORKER
+    office.answer_all(2 * CHUNK_US)
+    office.core.withdraw_all()
+    office.submit(2, LONG)
+    [given] = office.deal().values()
+    assert len(given) == 1
+
+
 def test_the_next_chunk_goes_out_when_the_first_is_answered() -> None:
     office = Office(workers=1)
     office.learn(SHORT, 10)
@@ -99,7 +113,7 @@ def test_few_short_calls_are_spread_over_all_workers() -> None:
 
 def test_long_calls_are_given_one_by_one_and_nothing_waits_behind_them() -> None:
     office = Office(workers=1)
-    office.learn(LONG, SHORT_US + 1)
+    office.learn(LONG, CHUNK_US + 1)
     office.learn(SHORT, 10)
     office.submit(1, LONG)
     office.submit(5, SHORT)
@@ -145,7 +159,7 @@ def test_one_long_run_of_a_short_function_is_believed_at_once_and_forgotten_slow
     office.learn(SHORT, 10)
     office.submit(1, SHORT)
     office.deal()
-    office.answer_all(8 * SHORT_US)
+    office.answer_all(8 * CHUNK_US)
     office.submit(10, SHORT)
     dealt_before_trust = 0
     while len(next(iter(office.deal().values()))) == 1:

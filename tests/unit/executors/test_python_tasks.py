@@ -122,7 +122,7 @@ def test_an_exception_travels_apart_from_its_texts_and_a_long_traceback_loses_it
 
 
 def test_settings_are_read_as_they_were_written() -> None:
-    settings = PythonSettings(python="3.11", pool={"stream": "x"}, mem_mib_per_worker=64, max_result_mib=7)
+    settings = PythonSettings(python="3.11", pool={"stream": "x"}, mem_mib_per_worker=64, max_result_mib=7, chunk_us=9)
     assert settings_from(settings.to_data()) == settings
 
 
@@ -139,6 +139,7 @@ def test_settings_of_a_newer_framework_are_read_as_far_as_they_are_known() -> No
         (b'{"python": "3.11", "pool": 3}', "pool"),
         (b'{"python": "3.11", "mem_mib_per_worker": -1}', "mem_mib_per_worker"),
         (b'{"python": "3.11", "max_result_mib": true}', "max_result_mib"),
+        (b'{"python": "3.11", "chunk_us": 0.5}', "chunk_us"),
     ],
 )
 def test_settings_that_say_nothing_are_refused_by_name(data: bytes, said: str) -> None:
