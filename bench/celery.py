@@ -232,9 +232,11 @@ def _rate_figures(prefork: Rates, ours: Rates) -> list[Figure]:
 def _memory_figures(prefork: Rates, ours: Rates, cluster_mib: float) -> list[Figure]:
     held = "celery: memory while idle, dispatcher and two warm workers, against prefork with two children"
     given_back = "celery: memory while idle, workers given back, dispatcher against prefork with two children"
+    with_cluster = "celery: memory while idle, workers given back, dispatcher, master and agent against the same"
     return [
         _compared(held, ours.idle_mib, prefork.idle_mib, SAME),
         _compared(given_back, ours.program_mib, prefork.idle_mib, SAME),
+        _compared(with_cluster, [each + cluster_mib for each in ours.program_mib], prefork.idle_mib, SAME),
         Figure(name="  prefork with two children", unit="MiB", values=prefork.program_mib or [math.nan]),
         Figure(name="  the dispatcher alone", unit="MiB", values=ours.program_mib or [math.nan]),
         Figure(name="  two warm workers with their executors", unit="MiB", values=ours.elsewhere_mib or [math.nan]),
