@@ -26,6 +26,12 @@ DIFFERENCES: Final = (
         "whoever dies in between, the message is found and its task asked for; a broker that is full of begun tasks is none",
     ),
     Difference(
+        "when a task is said to have begun whose like take some milliseconds at most: `task-started`, `inspect active`",
+        "as it begins",
+        "when it has ended, or within 60 ms of its beginning",
+        "such tasks wait in their worker one behind the other; to tell each beginning would cost as much as to run it",
+    ),
+    Difference(
         "`visibility_timeout`",
         "after it a message is given out again, run or not",
         "has no meaning",
