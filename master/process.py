@@ -52,6 +52,8 @@ def run_master(config: MasterConfig) -> None:
         Unavailable: The HTTP port is taken.
         ConfigError: The Redis URL makes no sense.
     """
+    # First: whoever sees anything of it may tell it to end.
+    stop = _stop_on_signals()
     look_for_garbage_seldom(MASTERS_YOUNG)
     with ExitStack() as cleanup:
         # A store is for one thread; the lease and the HTTP face have threads of their own.
@@ -84,7 +86,7 @@ def run_master(config: MasterConfig) -> None:
         _log.info("master.started", url=url, redis=shown(config.redis_url), cluster=config.cluster)
         keeper.start(url)
         cleanup.callback(keeper.close)
-        shell.run(_stop_on_signals())
+        shell.run(stop)
     _log.info("master.stopped")
 
 
